@@ -1,0 +1,175 @@
+"""The one `moola` command. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import moola
+from moola.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STORAGE,
+    EXIT_USAGE,
+    MoolaError,
+    did_you_mean,
+)
+
+JOBS = {
+    "run": "every stage: bars to report (the default job needs no further words)",
+    "pretrain": "the encoder and what it needs",
+    "finetune": "classifiers on all given labels, saved for use",
+    "oof": "out-of-fold and test predictions of every model",
+    "stack": "the stacked model",
+    "report": "metrics, verdict and report.html",
+}
+_OTHERS = {
+    "stages": "list the stages, what they require and provide",
+    "doctor": "versions, device, disk; what is missing and how to get it",
+}
+_EPILOG = """\
+Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0] -m task.draw=0,1,2
+  moola run --help       groups, common keys, the composed configuration
+  moola run --cfg job    show the configuration and run nothing
+  moola run --force      build every stage again; --force=pretrain,oof only these
+The last line on stdout is the run folder. Finished stages are reused; after a crash the same command goes on.
+
+exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 files, 5 missing package or device,
+130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    command, rest = (words[0], words[1:]) if words else ("--help", [])
+    if command in JOBS:
+        return _guarded(lambda: _run_job(command, rest))
+    if command.startswith("-"):
+        parser.parse_args(words or ["--help"])
+        return EXIT_OK
+    if command not in _OTHERS:
+        print(f"moola: there is no command '{command}'; {did_you_mean(command, [*JOBS, *_OTHERS])}", file=sys.stderr)
+        return EXIT_USAGE
+    parser.parse_args(words)
+    return _guarded(_print_stages if command == "stages" else _examine)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="moola",
+        description="Pretrain on unlabeled windows, fine-tune on few labels, and say what each figure is worth.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"moola {moola.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, words in {**JOBS, **_OTHERS}.items():
+        commands.add_parser(name, help=words, description=words, add_help=name in _OTHERS)
+    return parser
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Turn errors that a user can cause into a message and an exit code; defects keep their traceback."""
+    try:
+        return work()
+    except MoolaError as error:
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        return EXIT_OK
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(MoolaError(f"{place}{error.strerror or error}", "", "free space or permissions, then run the same command again"))
+        return EXIT_STORAGE
+
+
+def _complain(error: MoolaError) -> None:
+    print(f"moola: {error.what}", file=sys.stderr)
+    for part in (error.why, error.way_out and f"-> {error.way_out}"):
+        for line in part.splitlines():
+            print(f"  {line}", file=sys.stderr)
+
+
+def _run_job(command: str, words: list[str]) -> int:
+    """Compose the configuration as Hydra does, then run it; with -m once for each combination."""
+    from moola.composition import compose_and_call
+
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    failures: list[BaseException] = []
+    line = shlex.join(["moola", command, *words])
+
+    def job(composed: Any) -> None:
+        try:
+            _run_composed(command, composed, line)
+        except Exception as error:  # Hydra would print its own words around it; raised again below
+            failures.append(error)
+
+    compose_and_call(command, words, job)
+    for failure in failures[:-1]:
+        if not isinstance(failure, MoolaError):
+            raise failure
+        _complain(failure)
+    if failures:
+        raise failures[-1]
+    return EXIT_OK
+
+
+def _run_composed(command: str, composed: Any, line: str) -> None:
+    from omegaconf import OmegaConf
+
+    from moola.config import from_omegaconf
+    from moola.pipelines.console import open_console
+    from moola.pipelines.run import execute
+
+    config = from_omegaconf(composed)
+    console = open_console()
+    try:
+        target = None if command == "run" else command
+        folder = execute(config, OmegaConf.to_yaml(composed, resolve=True), target, [line], console)
+    finally:
+        console.close()
+    _print_outcome(folder)
+
+
+def _print_outcome(folder: Path) -> None:
+    from moola.layout import read_json
+
+    if (folder / "summary.json").exists():
+        summary = read_json(folder / "summary.json")
+        print()
+        for sentence in summary["verdict"]:
+            print(sentence + "\n")
+        for alarm in summary["alarms"]:
+            print(f"{alarm['severity']}: {alarm['message']}")
+        print(f"\nopen {folder / 'report.html'}")
+    print(folder)
+
+
+def _print_stages() -> int:
+    from moola.pipelines.stage import STAGES
+
+    for name in STAGES.names():
+        stage = STAGES.get(name)
+        reads = ", ".join(stage.requires) + "".join(f", {other} if there" for other in stage.uses)
+        print(f"{name:14}{(stage.__doc__ or '').splitlines()[0]}")
+        print(f"{'':14}{reads.lstrip(', ') or '(nothing)'} -> {stage.provides}")
+    return EXIT_OK
+
+
+def _examine() -> int:
+    from moola.doctor import examine
+
+    return EXIT_OK if examine() else EXIT_FAILED

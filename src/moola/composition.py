@@ -1,0 +1,85 @@
+"""Hydra at the door: composes the configuration, and says near names where Hydra only says no."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from moola.config import config_folder
+from moola.errors import ConfigError, did_you_mean
+
+
+def compose_and_call(command: str, words: list[str], job: Callable[[Any], None]) -> None:
+    """Give `job` the composed configuration, once, or once for each combination with ``-m``.
+
+    Hydra's own flags work: ``--help``, ``--cfg``, ``--config-dir``, ``--config-path``, ``--multirun``, completion.
+
+    Raises:
+        ConfigError: an override does not parse, or names what is not there; near names are given.
+    """
+    import hydra
+    from hydra.errors import HydraException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
+    sys.argv = [f"moola {command}", *_translate(words)]
+    decorated = hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)
+    try:
+        decorated()
+    except HydraException as error:
+        raise ConfigError([_spoken(error)]) from error
+
+
+def _translate(words: list[str]) -> list[str]:
+    """``--force`` becomes the key `force`; configurations of other packages join the search path."""
+    translated: list[str] = []
+    for word in words:
+        if word == "--force":
+            translated.append("force=[all]")
+        elif word.startswith("--force="):
+            translated.append(f"force=[{word.removeprefix('--force=')}]")
+        else:
+            translated.append(word)
+    packages = sorted(entry.value for entry in entry_points(group="moola.configs"))
+    if packages:
+        translated.append(f"hydra.searchpath=[{','.join(f'pkg://{name}' for name in packages)}]")
+    return translated
+
+
+def _spoken(error: Exception) -> str:
+    """One sentence for a Hydra error."""
+    from hydra.errors import MissingConfigException
+
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
+    named = re.search(r"(?:Could not override|Could not delete from config\. The value of|Could not append to config\. An item is already at|Could not delete from config\.) '([^']+)'", text)
+    if named and "already at" not in text:
+        key = named.group(1)
+        return f"{key}: there is no such key; {did_you_mean(key, _known_keys())} (a new key is added with +{key}=VALUE)"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _known_keys() -> list[str]:
+    """Groups and every dotted key of the default configuration."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    folder = config_folder()
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config"), resolve=False)
+    groups = [item.name for item in folder.iterdir() if item.is_dir()]
+    return [*groups, *_dotted(composed, "")]
+
+
+def _dotted(values: Any, path: str) -> Iterator[str]:
+    if isinstance(values, Mapping):
+        for key, item in values.items():
+            yield f"{path}{key}"
+            yield from _dotted(item, f"{path}{key}.")

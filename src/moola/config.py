@@ -1,0 +1,228 @@
+"""From composed YAML to checked frozen dataclasses: the only place that sees a DictConfig.
+
+A component's configuration is a frozen dataclass beside the component. `structure` fills it from plain values,
+checks types and names, and reports every problem at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from moola.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+_INVALID = object()
+
+
+@dataclass(frozen=True)
+class PathsConfig:
+    """Where files live, relative to the working directory."""
+
+    data: str = "data"
+    artifacts: str = "artifacts"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The composed configuration of one run; the sections are structured by the stages that read them.
+
+    Attributes:
+        name: experiment name; the first half of the run id.
+        seeds: one pretraining and fine-tuning per seed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        force: stages to build again though their artifact exists; ``["all"]`` for every one.
+        paths: data and artifact folders.
+        data, task, transform, split, encoder, objective, trainer, model, evaluation, stage: sections, by config group.
+    """
+
+    name: str
+    data: dict[str, Any]
+    task: dict[str, Any]
+    transform: dict[str, Any]
+    split: dict[str, Any]
+    encoder: dict[str, Any]
+    objective: dict[str, Any]
+    trainer: dict[str, Any]
+    model: dict[str, Any]
+    evaluation: dict[str, Any]
+    stage: dict[str, Any]
+    seeds: tuple[int, ...] = (0,)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    force: tuple[str, ...] = ()
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def __post_init__(self) -> None:
+        reject(
+            (not self.seeds, "seeds: needs at least one"),
+            (len(set(self.seeds)) < len(self.seeds), f"seeds: {list(self.seeds)} holds one twice"),
+            (any(seed < 0 for seed in self.seeds), f"seeds: {list(self.seeds)} must not be negative"),
+            (not self.name.replace("-", "").replace("_", "").isalnum(), f"name: '{self.name}' must be letters, digits, - and _"),
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change a figure: the configuration without places and without `force`."""
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if key not in {"paths", "force"}}
+
+
+def from_omegaconf(composed: Any) -> RunConfig:
+    """Check a composed Hydra configuration.
+
+    Raises:
+        ConfigError: missing values (``???``), unknown keys or wrong types, all in one go.
+    """
+    from omegaconf import OmegaConf
+
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError([f"{key}: has no value" for key in missing], "give each on the command line: KEY=VALUE")
+    plain = typing.cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    return structure(RunConfig, plain, "")
+
+
+def config_folder() -> Path:
+    """The folder of the shipped Hydra configuration: in the wheel, or at the top of the repository."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "configs"
+    return packaged if packaged.is_dir() else package.parents[1] / "configs"
+
+
+def reject(*rules: tuple[bool, str]) -> None:
+    """Raise one `ConfigError` with the message of every rule whose condition is true."""
+    problems = [message for broken, message in rules if broken]
+    if problems:
+        raise ConfigError(problems)
+
+
+def structure(cls: type[T], values: Mapping[str, Any], path: str) -> T:
+    """Fill the dataclass `cls` from plain values.
+
+    Args:
+        cls: a dataclass; its annotations are the schema, its ``__post_init__`` the rules.
+        values: plain dict, as from YAML.
+        path: dotted place of `values` in the configuration, for messages.
+
+    Raises:
+        ConfigError: unknown keys (with near names), missing keys, wrong types, broken rules: all of them.
+    """
+    problems: list[str] = []
+    built = _structure(cls, values, path, problems)
+    if problems:
+        raise ConfigError(problems)
+    return typing.cast(T, built)
+
+
+def _structure(cls: type[Any], values: Any, path: str, problems: list[str]) -> Any:
+    prefix = f"{path}." if path else ""
+    if not isinstance(values, Mapping):
+        problems.append(f"{path}: {values!r} must be a group of keys")
+        return _INVALID
+    hints = typing.get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls) if item.init}
+    for key in values:
+        if key not in fields:
+            problems.append(f"{prefix}{key}: unknown key; {did_you_mean(str(key), fields)}")
+    arguments: dict[str, Any] = {}
+    for name, item in fields.items():
+        if name in values:
+            arguments[name] = _convert(hints[name], values[name], prefix + name, problems)
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            problems.append(f"{prefix}{name}: is missing")
+            arguments[name] = _INVALID
+    if any(value is _INVALID for value in arguments.values()):
+        return _INVALID
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        problems.extend(prefix + problem for problem in error.problems)
+        return _INVALID
+
+
+def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """`value` as `hint` asks for it; on a mismatch one more problem and `_INVALID`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else _structure(typing.cast("type[Any]", hint), value, path, problems)  # type: ignore[arg-type]
+    if origin in (Union, types.UnionType):
+        return _convert_union(arguments, value, path, problems)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        problems.append(f"{path}: {value!r} is not allowed; {did_you_mean(str(value), map(str, arguments))}")
+        return _INVALID
+    if origin in (tuple, list) and isinstance(value, Sequence) and not isinstance(value, str):
+        return _convert_sequence(origin, arguments, value, path, problems)
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+        converted = {key: _convert(arguments[1], item, f"{path}.{key}", problems) for key, item in value.items()}
+        return _INVALID if any(item is _INVALID for item in converted.values()) else converted
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+        return value
+    problems.append(f"{path}: {value!r} must be {_spoken(hint)}")
+    return _INVALID
+
+
+def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:
+    if value is None and type(None) in options:
+        return None
+    attempts: list[list[str]] = []
+    for option in (option for option in options if option is not type(None)):
+        attempt: list[str] = []
+        converted = _convert(option, value, path, attempt)
+        if converted is not _INVALID:
+            return converted
+        attempts.append(attempt)
+    problems.extend(attempts[0] if len(attempts) == 1 else [f"{path}: {value!r} must be {' or '.join(map(_spoken, options))}"])
+    return _INVALID
+
+
+def _convert_sequence(
+    kind: type, arguments: tuple[Any, ...], value: Sequence[Any], path: str, problems: list[str]
+) -> Any:
+    uniform = kind is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
+    hints = [arguments[0]] * len(value) if uniform else list(arguments)
+    if len(hints) != len(value):
+        problems.append(f"{path}: {list(value)!r} must hold {len(hints)} values")
+        return _INVALID
+    items = [_convert(hint, item, f"{path}[{i}]", problems) for i, (hint, item) in enumerate(zip(hints, value, strict=True))]
+    return _INVALID if any(item is _INVALID for item in items) else kind(items)
+
+
+def _spoken(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(hint, str(hint).replace("typing.", ""))
+
+
+def describe(value: Any) -> Any:
+    """Plain JSON values of a component: dataclasses become their fields and the class they belong to.
+
+    Two components that act differently describe themselves differently, so this is what cache keys are made of.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        cls = type(value)
+        fields = {item.name: describe(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {"class": f"{cls.__module__}:{cls.__qualname__}", **fields}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`; equal values give equal digests on every machine."""
+    canonical = json.dumps(describe(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

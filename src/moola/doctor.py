@@ -1,0 +1,66 @@
+"""`moola doctor`: what is installed, what it can run on, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import moola
+
+_CORE = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "safetensors")
+_EXTRAS = {
+    "data": ("polars", "pandera", "pyarrow", "arch", "aeon"),
+    "evidence": ("scikit-learn", "cleanlab", "jinja2", "aeon"),
+    "terminal": ("rich",),
+}
+_MIN_FREE_GB = 3.0
+
+
+def examine() -> bool:
+    """Print the findings; False when something stands in the way of the default job."""
+    print(f"moola {moola.__version__}, Python {sys.version.split()[0]}, {sys.platform}")
+    missing = _report_packages()
+    _report_device()
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    writable = os.access(Path.cwd(), os.W_OK)
+    print(f"{'disk':20}{free_gb:.1f} GB free in {Path.cwd()}, {'writable' if writable else 'read-only'}")
+    problems = list(missing)
+    if free_gb < _MIN_FREE_GB:
+        problems.append(f"less than {_MIN_FREE_GB:.0f} GB free -> choose another folder with paths.artifacts=FOLDER")
+    if not writable:
+        problems.append("this folder cannot be written -> paths.data=FOLDER paths.artifacts=FOLDER")
+    print("\n" + ("\n".join(f"missing: {problem}" for problem in problems) if problems else "nothing is missing"))
+    return not problems
+
+
+def _report_packages() -> list[str]:
+    problems: list[str] = []
+    seen: set[str] = set()
+    for extra, names in {"": _CORE, **_EXTRAS}.items():
+        for name in names:
+            if name in seen:
+                continue
+            seen.add(name)
+            try:
+                print(f"{name:20}{importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                target = f"'moola[{extra}]'" if extra else "moola"
+                print(f"{name:20}not installed")
+                problems.append(f"{name} -> pip install -c constraints.txt {target}")
+    return problems
+
+
+def _report_device() -> None:
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        print(f"{'device':20}cpu, {torch.get_num_threads()} threads (no GPU that torch {torch.__version__} can use)")
+        return
+    properties = torch.cuda.get_device_properties(0)
+    print(f"{'device':20}{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")

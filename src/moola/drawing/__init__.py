@@ -1,0 +1,32 @@
+"""SVG as text: candles, lines and charts, shared by every page moola makes."""
+
+from __future__ import annotations
+
+from moola.drawing.candles import draw_candles
+from moola.drawing.curves import Curve, Reference, draw_curves
+from moola.drawing.intervals import IntervalRow, draw_intervals
+from moola.drawing.lines import draw_lines
+from moola.drawing.numbers import duration, figure, interval
+from moola.drawing.reliability import draw_reliability
+from moola.drawing.spans import Mark, Span
+from moola.drawing.theme import STYLESHEET
+from moola.drawing.window import OHLC, draw_window
+
+__all__ = [
+    "OHLC",
+    "STYLESHEET",
+    "Curve",
+    "IntervalRow",
+    "Mark",
+    "Reference",
+    "Span",
+    "draw_candles",
+    "draw_curves",
+    "draw_intervals",
+    "draw_lines",
+    "draw_reliability",
+    "draw_window",
+    "duration",
+    "figure",
+    "interval",
+]

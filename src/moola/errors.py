@@ -1,0 +1,76 @@
+"""Errors a user can cause: what happened, why, and the way out. Exit codes are part of the interface."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+"""Something broke that moola did not foresee: a defect, with its traceback."""
+EXIT_USAGE = 2
+"""The command line or the configuration is wrong."""
+EXIT_DATA = 3
+"""The data or the labels are wrong."""
+EXIT_STORAGE = 4
+"""Files cannot be read or written: read-only, full, or changed by another hand."""
+EXIT_ENVIRONMENT = 5
+"""A package or a device that the command needs is missing."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C; everything finished so far is kept."""
+
+
+class MoolaError(Exception):
+    """An error with a cause the user can mend.
+
+    Args:
+        what: what went wrong, in one sentence.
+        why: the cause, with the values that show it.
+        way_out: what to do about it.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, what: str, why: str = "", way_out: str = "") -> None:
+        self.what, self.why, self.way_out = what, why, way_out
+        super().__init__("\n".join(part for part in (what, why, way_out) if part))
+
+
+class ConfigError(MoolaError):
+    """The configuration is wrong; `why` lists every problem found, one a line."""
+
+    def __init__(self, problems: Iterable[str], way_out: str = "") -> None:
+        self.problems = tuple(problems)
+        plural = "s" if len(self.problems) > 1 else ""
+        super().__init__(
+            f"the configuration has {len(self.problems)} problem{plural}",
+            "\n".join(f"- {problem}" for problem in self.problems),
+            way_out or "see the composed configuration with --cfg job",
+        )
+
+
+class DataError(MoolaError):
+    """The bars, windows or labels cannot be used as they are."""
+
+    exit_code = EXIT_DATA
+
+
+class StorageError(MoolaError):
+    """A file could not be read or written, or is not what its manifest says."""
+
+    exit_code = EXIT_STORAGE
+
+
+class MissingPackageError(MoolaError):
+    """An optional package that this command needs is not installed."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
+    """A sentence that names the near misses, else everything known: ``"did you mean 'hidden'?"``."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=n, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(f"'{other}'" for other in near) + "?"
+    return "known: " + ", ".join(names) if names else "none are known"

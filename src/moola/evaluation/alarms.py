@@ -1,0 +1,199 @@
+"""Alarms: what makes a figure unfit as evidence, said before anyone reads the figure.
+
+Each check is a function that returns the alarms it found, none as a rule; `all_alarms` runs them all and
+counts how many were run, so that "no alarm" can be told from "nothing was checked".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moola.evaluation.comparison import plain
+from moola.evaluation.estimates import Alarm, Estimate
+from moola.evaluation.metrics import FloatArray, IntArray, check_predictions
+
+COLLAPSED_SHARE = 0.99
+COLLAPSED_SPREAD = 1e-3
+MAX_ECE = 0.15
+MIN_STRETCHES = 10.0
+MIN_PER_CLASS = 30
+TEST_BASED = frozenset({"not_better_than_chance", "worse_out_of_sample", "overconfident", "underconfident"})
+"""Codes that rest on the sealed test's labels: they are told, but must not choose between models."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one model left behind; a part that does not exist stays None or empty.
+
+    Attributes:
+        model: its name.
+        test_probabilities, oof_probabilities: by split [n_seeds, n_windows, n_classes].
+        test, oof: by split, metric -> Estimate.
+        constant_by_design: the majority control; it is neither collapsed nor expected to beat chance.
+    """
+
+    model: str
+    test_probabilities: FloatArray | None = None
+    oof_probabilities: FloatArray | None = None
+    test: Mapping[str, Estimate] = field(default_factory=dict)
+    oof: Mapping[str, Estimate] = field(default_factory=dict)
+    constant_by_design: bool = False
+
+
+@dataclass(frozen=True)
+class AlarmReport:
+    """Attributes: alarms: all found, in order of the models; n_checks: checks run, found something or not."""
+
+    alarms: tuple[Alarm, ...]
+    n_checks: int
+
+
+def constant_predictor(
+    model: str, probabilities: FloatArray, truth: IntArray | None = None, where: str = "on the sealed test"
+) -> list[Alarm]:
+    """Fires if any seed predicts one class for >= 99 % of windows, or if its probabilities hardly move.
+
+    "Hardly move" is a standard deviation across windows below 1e-3 in every class. With `truth`, a model that
+    is right to predict a rare class rarely is spared: the limit on the other predictions falls to half their
+    true share, where that is below 1 %.
+
+    Args:
+        model: its name.
+        probabilities: [n_seeds, n_windows, n_classes].
+        truth: [n_windows], or None; DataError if it does not fit.
+        where: the predictions were made, for the message.
+    """
+    p = np.asarray(probabilities)
+    limit = 1 - COLLAPSED_SHARE
+    if truth is not None:
+        check_predictions(p, truth)
+        limit = min(limit, 0.5 * (1 - np.bincount(truth).max() / p.shape[1]))
+    shares = np.stack([(p.argmax(axis=2) == label).mean(axis=1) for label in range(p.shape[2])], axis=1)
+    top, spread = shares.max(axis=1), p.std(axis=1).max(axis=1)
+    collapsed = (1 - top <= limit + 1e-12) | (spread < COLLAPSED_SPREAD)
+    if not collapsed.any():
+        return []
+    worst = int(np.flatnonzero(collapsed)[np.argmax(top[collapsed])])
+    message = (
+        f"{model} is a constant predictor in {int(collapsed.sum())} of {len(p)} seeds {where}: "
+        f"seed {worst} gives class {int(shares[worst].argmax())} to {top[worst]:.1%} of windows, "
+        f"with a spread of {spread[worst]:.2g} in its probabilities."
+    )
+    return [Alarm("constant_predictor", "alarm", model, message)]
+
+
+def not_better_than_chance(model: str, balanced_accuracy: Estimate, n_classes: int) -> list[Alarm]:
+    """Fires unless the whole interval of balanced accuracy on the sealed test lies above 1 / n_classes."""
+    chance, e = 1 / n_classes, balanced_accuracy
+    if e.low > chance:
+        return []
+    message = (
+        f"{model} is not shown to be better than chance: balanced accuracy on the sealed test is "
+        f"{plain(e)}, chance is {chance:.3f}."
+    )
+    return [Alarm("not_better_than_chance", "alarm", model, message)]
+
+
+def worse_out_of_sample(model: str, oof: Estimate, test: Estimate) -> list[Alarm]:
+    """Fires if a score (higher is better) is higher out of fold than on the sealed test, intervals disjoint.
+
+    The two rest on different windows, so there is no paired difference; disjoint intervals are stricter.
+    """
+    if not oof.low > test.high:
+        return []
+    message = (
+        f"{model} scores {plain(oof)} out of fold but {plain(test)} on the sealed test: "
+        "something leaks between folds, or the later span differs."
+    )
+    return [Alarm("worse_out_of_sample", "alarm", model, message)]
+
+
+def few_effective_windows(
+    stretches: float | None,
+    class_counts: Sequence[int],
+    min_stretches: float = MIN_STRETCHES,
+    min_per_class: int = MIN_PER_CLASS,
+) -> list[Alarm]:
+    """Notes if the sealed test holds few independent stretches of time, or few windows of a class.
+
+    Args:
+        stretches: from `independent_stretches`; None for cases that are independent of each other.
+        class_counts: windows of each class.
+        min_stretches, min_per_class: fewer are noted.
+    """
+    found = []
+    if stretches is not None and stretches < min_stretches:
+        message = f"The sealed test spans only {stretches:.1f} window lengths: its intervals are too narrow."
+        found.append(Alarm("few_effective_windows", "note", "", message))
+    few = [f"{count} of class {label}" for label, count in enumerate(class_counts) if count < min_per_class]
+    if few:
+        message = f"The sealed test holds few windows ({', '.join(few)}; {min_per_class} are wanted)."
+        found.append(Alarm("few_effective_windows", "note", "", message))
+    return found
+
+
+def overconfident(model: str, ece: Estimate, gap: float) -> list[Alarm]:
+    """Notes an expected calibration error whose interval lies above 0.15.
+
+    Args:
+        model: its name.
+        ece: expected calibration error on the sealed test.
+        gap: mean confidence minus accuracy; where it is negative the code is "underconfident".
+    """
+    if not ece.low > MAX_ECE:
+        return []
+    code, words = ("overconfident", "too sure") if gap > 0 else ("underconfident", "less sure than it may be")
+    how = f"expected calibration error {plain(ece)}, mean confidence minus accuracy {gap:+.3f}"
+    return [Alarm(code, "note", model, f"{model} is {words}: {how}.")]
+
+
+def all_alarms(
+    evidence: Sequence[Evidence],
+    *,
+    test_truth: IntArray | None = None,
+    oof_truth: IntArray | None = None,
+    stretches: float | None = None,
+    min_per_class: int = MIN_PER_CLASS,
+) -> AlarmReport:
+    """Every check that the evidence allows, on every model.
+
+    Args:
+        evidence: one record a model.
+        test_truth, oof_truth: labels of each split [n_windows]; None where there is none.
+        stretches: independent stretches of time in the sealed test; None for independent cases.
+        min_per_class: fewer test windows of a class than this are noted.
+
+    Raises:
+        DataError: predictions that do not fit their truth.
+    """
+    results: list[list[Alarm]] = []
+    if test_truth is not None:
+        known = (e.test_probabilities for e in evidence if e.test_probabilities is not None)
+        n_classes = max((p.shape[2] for p in known), default=0)
+        counts = np.bincount(test_truth, minlength=n_classes).tolist()
+        results.append(few_effective_windows(stretches, counts, min_per_class=min_per_class))
+    for one in evidence:
+        results += _of_model(one, test_truth, oof_truth)
+    return AlarmReport(tuple(alarm for found in results for alarm in found), len(results))
+
+
+def _of_model(one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | None) -> list[list[Alarm]]:
+    """One entry a check that could be run."""
+    results: list[list[Alarm]] = []
+    on_test = ("on the sealed test", one.test_probabilities, test_truth)
+    for where, p, truth in (on_test, ("out of fold", one.oof_probabilities, oof_truth)):
+        if p is not None and not one.constant_by_design:
+            results.append(constant_predictor(one.model, p, truth, where))
+    test, oof = one.test.get("balanced_accuracy"), one.oof.get("balanced_accuracy")
+    if test and test_truth is not None and not one.constant_by_design:
+        results.append(not_better_than_chance(one.model, test, len(np.unique(test_truth))))
+    if test and oof:
+        results.append(worse_out_of_sample(one.model, oof, test))
+    if "ece" in one.test and one.test_probabilities is not None and test_truth is not None:
+        p = one.test_probabilities
+        gap = float(p.max(axis=2).mean() - (p.argmax(axis=2) == test_truth).mean())
+        results.append(overconfident(one.model, one.test["ece"], gap))
+    return results

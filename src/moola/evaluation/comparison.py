@@ -1,0 +1,137 @@
+"""Figures of one model and paired differences of two, on the same resamples; and how they are written."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moola.errors import DataError
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.intervals import estimate, estimate_around, mean_of_drawn_seeds, seed_drawing
+from moola.evaluation.metrics import FloatArray, IntArray, compute_metrics
+
+
+def holds_every_class(truth: IntArray, weights: FloatArray | IntArray) -> NDArray[np.bool_]:
+    """Which resamples hold every class that the sample holds [n_resamples].
+
+    The others measure something else (balanced accuracy over fewer classes) and are left out of every
+    interval, of all metrics and of paired differences alike, which is the same as drawing them again.
+    """
+    y, w = np.asarray(truth), np.asarray(weights)
+    holds = np.stack([w[:, y == label].sum(axis=1) > 0 for label in np.unique(y)], axis=1)
+    return np.all(holds, axis=1)
+
+
+def resampled_metrics(
+    probabilities: FloatArray,
+    truth: IntArray,
+    weights: FloatArray | IntArray,
+    names: tuple[str, ...] | None = None,
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """name -> (values on the sample [n_seeds], on each resample [n_resamples, n_seeds]).
+
+    Resamples that lack a class of the sample are nan in every metric, see `holds_every_class`.
+    """
+    point = compute_metrics(probabilities, truth, None, names)
+    resampled = compute_metrics(probabilities, truth, weights, names)
+    usable = holds_every_class(truth, weights)[:, None]
+    return {name: (point[name][0], np.where(usable, values, np.nan)) for name, values in resampled.items()}
+
+
+def estimates(
+    probabilities: FloatArray,
+    truth: IntArray,
+    weights: FloatArray | IntArray,
+    seed: int = 0,
+    names: tuple[str, ...] | None = None,
+) -> dict[str, Estimate]:
+    """Every metric (or those named) with its 95 % interval over windows and seeds.
+
+    How far to trust the interval: see `moola.evaluation.intervals`.
+
+    Args:
+        probabilities: [n_seeds, n_windows, n_classes].
+        truth: [n_windows].
+        weights: from `moving_block_weights` [n_resamples, n_windows].
+        seed: of the draw of seeds.
+        names: keys of `METRICS`; all when None.
+
+    Raises:
+        DataError, ConfigError: as `compute_metrics`.
+    """
+    both = resampled_metrics(probabilities, truth, weights, names)
+    return {name: estimate(point, values, len(truth), seed) for name, (point, values) in both.items()}
+
+
+def compare(
+    a: FloatArray,
+    b: FloatArray,
+    truth: IntArray,
+    weights: FloatArray | IntArray,
+    metric: str = "balanced_accuracy",
+    seed: int = 0,
+) -> Estimate:
+    """The metric of `a` minus that of `b`, with its 95 % interval over windows and seeds.
+
+    Both models are scored on the same resample each time, so what is hard for both cancels (a paired
+    bootstrap). With the same number (> 1) of seeds, seed i of `a` is paired with seed i of `b`: both must
+    then stand for the same draw of labels and initialisation, in the same order. Otherwise each model's seeds
+    are drawn by themselves. The sign is that of the metric: for log loss, Brier score and calibration error a
+    negative difference is in favour of `a`.
+
+    Args:
+        a: probabilities [n_seeds_a, n_windows, n_classes].
+        b: probabilities [n_seeds_b, n_windows, n_classes].
+        truth: [n_windows].
+        weights: from `moving_block_weights` [n_resamples, n_windows].
+        metric: a key of `METRICS`.
+        seed: of the draw of seeds.
+
+    Returns:
+        The difference; `seeds` is the number of the model that has fewer, models with one seed apart. The
+        ends are nan when no interval can be made, see `estimate`.
+
+    Raises:
+        DataError: the two models differ in windows or classes, or as `compute_metrics`.
+        ConfigError: the metric is unknown.
+    """
+    if np.shape(a)[1:] != np.shape(b)[1:]:
+        why = f"one predicts {np.shape(a)[1:]} (windows, classes), the other {np.shape(b)[1:]}"
+        raise DataError("the models cannot be compared", why, "score both on the same windows and classes")
+    point_a, values_a = resampled_metrics(a, truth, weights, (metric,))[metric]
+    point_b, values_b = resampled_metrics(b, truth, weights, (metric,))[metric]
+    if len(point_a) == len(point_b):
+        return estimate(point_a - point_b, values_a - values_b, len(truth), seed)
+    rng = seed_drawing(seed)
+    drawn = mean_of_drawn_seeds(values_a, rng) - mean_of_drawn_seeds(values_b, rng)
+    seeds = min(count for count in (len(point_a), len(point_b)) if count > 1)
+    return estimate_around(float(point_a.mean() - point_b.mean()), drawn, len(truth), seeds)
+
+
+def excludes_zero(difference: Estimate) -> bool:
+    """Whether the interval lies wholly on one side of zero; False when its ends are not known."""
+    return difference.low > 0 or difference.high < 0
+
+
+def plain(e: Estimate) -> str:
+    """``0.812 [0.771, 0.850]``, or the figure alone with "no interval"."""
+    return f"{_number(e.value)} {_ends(e)}"
+
+
+def signed(e: Estimate) -> str:
+    """``+0.012 [−0.030, 0.051]``: a difference shows its sign."""
+    return f"{'+' if round(e.value, 3) > 0 else ''}{_number(e.value)} {_ends(e)}"
+
+
+def _ends(e: Estimate) -> str:
+    if math.isnan(e.low) or math.isnan(e.high):
+        return "[no interval: too little data]"
+    return f"[{_number(e.low)}, {_number(e.high)}]"
+
+
+def _number(value: float) -> str:
+    """Three decimals, a true minus sign, and no minus before a zero."""
+    text = f"{round(value, 3) + 0.0:.3f}"
+    return text.replace("-", "−")

@@ -1,0 +1,42 @@
+"""The two records that every table and report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval.
+
+    Attributes:
+        value: the point estimate (mean over seeds).
+        low: lower end of the 95 % interval.
+        high: upper end of the 95 % interval.
+        n: windows it was computed on.
+        seeds: seeds it is the mean of.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A warning that belongs in the report's first lines.
+
+    Attributes:
+        code: stable name, e.g. ``"constant_predictor"``.
+        severity: ``"alarm"`` when the figure must not be used as evidence, else ``"note"``.
+        model: the model it speaks of, or ``""``.
+        message: one sentence with the values that show it.
+    """
+
+    code: str
+    severity: Literal["alarm", "note"]
+    model: str
+    message: str

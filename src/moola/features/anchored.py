@@ -1,0 +1,59 @@
+"""Candles seen from the last visible close, in units of the window's own range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moola.config import reject
+from moola.features.candles import OHLC, candle_columns, log_candles
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """Eight channels: log prices relative to the last visible close, and bar-to-bar log returns.
+
+    With TR the mean of log high - log low over the visible bars, a window's own unit of movement:
+    ``level = (log p_t - log close_T) / (TR * level_scale)`` and ``return = (log p_t - log p_{t-1}) / TR``, the first
+    return being 0. Price-scale invariant. It looks at all visible bars at once (the anchor is the last of them) and
+    at nothing after: causal for a prediction made at the last visible bar.
+
+    Attributes:
+        level_scale: in TR; brings levels to about the spread of returns.
+        epsilon: smallest TR, so that a window that never moves gives zeros.
+    """
+
+    level_scale: float = 5.0
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        reject((self.level_scale <= 0, f"level_scale: {self.level_scale} must be positive"))
+
+    def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """``level_open`` to ``level_close``, then ``return_open`` to ``return_close``."""
+        candle_columns(channels, "anchored")
+        return (*(f"level_{name}" for name in OHLC), *(f"return_{name}" for name in OHLC))
+
+    def apply(self, bars: Tensor, channels: tuple[str, ...]) -> Tensor:
+        """[B, T, C] -> [B, T, 8]."""
+        prices = log_candles(bars, channels, "anchored")
+        unit = self._unit(prices)
+        levels = (prices - prices[:, -1:, 3:4]) / (unit * self.level_scale)
+        returns = torch.zeros_like(prices)
+        returns[:, 1:] = (prices[:, 1:] - prices[:, :-1]) / unit
+        return torch.cat([levels, returns], dim=-1)
+
+    def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
+        """The level of the close."""
+        return (3,)
+
+    def restore(self, outputs: Tensor, bars: Tensor, channels: tuple[str, ...]) -> Tensor:
+        """Candles [B, T, 4] from outputs [B, T, 8], given the bars that set anchor and unit: the inverse of `apply`."""
+        prices = log_candles(bars, channels, "anchored")
+        return torch.exp(outputs[..., :4] * self._unit(prices) * self.level_scale + prices[:, -1:, 3:4])
+
+    def _unit(self, prices: Tensor) -> Tensor:
+        """TR of each window: [B, T, 4] -> [B, 1, 1]."""
+        return (prices[..., 1] - prices[..., 2]).mean(dim=1).clamp_min(self.epsilon)[:, None, None]

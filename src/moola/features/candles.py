@@ -1,0 +1,31 @@
+"""Finding open, high, low and close among a source's channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from moola.errors import DataError
+
+OHLC = ("open", "high", "low", "close")
+
+
+def candle_columns(channels: tuple[str, ...], transform: str) -> list[int]:
+    """Column numbers of open, high, low and close.
+
+    Raises:
+        DataError: one of them is missing.
+    """
+    missing = [name for name in OHLC if name not in channels]
+    if missing:
+        raise DataError(
+            f"transform={transform} needs candles",
+            f"the data has no channel {', '.join(missing)}; it has {', '.join(channels)}",
+            "choose transform=standardised, which takes any channels",
+        )
+    return [channels.index(name) for name in OHLC]
+
+
+def log_candles(bars: Tensor, channels: tuple[str, ...], transform: str) -> Tensor:
+    """Natural logs of open, high, low, close: [B, T, C] -> [B, T, 4]."""
+    return torch.log(bars[..., candle_columns(channels, transform)])

@@ -1,0 +1,31 @@
+"""Each window and channel to mean 0 and standard deviation 1: for sensors and anything else that is not candles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """``(x - mean) / std`` over the visible bars of a window, channel by channel; constant channels become 0.
+
+    Attributes:
+        epsilon: smallest standard deviation.
+    """
+
+    epsilon: float = 1e-6
+
+    def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """The source's own names."""
+        return channels
+
+    def apply(self, bars: Tensor, channels: tuple[str, ...]) -> Tensor:
+        """[B, T, C] -> [B, T, C]."""
+        centred = bars - bars.mean(dim=1, keepdim=True)
+        return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(self.epsilon)
+
+    def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
+        """Every channel."""
+        return tuple(range(len(channels)))

@@ -1,0 +1,49 @@
+"""Where labels come from, what was planted in them, and which of them are doubtful."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from moola.data.bar_store import BarStore
+from moola.data.window_index import WindowIndex
+from moola.registry import Registry
+
+
+@dataclass(frozen=True)
+class WindowLabels:
+    """Labels of windows.
+
+    Attributes:
+        values: String [n_windows], null where a window has no label.
+        classes: class names in the order of every probability column.
+        from_rule: True when a formula made them, so that the truth of every window is known.
+    """
+
+    values: pl.Series
+    classes: tuple[str, ...]
+    from_rule: bool
+
+
+class Labeller(Protocol):
+    """Gives windows their labels."""
+
+    def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
+        """Labels in the order of `windows`.
+
+        Raises:
+            DataError: labels that cannot be used; every problem in one go.
+        """
+        ...
+
+
+LABELLERS: Registry[Labeller] = Registry(
+    "labeller",
+    {
+        "case_labels": "moola.labels.case_labels:CaseLabels",
+        "label_file": "moola.labels.label_file:LabelFile",
+        "structure_rule": "moola.labels.structure_rule:StructureRule",
+    },
+)

@@ -1,0 +1,122 @@
+"""The data/ and artifacts/ contract, and the only ways in which moola writes a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from moola.errors import StorageError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two folders a run reads and writes.
+
+    Attributes:
+        data: bars, windows and splits.
+        artifacts: encoders, predictions, results.
+    """
+
+    data: Path
+    artifacts: Path
+
+    @property
+    def results(self) -> Path:
+        """One folder a run."""
+        return self.artifacts / "results"
+
+    def room(self, room: str) -> Path:
+        """The folder of a kind of artifact, e.g. ``"data/splits"`` or ``"artifacts/oof"``."""
+        top, _, rest = room.partition("/")
+        return {"data": self.data, "artifacts": self.artifacts}[top] / rest
+
+    def check_writable(self) -> None:
+        """Create both folders and write a probe file in each.
+
+        Raises:
+            StorageError: a folder cannot be created or written.
+        """
+        for folder in (self.data, self.artifacts):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder) as probe:
+                    probe.write(b"moola")
+            except OSError as error:
+                raise StorageError(
+                    f"cannot write in {folder}",
+                    error.strerror or str(error),
+                    "choose another place with paths.data=FOLDER paths.artifacts=FOLDER",
+                ) from error
+
+
+@contextlib.contextmanager
+def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Written data is on disk (fsync) before the rename, so `path` is either whole or absent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+        sync_folder(path.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or none."""
+    with replace_atomically(path) as handle:
+        handle.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 file or none."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON; NaN is refused because JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        StorageError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is missing", "it was deleted or never written", "run the stage that makes it again") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is not JSON", str(error), "delete it and run the same command again") from error
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's content."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Stages, the context they pass on, hooks around them, and the log of what happened."""

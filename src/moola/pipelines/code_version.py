@@ -1,0 +1,85 @@
+"""Which code a stage depends on: a digest over the source files that its imports reach."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def code_version(stage: Any) -> str:
+    """Digest of a stage's own source, its components' and everything of their packages that they import.
+
+    Imports inside functions count; other packages do not (their versions stand in the manifest). So a change of the
+    report leaves a pretrained encoder valid, and a change of the loop does not.
+    """
+    return _digest(tuple(sorted(_modules_of(stage))))
+
+
+@functools.cache
+def _digest(modules: tuple[str, ...]) -> str:
+    packages = {module.partition(".")[0] for module in modules}
+    total = hashlib.sha256()
+    for module in sorted(_closure(modules, packages | {"moola"})):
+        path = _source(module)
+        if path is not None:
+            total.update(f"{module}\0".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _modules_of(value: Any) -> set[str]:
+    """Modules of a dataclass and of the dataclasses in its fields."""
+    if isinstance(value, dict):
+        return set().union(*(_modules_of(item) for item in value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*(_modules_of(item) for item in value))
+    if not dataclasses.is_dataclass(value):
+        return set()
+    fields = (getattr(value, item.name) for item in dataclasses.fields(value))
+    return {type(value).__module__}.union(*(_modules_of(item) for item in fields))
+
+
+def _closure(modules: Iterable[str], packages: set[str]) -> set[str]:
+    reached: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in reached or module.partition(".")[0] not in packages:
+            continue
+        path = _source(module)
+        if path is None:
+            continue
+        reached.add(module)
+        parents = module.split(".")
+        waiting += [".".join(parents[:depth]) for depth in range(1, len(parents))]
+        waiting += _imports(path)
+    return reached
+
+
+@functools.cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Absolute names that a file imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(names)
+
+
+@functools.cache
+def _source(module: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):  # `a.b` where b is no module, or a script's __main__
+        return None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        return None
+    return Path(found.origin)

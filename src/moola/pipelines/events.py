@@ -1,0 +1,61 @@
+"""One JSONL log a run: everything that happened, in order, appended and never rewritten."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Appends events to a file and hands them to listeners (the terminal, trackers).
+
+    Args:
+        path: the file, or None to keep events to the listeners.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._listeners: list[Callable[[Event], None]] = []
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _end_torn_line(path)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every later event."""
+        self._listeners.append(listener)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Append one event."""
+        record: Event = {"time": now(), "event": event, **fields}
+        if self.path is not None:
+            with self.path.open("a") as handle:
+                handle.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        for listener in self._listeners:
+            listener(record)
+
+
+def read_events(path: Path) -> list[Event]:
+    """All whole events of a log; a line torn by a crash is left out."""
+    events: list[Event] = []
+    for line in path.read_text().splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue  # the writer was killed in the middle of this line
+    return events
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _end_torn_line(path: Path) -> None:
+    if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        with path.open("a") as handle:
+            handle.write("\n")

@@ -1,0 +1,285 @@
+"""What the report's page shows, gathered from the artifacts: one function a section."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+import moola
+from moola import drawing
+from moola.evaluation import report as page
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.intervals import wilson_interval
+from moola.evaluation.metrics import METRICS, reliability
+from moola.layout import read_json
+from moola.pipelines.artifacts import Artifact, git_state
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.events import now
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scoring import HEADLINE, Scores, SplitName
+
+SHOWN_LABELS = 12
+SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
+SHOWN_METRICS = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
+NAMES = {
+    "finetuned": "Fine-tuned encoder (pretrained)",
+    "scratch": "Same encoder from scratch",
+    "pretrained_probe": "Frozen pretrained encoder + probe",
+    "random_init_probe": "Random-init encoder + probe",
+    "logistic_regression": "Logistic regression, simple features",
+    "random_forest": "Random forest",
+    "minirocket": "MiniRocket",
+    "majority": "Majority class",
+    "stack": "Stack",
+}
+
+
+def build_report(
+    data: Dataset,
+    predictions: Predictions,
+    scores: Scores,
+    inputs: Mapping[str, Artifact],
+    experiment: str,
+    run_id: str,
+    seeds: tuple[int, ...],
+    queue: int,
+) -> page.Report:
+    """The whole page; a section whose stage was switched off is None."""
+    git = git_state()
+    transductive = "encoder" in inputs and not data.store.independent
+    issues = inputs.get("label_issues")
+    doubtful = pl.read_csv(issues.path("label_issues.csv"), schema_overrides={"given_label": pl.String, "pred_label": pl.String}) if issues else None
+    return page.Report(
+        title=f"{experiment}: what the figures are worth",
+        run_id=run_id,
+        experiment=experiment,
+        created=now()[:16].replace("T", " ") + " UTC",
+        moola_version=moola.__version__,
+        git_commit=git["git_commit"] or "",
+        git_dirty=bool(git["git_dirty"]),
+        alarms=scores.alarms.alarms,
+        checks=scores.alarms.n_checks,
+        verdict=scores.verdict,
+        statements=_statements(data, inputs, seeds),
+        leaderboard=_leaderboard(predictions, scores, transductive),
+        comparisons=_comparisons(scores),
+        pretraining=_pretraining(inputs, seeds),
+        reconstructions=_reconstructions(data, inputs),
+        calibration=_calibration(data, predictions, scores),
+        doubtful=_doubtful(data, doubtful) if doubtful is not None else None,
+        planted=_planted(data, doubtful, queue) if doubtful is not None else None,
+        lineage=_lineage(inputs, seeds, run_id),
+    )
+
+
+def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> tuple[str, ...]:
+    windows = read_json(inputs["windows"].path("windows.json"))
+    proof = read_json(inputs["splits"].path("proof.json"))
+    flipped = int(data.labels["planted"].sum())
+    told = [
+        f"{len(data.windows):,} windows of {data.windows.length} bars from {len(data.store.series):,} series; a model sees "
+        f"the first {data.windows.visible} bars of a window."
+    ]
+    if windows["from_rule"]:
+        told.append(
+            "The labels are weak: a formula made them from the candles, no person did. So the truth of every window is "
+            "known, and figures are computed against it."
+        )
+    told.append(
+        f"The models were given {len(data.labels)} labels"
+        + (f", {flipped} of which were flipped on purpose, so that finding them can be measured." if flipped else ".")
+    )
+    gap = proof["train_test_gap_bars"]
+    told.append(
+        f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed ({len(data.test):,} of them with "
+        f"a known label), {proof['windows']['excluded']:,} lie across the border and belong to neither"
+        + ("." if gap is None else f"; {gap} bars lie between the last training and the first test window.")
+    )
+    if not data.store.independent:
+        told.append(
+            f"{len(data.folds)} folds in time, purged and with an embargo; at least {min(proof['fold_gap_bars'])} bars lie "
+            f"between what a fold trains on and what it predicts."
+        )
+    if "encoder" in inputs:
+        told.append(
+            "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training windows, "
+            "held-out folds among them, never on labels. The sealed test was not seen at all."
+        )
+    told.append(f"Seeds {', '.join(map(str, seeds))}; one draw of labels. Intervals are 95 %, over windows in blocks of time and over seeds.")
+    return tuple(told)
+
+
+def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -> page.Leaderboard:
+    shown = [split for split in SPLITS if split in scores.figures]
+    order = sorted(predictions.models, key=lambda model: -scores.figures[shown[0]][model][HEADLINE].value)
+    rows = tuple(
+        page.ModelRow(
+            model,
+            NAMES.get(model, model),
+            predictions.role(model),
+            {
+                (SPLITS[split], METRICS[metric].label): scores.figures[split][model][metric]
+                for split in shown
+                for metric in SHOWN_METRICS
+            },
+        )
+        for model in order
+    )
+    majority = scores.figures[shown[0]].get("majority")
+    return page.Leaderboard(
+        splits=tuple(page.Split(SPLITS[split], "transductive" if split == "oof" and transductive else "") for split in shown),
+        metrics=tuple(page.Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS),
+        rows=rows,
+        headline=(SPLITS[shown[0]], METRICS[HEADLINE].label),
+        reference=drawing.Reference("majority class", majority[HEADLINE].value) if majority else None,
+    )
+
+
+def _comparisons(scores: Scores) -> tuple[page.Comparison, ...]:
+    return tuple(
+        page.Comparison(NAMES.get(d.a, d.a), NAMES.get(d.b, d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence)
+        for d in scores.differences
+    )
+
+
+def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page.Pretraining | None:
+    encoder = inputs.get("encoder")
+    if encoder is None:
+        return None
+    histories = {seed: read_json(encoder.path(f"history-seed{seed}.json")) for seed in seeds}
+    curves: list[drawing.Curve] = []
+    for number, (seed, history) in enumerate(histories.items()):
+        epochs = [record["epoch"] for record in history]
+        curves.append(drawing.Curve(f"seed {seed}, training", epochs, [r["loss"] for r in history], colour=number, dashed=True))
+        if "val_reconstruction" in history[0]:
+            validation = [record["val_reconstruction"] for record in history]
+            curves.append(drawing.Curve(f"seed {seed}, validation", epochs, validation, colour=number))
+    last = histories[seeds[0]][-1]
+    trivial = {"val_copy_last": "copy the last bar", "val_mean": "mean of the shown bars"}
+    share = read_json(encoder.path("encoder.json"))["masked_share"]
+    loss = page.CurvePanel(
+        "Loss",
+        "epoch",
+        "mean squared error on hidden bars",
+        tuple(curves),
+        tuple(drawing.Reference(words, last[name]) for name, words in trivial.items() if name in last),
+        "Validation windows are the last part of the training span and have the same masks in every epoch and seed. "
+        "The training loss holds the variance term as well.",
+    )
+    return page.Pretraining(loss, _probe(inputs), f"{share:.1%} of the visible bars are hidden." if share else "")
+
+
+def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:
+    if "probe" not in inputs:
+        return None
+    points = pl.DataFrame(read_json(inputs["probe"].path("probe.json"))).sort("seed", "epoch")
+    curves = tuple(
+        drawing.Curve(f"seed {seed[0]}", rows["epoch"].to_list(), rows["balanced_accuracy"].to_list(), colour=number)
+        for number, (seed, rows) in enumerate(points.group_by("seed", maintain_order=True))
+    )
+    start = points.filter(pl.col("epoch") == 0)["balanced_accuracy"].mean()
+    return page.CurvePanel(
+        "Linear probe while pretraining",
+        "epoch",
+        "balanced accuracy, out of fold",
+        curves,
+        (drawing.Reference("random-init encoder, mean of seeds", float(start)),) if isinstance(start, float) else (),
+        "Logistic regression on the frozen encoder, on the labels as given (flips included), purged folds.",
+    )
+
+
+def _reconstructions(data: Dataset, inputs: Mapping[str, Artifact]) -> tuple[page.Reconstruction, ...] | None:
+    encoder = inputs.get("encoder")
+    if encoder is None:
+        return None
+    from safetensors.numpy import load_file
+
+    saved = load_file(str(encoder.path("reconstructions.safetensors")))
+    channels = tuple(read_json(encoder.path("encoder.json"))["inputs"])
+    channels = channels if saved["original"].shape[-1] == len(channels) else drawing.OHLC
+    return tuple(
+        page.Reconstruction(f"validation {i + 1}", original, channels, rebuilt, mask > 0.5)
+        for i, (original, rebuilt, mask) in enumerate(zip(saved["original"], saved["rebuilt"], saved["mask"], strict=True))
+    )
+
+
+def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tuple[page.Calibration, ...]:
+    split: SplitName = "test" if "test" in scores.figures else "oof"
+    ids = (data.test if split == "test" else data.labels)["window_id"]
+    found: list[page.Calibration] = []
+    for model in predictions.models:
+        if predictions.role(model) == "control":
+            continue
+        probabilities = predictions.of_model(model, split, ids)
+        bins = reliability(probabilities, scores.truth[split])
+        name = NAMES.get(model, model)
+        found.append(page.Calibration(name, bins.confidence, bins.accuracy, bins.count, scores.figures[split][model]["ece"]))
+    return tuple(found)
+
+
+def _doubtful(data: Dataset, issues: pl.DataFrame) -> tuple[page.DoubtfulLabel, ...]:
+    known = bool(data.labels["planted"].any())
+    planted = dict(zip(data.labels["window_id"], data.labels["planted"], strict=True))
+    table = issues.head(SHOWN_LABELS).join(data.table, on="window_id", how="left", maintain_order="left")
+    shown: list[page.DoubtfulLabel] = []
+    for row in table.iter_rows(named=True):
+        bars = data.windows.gather(data.store.values, np.array([row["row"]]), data.windows.length)[0]
+        channels = [i for i, name in enumerate(data.store.channels) if name != "volume"]
+        shown.append(
+            page.DoubtfulLabel(
+                row["window_id"],
+                "first bar" if data.store.independent else f"{row['first_time']:%Y-%m-%d}",
+                "last bar" if data.store.independent else f"{row['last_time']:%Y-%m-%d}",
+                bars[:, channels],
+                tuple(data.store.channels[i] for i in channels),
+                _spans(data),
+                row["given_label"],
+                row["pred_label"],
+                row["label_quality"],
+                planted[row["window_id"]] if known else None,
+            )
+        )
+    return tuple(shown)
+
+
+def _spans(data: Dataset) -> tuple[drawing.Span, ...]:
+    first, end = data.windows.zone
+    spans: list[drawing.Span] = []
+    if first > 0:
+        spans.append(drawing.Span(0, first, "context", "context"))
+    if (first, end) != (0, data.windows.length):
+        spans.append(drawing.Span(first, end, "zone", "zone"))
+    if end < data.windows.length:
+        spans.append(drawing.Span(end, data.windows.length, "after", "after"))
+    return tuple(spans)
+
+
+def _planted(data: Dataset, issues: pl.DataFrame, queue: int) -> page.PlantedFound | None:
+    flipped = set(data.labels.filter(pl.col("planted"))["window_id"])
+    if not flipped:
+        return None
+    flagged = issues.filter(pl.col("is_label_issue"))["window_id"].to_list()
+    found = len(flipped & set(flagged))
+    early = len(flipped & set(issues.head(queue)["window_id"]))
+    return page.PlantedFound(
+        len(flipped), len(flagged), found, _share(found, len(flagged)), _share(found, len(flipped)), early, queue
+    )
+
+
+def _share(hits: int, n: int) -> Estimate:
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0, 1)
+    low, high = wilson_interval(hits, n)
+    return Estimate(hits / n, low, high, n, 1)
+
+
+def _lineage(inputs: Mapping[str, Artifact], seeds: tuple[int, ...], run_id: str) -> page.Lineage:
+    stages = tuple(
+        page.StageRow(item.stage, item.key, item.digest, item.manifest["seconds"]) for item in inputs.values()
+    )
+    versions = {"moola": moola.__version__, **inputs["oof"].manifest["versions"]}
+    again = f'moola run --config-path "$PWD/artifacts/results/{run_id}"'
+    return page.Lineage(stages, versions, seeds, (again,))

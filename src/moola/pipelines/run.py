@@ -1,0 +1,160 @@
+"""One run from configuration to run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import moola
+from moola.config import RunConfig
+from moola.errors import StorageError
+from moola.layout import Layout, read_json, replace_atomically, write_json, write_text
+from moola.pipelines.artifacts import git_state, versions
+from moola.pipelines.assembly import assemble, run_identity
+from moola.pipelines.context import Context
+from moola.pipelines.events import Event, EventLog, now
+from moola.pipelines.hooks import Hook, HookEntry
+from moola.pipelines.stage import Stage
+
+
+def execute(
+    config: RunConfig,
+    config_yaml: str,
+    target: str | None = None,
+    command: Sequence[str] = (),
+    listener: Callable[[Event], None] | None = None,
+) -> Path:
+    """Run a configuration and return its run folder.
+
+    Args:
+        config: checked configuration.
+        config_yaml: the same as resolved YAML, for the run folder.
+        target: stage to run with everything it reads; None for all stages.
+        command: the command line, for the manifest.
+        listener: called with every event.
+
+    Raises:
+        MoolaError: see `Pipeline.run`. The run folder then says ``failed`` or ``interrupted`` and holds what was
+            published before; the same command goes on from there.
+    """
+    layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
+    layout.check_writable()
+    pipeline = assemble(config, target)
+    run_id = run_identity(config, pipeline)
+    folder = layout.results / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder):
+        events = EventLog(folder / "events.jsonl")
+        if listener is not None:
+            events.listen(listener)
+        record = RunRecord(folder, run_id, config, target, command)
+        write_text(folder / "config.yaml", config_yaml)
+        pipeline.hooks = (*pipeline.hooks, HookEntry(record, "run_record", priority=0, on_failure="raise"))
+        events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
+        try:
+            pipeline.run(Context(run_id, layout, events, force=config.force))
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            record.finish(status, error)
+            events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
+            raise
+        record.finish("finished")
+        events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)
+    return folder
+
+
+class RunRecord(Hook):
+    """Keeps ``manifest.json`` true and copies what stages publish into the run folder, stage by stage."""
+
+    def __init__(
+        self, folder: Path, run_id: str, config: RunConfig, target: str | None, command: Sequence[str]
+    ) -> None:
+        self.folder = folder
+        self._clock = time.monotonic()
+        before = _previous(folder)
+        self.manifest: dict[str, Any] = {
+            "run_id": run_id,
+            "name": config.name,
+            "target": target or "run",
+            "status": "running",
+            "attempts": before.get("attempts", 0) + 1,
+            "first_started": before.get("first_started") or now(),
+            "started": now(),
+            "finished": None,
+            "seconds": None,
+            "cost_usd": None,
+            "command": list(command),
+            "seeds": list(config.seeds),
+            "moola": moola.__version__,
+            **git_state(),
+            "versions": versions(),
+            "stages": [],
+            "files": [],
+            "error": None,
+        }
+        self._write()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this attempt."""
+        return round(time.monotonic() - self._clock, 3)
+
+    def after_stage(self, stage: Stage, context: Context) -> None:
+        """Publish the stage's files and add its line to the manifest."""
+        artifact = context.artifacts[stage.provides]
+        for name in stage.publishes:
+            with artifact.path(name).open("rb") as source, replace_atomically(self.folder / name) as copy:
+                shutil.copyfileobj(source, copy)
+            self.manifest["files"].append(name)
+        self.manifest["stages"].append(
+            {
+                "stage": stage.name,
+                "key": artifact.key,
+                "digest": artifact.digest,
+                "inputs": artifact.manifest["inputs"],
+                "folder": str(artifact.folder),
+                "seconds": artifact.manifest["seconds"],
+                "built": artifact.manifest["started"],
+                "reused": stage.name in context.reused,
+            }
+        )
+        self._write()
+
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Write the last word."""
+        self.manifest |= {"status": status, "finished": now(), "seconds": self.seconds}
+        self.manifest["error"] = None if error is None else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self._write()  # a full disk must not hide the error that it caused
+
+    def _write(self) -> None:
+        write_json(self.folder / "manifest.json", self.manifest)
+
+
+def _previous(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    return read_json(path) if path.exists() else {}
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """One process at a time in a run folder.
+
+    Raises:
+        StorageError: another process is at the same run.
+    """
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                "this run is under way in another process",
+                f"it holds {folder}",
+                "wait for it, or change the configuration to make another run",
+            ) from error
+        yield

@@ -1,0 +1,214 @@
+"""From predictions to figures with intervals, paired comparisons, alarms and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from moola.config import reject
+from moola.evaluation.alarms import AlarmReport, Evidence, all_alarms
+from moola.evaluation.comparison import compare, estimates, excludes_zero
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.intervals import independent_stretches, moving_block_weights
+from moola.evaluation.metrics import METRICS
+from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verdict
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.predictions import Predictions
+
+HEADLINE = "balanced_accuracy"
+FINETUNED, SCRATCH = "finetuned", "scratch"
+SplitName = Literal["oof", "test"]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How intervals are made.
+
+    Attributes:
+        n_resamples: of the bootstrap.
+        block_bars: bars a block of the moving-block bootstrap; null: the length of a window.
+    """
+
+    n_resamples: int = 1000
+    block_bars: int | None = None
+
+    def __post_init__(self) -> None:
+        reject(
+            (self.n_resamples < 100, f"n_resamples: {self.n_resamples} must be at least 100"),
+            (self.block_bars is not None and self.block_bars < 1, f"block_bars: {self.block_bars} must be at least 1"),
+        )
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """``a`` minus ``b`` on the same windows."""
+
+    a: str
+    b: str
+    split: SplitName
+    metric: str
+    difference: Estimate
+
+    @property
+    def sentence(self) -> str:
+        """The difference in words."""
+        if not math.isfinite(self.difference.low):
+            return "too little data for an interval"
+        if not excludes_zero(self.difference):
+            return "cannot be told apart"
+        better = (self.difference.value > 0) == METRICS[self.metric].higher_is_better
+        return f"{self.a if better else self.b} is better"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that is known of all models.
+
+    Attributes:
+        figures: split -> model -> metric -> estimate.
+        differences: paired, in the headline metric.
+        alarms: what fired, of how many checks.
+        verdict: three sentences.
+        truth: split -> int64 [n_windows] classes that figures are computed against.
+        stretches: independent stretches of time in the sealed test, None for independent cases.
+    """
+
+    figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]]
+    differences: tuple[PairedDifference, ...]
+    alarms: AlarmReport
+    verdict: tuple[str, str, str]
+    truth: Mapping[SplitName, np.ndarray]
+    stretches: float | None
+
+    def rows(self, seeds: int) -> list[dict[str, Any]]:
+        """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""
+        return [
+            {
+                "model": model,
+                "split": split,
+                "metric": metric,
+                "value": found.value,
+                "low": found.low if math.isfinite(found.low) else None,
+                "high": found.high if math.isfinite(found.high) else None,
+                "n": found.n,
+                "seeds": found.seeds,
+            }
+            for split, models in self.figures.items()
+            for model, metrics in models.items()
+            for metric, found in metrics.items()
+        ]
+
+
+def score(
+    data: Dataset, predictions: Predictions, config: EvaluationConfig, n_seeds: int, *, pretrained: bool
+) -> Scores:
+    """Score every model out of fold and on the sealed test, against the truth where it is known.
+
+    Args:
+        data: windows, labels and folds.
+        predictions: of all models.
+        config: intervals.
+        n_seeds: seeds of the run, for the verdict.
+        pretrained: whether an encoder was pretrained on the inputs of held-out folds.
+    """
+    splits: list[SplitName] = ["oof", "test"] if len(data.test) else ["oof"]
+    weights = {split: _weights(data, split, config) for split in splits}
+    truth = {split: _truth(data, split) for split in splits}
+    found = {split: {m: predictions.of_model(m, split, _ids(data, split)) for m in predictions.models} for split in splits}
+    figures = {
+        split: {model: estimates(p, truth[split], weights[split]) for model, p in models.items()}
+        for split, models in found.items()
+    }
+    stretches = None
+    if len(data.test) and not data.store.independent:
+        stretches = independent_stretches(data.test["step"].to_numpy(), data.windows.length)
+    evidence = [
+        Evidence(
+            model,
+            found["test"][model] if "test" in found else None,
+            found["oof"][model],
+            figures["test"][model] if "test" in found else {},
+            figures["oof"][model],
+            constant_by_design=predictions.role(model) == "control" and model == "majority",
+        )
+        for model in predictions.models
+    ]
+    alarms = all_alarms(evidence, test_truth=truth.get("test"), oof_truth=truth["oof"], stretches=stretches)
+    inputs = _verdict_inputs(data, predictions, figures, alarms, n_seeds, stretches, pretrained)
+    pairs = _pairs(predictions, inputs)
+    differences = tuple(
+        PairedDifference(a, b, split, HEADLINE, compare(found[split][a], found[split][b], truth[split], weights[split], HEADLINE))
+        for split in reversed(splits)
+        for a, b in pairs
+    )
+    on_test = {(d.a, d.b): d.difference for d in differences if d.split == "test"}
+    told = verdict(VerdictInputs(**{**vars(inputs), "differences": on_test}))
+    return Scores(figures, differences, alarms, told, truth, stretches)
+
+
+def _verdict_inputs(
+    data: Dataset,
+    predictions: Predictions,
+    figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]],
+    alarms: AlarmReport,
+    n_seeds: int,
+    stretches: float | None,
+    pretrained: bool,
+) -> VerdictInputs:
+    candidates = [
+        Candidate(
+            model,
+            figures["oof"][model][HEADLINE],
+            figures["test"][model][HEADLINE] if "test" in figures else None,
+            is_control=predictions.role(model) in ("baseline", "control"),
+        )
+        for model in predictions.models
+    ]
+    return VerdictInputs(
+        n_labels=len(data.labels),
+        n_seeds=n_seeds,
+        n_draws=1,
+        models=candidates,
+        fine_tuned=FINETUNED if FINETUNED in predictions.models else "",
+        scratch=SCRATCH if SCRATCH in predictions.models else "",
+        alarms=alarms.alarms,
+        n_checks=alarms.n_checks,
+        n_test=len(data.test),
+        stretches=stretches,
+        transductive=pretrained,
+    )
+
+
+def _pairs(predictions: Predictions, inputs: VerdictInputs) -> list[tuple[str, str]]:
+    """Comparisons worth making: what pretraining gave, and every model against the best simple thing."""
+    simple, best = choose_best(inputs, controls=True), choose_best(inputs)
+    pairs = [(FINETUNED, SCRATCH), ("pretrained_probe", "random_init_probe")]
+    pairs = [pair for pair in pairs if set(pair) <= set(predictions.models)]
+    if simple is not None:
+        own = [model for model in predictions.models if predictions.role(model) in ("model", "stack")]
+        first = [best.name] if best else []
+        pairs += [(model, simple.name) for model in dict.fromkeys([*first, *own])]
+    return list(dict.fromkeys(pairs))
+
+
+def _ids(data: Dataset, split: SplitName) -> Any:
+    return (data.labels if split == "oof" else data.test)["window_id"]
+
+
+def _truth(data: Dataset, split: SplitName) -> np.ndarray:
+    frame = data.labels if split == "oof" else data.test
+    return data.class_numbers(frame["true_label"])
+
+
+def _weights(data: Dataset, split: SplitName, config: EvaluationConfig) -> np.ndarray:
+    """Resamples [n_resamples, n_windows]: blocks of time, or single cases where these are independent."""
+    frame = data.labels if split == "oof" else data.test
+    if data.store.independent:
+        return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
+    return moving_block_weights(frame["step"].to_numpy(), config.block_bars or data.windows.length, config.n_resamples)
+
+

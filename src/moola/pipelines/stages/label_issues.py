@@ -1,0 +1,52 @@
+"""Which of the given labels are doubtful, judged by models that did not train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from moola.config import RunConfig
+from moola.labels.issues import find_label_issues
+from moola.layout import replace_atomically, write_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.stages.stack import choose_bases
+
+
+@dataclass(frozen=True)
+class LabelIssues(Stage):
+    """Confident learning on the consensus of all models that are neither controls nor collapsed."""
+
+    name: ClassVar[str] = "label_issues"
+    provides: ClassVar[str] = "label_issues"
+    requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
+    publishes: ClassVar[tuple[str, ...]] = ("label_issues.csv",)
+    packages: ClassVar[Mapping[str, str]] = {"cleanlab": "evidence"}
+
+    @classmethod
+    def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
+        """Nothing to choose."""
+        return cls()
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        """Writes ``label_issues.csv`` and ``consensus.json`` (whose predictions were averaged)."""
+        from moola import schemas
+        from moola.schemas.tables import check
+
+        data = Dataset.open(inputs)
+        predictions = Predictions.open(inputs["oof"])
+        models = choose_bases(predictions, data)[0] or [name for name in predictions.models]
+        ids = data.labels["window_id"]
+        consensus = np.mean([predictions.of_model(model, "oof", ids).mean(axis=0) for model in models], axis=0)
+        consensus /= consensus.sum(axis=1, keepdims=True)
+        table = find_label_issues(ids.to_list(), data.class_numbers(data.labels["label"]), consensus, data.classes)
+        table = check(table, schemas.label_issues(data.classes), "the label issues", "this is a defect")
+        with replace_atomically(workspace.folder / "label_issues.csv") as handle:
+            table.write_csv(handle)
+        write_json(workspace.folder / "consensus.json", {"models": models, "flagged": int(table["is_label_issue"].sum())})

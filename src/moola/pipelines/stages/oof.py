@@ -1,0 +1,179 @@
+"""Every model speaks through predictions on windows it did not train on: out of fold, and on the sealed test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from typing_extensions import Self
+
+from moola.config import RunConfig, describe, digest_json, structure
+from moola.errors import ConfigError
+from moola.features import TRANSFORMS, Transform
+from moola.layout import replace_atomically, write_json
+from moola.models import ENCODERS, MODELS, EncoderConfig, FitResources, LabelledWindows, Model
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.code_version import code_version
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.stage import Stage, Workspace
+
+if TYPE_CHECKING:
+    from moola.training.loop import FitConfig
+
+TEST_FOLD = -1
+"""Number of the fold that trains on all labels and predicts the sealed test."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fit: a model, a seed, the labelled rows it trains on and what it predicts."""
+
+    model: str
+    seed: int
+    fold: int
+    train: np.ndarray
+
+
+@dataclass(frozen=True)
+class Oof(Stage):
+    """Predictions of every model, fold and seed; each fit is cached by itself."""
+
+    seeds: tuple[int, ...]
+    device: Literal["auto", "cpu", "cuda"]
+    transform: Transform
+    encoder: EncoderConfig
+    fit: FitConfig
+    models: dict[str, Model]
+    name: ClassVar[str] = "oof"
+    provides: ClassVar[str] = "oof"
+    requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
+    uses: ClassVar[tuple[str, ...]] = ("encoder",)
+    room: ClassVar[str] = "artifacts/oof/supervised"
+    publishes: ClassVar[tuple[str, ...]] = ("oof.parquet",)
+    packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data", "sklearn": "evidence"}
+
+    @classmethod
+    def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
+        """``model``, ``transform``, ``encoder`` and ``trainer.finetune``."""
+        from moola.training.loop import FitConfig
+
+        return cls(
+            config.seeds,
+            config.device,
+            TRANSFORMS.build_section(config.transform, "transform"),
+            ENCODERS.build_section(config.encoder, "encoder"),
+            structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
+            _models(config.model),
+        )
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        """Writes ``oof.parquet`` (both splits) and ``models.json``."""
+        from moola import schemas
+        from moola.schemas.tables import check
+
+        data = Dataset.open(inputs)
+        labelled = data.gather(data.labels["row"], data.labels["label"], self.transform)
+        test = data.gather(data.test["row"], data.test["true_label"], self.transform)
+        units = list(self._units(data))
+        frames: list[pl.DataFrame] = []
+        for number, unit in enumerate(units, start=1):
+            rows = data.folds[unit.fold].held_out if unit.fold != TEST_FOLD else np.arange(len(test))
+            held_out = labelled[rows] if unit.fold != TEST_FOLD else test
+            probabilities = self._predict(unit, labelled[unit.train], held_out, data, inputs, workspace)
+            ids = (data.labels if unit.fold != TEST_FOLD else data.test)["window_id"][rows.tolist()]
+            frames.append(predictions_frame(unit, ids, probabilities, data.classes))
+            where = "all labels" if unit.fold == TEST_FOLD else f"fold {unit.fold}"
+            workspace.progress(number, len(units), f"{unit.model}, seed {unit.seed}, {where}")
+        table = check(pl.concat(frames), schemas.predictions(data.classes), "the predictions", "this is a defect of a model")
+        with replace_atomically(workspace.folder / "oof.parquet") as handle:
+            table.write_parquet(handle)
+        kinds = {name: {"role": model.role, "deterministic": model.deterministic} for name, model in self.models.items()}
+        write_json(workspace.folder / "models.json", {"models": kinds, "classes": list(data.classes)})
+
+    def _units(self, data: Dataset) -> Iterator[Unit]:
+        everything = np.arange(len(data.labels))
+        for name, model in self.models.items():
+            for seed in self.seeds[:1] if model.deterministic else self.seeds:
+                for number, fold in enumerate(data.folds):
+                    yield Unit(name, seed, number, fold.train)
+                if len(data.test):
+                    yield Unit(name, seed, TEST_FOLD, everything)
+
+    def _predict(
+        self,
+        unit: Unit,
+        train: LabelledWindows,
+        held_out: LabelledWindows,
+        data: Dataset,
+        inputs: Mapping[str, Artifact],
+        workspace: Workspace,
+    ) -> np.ndarray:
+        """Class probabilities [n, n_classes] of one fit, from the cache where they are."""
+        path = workspace.cache / f"{self._unit_key(unit, inputs)[:32]}.npy"
+        if path.exists() and not workspace.fresh:
+            return np.load(path, allow_pickle=False)
+        fitted = self.models[unit.model].fit(train, self._resources(unit, data, inputs))
+        probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
+        with replace_atomically(path) as handle:
+            np.save(handle, probabilities, allow_pickle=False)
+        return probabilities
+
+    def _unit_key(self, unit: Unit, inputs: Mapping[str, Artifact]) -> str:
+        model = self.models[unit.model]
+        alone = dataclasses.replace(self, models={unit.model: model}, seeds=(unit.seed,))
+        read = {name: item.digest for name, item in inputs.items() if name != "encoder" or model.needs_pretraining}
+        config = {**describe(alone), "models": [describe(model)]}  # the name a user gives a model changes nothing
+        return digest_json({"config": config, "fold": unit.fold, "inputs": read, "code": code_version(alone)})
+
+    def _resources(self, unit: Unit, data: Dataset, inputs: Mapping[str, Artifact]) -> FitResources:
+        from moola.training.loop import choose_device
+        from moola.training.weights import load_weights
+
+        pretrained = None
+        if "encoder" in inputs and self.models[unit.model].needs_pretraining:
+            pretrained = load_weights(inputs["encoder"].path(f"encoder-seed{unit.seed}.safetensors"))
+        return FitResources(
+            seed=unit.seed,
+            summary=lambda some: data.summary(self.transform, some),
+            device=choose_device(self.device),
+            encoder=self.encoder,
+            pretrained=pretrained,
+            trainer=self.fit,
+        )
+
+
+def predictions_frame(unit: Unit, ids: pl.Series, probabilities: np.ndarray, classes: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of `moola.schemas.predictions` for one fit."""
+    n = len(ids)
+    return pl.DataFrame(
+        {
+            "window_id": ids,
+            "model": pl.Series([unit.model] * n, dtype=pl.String),
+            "seed": pl.Series([unit.seed] * n, dtype=pl.Int64),
+            "split": pl.Series(["test" if unit.fold == TEST_FOLD else "oof"] * n, dtype=pl.String),
+            "fold": pl.Series([unit.fold] * n, dtype=pl.Int64),
+            **{f"prob_{name}": probabilities[:, i] for i, name in enumerate(classes)},
+        }
+    )
+
+
+def _models(section: Mapping[str, Any]) -> dict[str, Model]:
+    """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
+    models: dict[str, Model] = {}
+    problems: list[str] = []
+    for name, values in section.items():
+        try:
+            models[name] = MODELS.build_section(values, f"model.{name}", key="kind")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    if not models:
+        raise ConfigError(["model: needs at least one"])
+    return models
+
+

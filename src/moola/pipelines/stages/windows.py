@@ -1,0 +1,78 @@
+"""Cut bars into windows by position, and ask the labeller what each window is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from moola.config import RunConfig, structure
+from moola.data.bar_store import BarStore
+from moola.data.window_index import WindowConfig, WindowIndex
+from moola.errors import ConfigError
+from moola.labels import LABELLERS, Labeller
+from moola.labels.planting import LabelDraw
+from moola.layout import replace_atomically, write_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.stage import Stage, Workspace
+
+
+@dataclass(frozen=True)
+class Windows(Stage):
+    """Window positions, their table and their true labels where these are known."""
+
+    window: WindowConfig
+    labeller: Labeller
+    name: ClassVar[str] = "windows"
+    provides: ClassVar[str] = "windows"
+    requires: ClassVar[tuple[str, ...]] = ("bars",)
+    room: ClassVar[str] = "data/processed/unlabeled"
+    packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data"}
+
+    @classmethod
+    def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
+        """``data.window`` and the labeller of ``task``."""
+        window = structure(WindowConfig, config.data.get("window", {}), "data.window")
+        return cls(window, LABELLERS.build_section(_labeller_section(config.task), "task", key="labels"))
+
+    def outside(self) -> str:
+        """A label file lies outside moola."""
+        fingerprint = getattr(self.labeller, "fingerprint", None)
+        return fingerprint() if fingerprint else ""
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        """Writes ``starts.npy``, ``windows.parquet``, ``windows.json``."""
+        from moola import schemas
+        from moola.schemas.tables import check
+
+        store = BarStore.open(inputs["bars"].folder)
+        windows = WindowIndex.build(store, self.window)
+        table = windows.table(store)
+        labels = self.labeller.label(store, windows, table)
+        if len(labels.classes) < 2:
+            raise ConfigError(
+                [f"task: the labels know one class only: {', '.join(labels.classes) or 'none'}"],
+                "a classifier needs at least two classes",
+            )
+        table = check(table.with_columns(true_label=labels.values), schemas.windows(), "the windows table", "")
+        with replace_atomically(workspace.folder / "starts.npy") as handle:
+            np.save(handle, windows.starts, allow_pickle=False)
+        with replace_atomically(workspace.folder / "windows.parquet") as handle:
+            table.write_parquet(handle)
+        head = {
+            "length": windows.length,
+            "visible": windows.visible,
+            "zone": list(windows.zone),
+            "classes": list(labels.classes),
+            "from_rule": labels.from_rule,
+            "counts": {str(name or "unlabeled"): n for name, n in sorted(table["true_label"].value_counts().iter_rows(), key=str)},
+        }
+        write_json(workspace.folder / "windows.json", head)
+
+
+def _labeller_section(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The section ``task`` without what belongs to the draw of labels."""
+    return {key: value for key, value in task.items() if key not in LabelDraw.__dataclass_fields__}

@@ -1,0 +1,107 @@
+"""Named components: built in by a table, added by decorator or by another package's entry point."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from moola.config import structure
+from moola.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of component, each a dataclass whose fields are its configuration.
+
+    Nothing is imported before it is asked for, so a registry costs nothing at import.
+
+    Args:
+        kind: what the components are, singular, for messages (``"encoder"``).
+        built_in: name -> ``"module:attribute"``.
+        group: entry-point group in which other packages announce theirs; default ``moola.<kind>s``.
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, str], group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group or f"moola.{kind}s"
+        self._references = dict(built_in)
+        self._registered: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator that adds a component under `name`.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self._references or name in self._registered:
+            raise ValueError(f"there is already a {self.kind} named '{name}'")
+
+        def add(cls: type[T]) -> type[T]:
+            self._registered[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        """Every known name, sorted."""
+        return sorted({*self._references, *self._registered, *self._announced()})
+
+    def get(self, name: str) -> type[T]:
+        """The class behind a name.
+
+        Raises:
+            ConfigError: unknown name (near names are given), or two packages announce the same one.
+        """
+        announced = self._announced()
+        if name in announced and (name in self._references or name in self._registered):
+            raise ConfigError(
+                [f"package '{_package(announced[name])}' announces a {self.kind} named '{name}', which is taken"],
+                "rename it in the package's entry points",
+            )
+        if name in self._registered:
+            return self._registered[name]
+        if name in self._references:
+            module, _, attribute = self._references[name].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        if name in announced:
+            return announced[name].load()
+        raise ConfigError([f"there is no {self.kind} named '{name}'; {did_you_mean(name, self.names())}"])
+
+    def build(self, name: str, params: Mapping[str, Any], path: str) -> T:
+        """Build a component from its configuration values.
+
+        Raises:
+            ConfigError: unknown name or wrong parameters, all in one go; `path` says where they stand.
+        """
+        return structure(self.get(name), params, path)
+
+    def build_section(self, section: Mapping[str, Any], path: str, key: str = "name") -> T:
+        """Build a component from a section whose `key` is the name and whose rest are the parameters.
+
+        Raises:
+            ConfigError: as `build`, or the name is missing.
+        """
+        if not isinstance(section.get(key), str):
+            raise ConfigError([f"{path}.{key}: names the {self.kind} and is missing; known: {', '.join(self.names())}"])
+        return self.build(section[key], {k: v for k, v in section.items() if k != key}, path)
+
+    def _announced(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=self.group):
+            if entry.name in found and found[entry.name].value != entry.value:
+                raise ConfigError(
+                    [
+                        f"packages '{_package(found[entry.name])}' and '{_package(entry)}' both announce "
+                        f"a {self.kind} named '{entry.name}'"
+                    ],
+                    "uninstall one of them",
+                )
+            found[entry.name] = entry
+        return found
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value

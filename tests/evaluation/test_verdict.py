@@ -1,0 +1,188 @@
+"""The verdict's truth table: each figure leads to its words, and what is missing is said to be missing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from moola.evaluation.estimates import Alarm, Estimate
+from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verdict
+
+
+def figure(value: float, low: float | None = None, high: float | None = None) -> Estimate:
+    return Estimate(
+        value, value - 0.03 if low is None else low, value + 0.03 if high is None else high, 765, 3
+    )
+
+
+UP, DOWN, NONE = figure(0.1, 0.04, 0.15), figure(-0.1, -0.15, -0.04), figure(0.012, -0.03, 0.051)
+UNKNOWN = figure(0.2, math.nan, math.nan)
+MODELS = (
+    Candidate("tuned", figure(0.82), figure(0.80)),
+    Candidate("scratch", figure(0.78), figure(0.85)),
+    Candidate("logistic", figure(0.80), figure(0.79), is_control=True),
+    Candidate("majority", figure(0.50), figure(0.50), is_control=True),
+)
+FULL = VerdictInputs(
+    n_labels=174,
+    n_seeds=3,
+    n_draws=5,
+    models=MODELS,
+    differences={("tuned", "scratch"): UP, ("tuned", "logistic"): UP},
+    fine_tuned="tuned",
+    scratch="scratch",
+    n_checks=21,
+    n_test=765,
+    stretches=14.3,
+)
+
+
+def with_differences(pretraining: Estimate, baseline: Estimate = UP) -> VerdictInputs:
+    return replace(FULL, differences={("tuned", "scratch"): pretraining, ("tuned", "logistic"): baseline})
+
+
+def alarm(code: str, model: str, severity: str = "alarm") -> Alarm:
+    return Alarm(code, severity, model, "It fired.")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("difference", "says"),
+    [
+        (UP, "Pretraining helped (+0.100 [0.040, 0.150])"),
+        (DOWN, "Pretraining hurt (−0.100 [−0.150, −0.040])"),
+        (NONE, "Pretraining made no difference that this test can show (+0.012 [−0.030, 0.051])"),
+        (UNKNOWN, "made no difference that this test can show (+0.200 [no interval: too little data])"),
+    ],
+)
+def test_did_pretraining_help(difference: Estimate, says: str) -> None:
+    first = verdict(with_differences(difference))[0]
+    assert says in first
+    assert "174 labels, 3 seeds and 5 draws of labels" in first
+
+
+def test_direction_of_the_metric() -> None:
+    first = verdict(replace(with_differences(DOWN), metric="log loss", higher_is_better=False))[0]
+    assert first.startswith("Pretraining helped") and "lower is better" in first
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (replace(FULL, n_test=0), "there is no sealed test"),
+        (replace(FULL, fine_tuned="", differences={}), "there is no fine-tuned model"),
+        (replace(FULL, scratch="", differences={}), "there is no scratch model"),
+        (replace(FULL, differences={}), "tuned and scratch were not compared"),
+        (replace(FULL, differences={}, why_missing="the stage 'finetune' was switched off"), "switched off"),
+        (replace(FULL, alarms=(alarm("constant_predictor", "scratch"),)), "scratch stands under the alarm"),
+    ],
+)
+def test_whether_pretraining_helped_may_be_unknown(inputs: VerdictInputs, says: str) -> None:
+    first = verdict(inputs)[0]
+    assert first.startswith("Whether pretraining helped cannot be said") and says in first
+
+
+@pytest.mark.parametrize(
+    ("difference", "says"),
+    [
+        (UP, "and beats the best simple baseline logistic (paired difference +0.100"),
+        (DOWN, "but the simple thing wins: it loses to the best simple baseline logistic"),
+        (NONE, "cannot be told apart from the best simple baseline logistic"),
+    ],
+)
+def test_the_best_model_against_the_simple_thing(difference: Estimate, says: str) -> None:
+    second = verdict(with_differences(UP, difference))[1]
+    assert says in second
+    assert second.startswith("tuned, chosen by its out-of-fold balanced accuracy (0.820 [0.790, 0.850])")
+    assert "not on the test" in second and "0.800 [0.770, 0.830] on the sealed test" in second
+
+
+def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
+    best, control = choose_best(FULL), choose_best(FULL, controls=True)
+    assert best is not None and best.name == "tuned"  # scratch is better on the test
+    assert control is not None and control.name == "logistic"
+    told = replace(FULL, alarms=(alarm("not_better_than_chance", "tuned"),))
+    assert choose_best(told) == best
+    assert "while under the alarm not_better_than_chance" in verdict(told)[1]
+    barred = replace(FULL, alarms=(alarm("constant_predictor", "tuned"),))
+    assert getattr(choose_best(barred), "name", "") == "scratch"
+    noted = replace(FULL, alarms=(alarm("overconfident", "tuned", "note"),))
+    assert choose_best(noted) == best and "while under" not in verdict(noted)[1]
+    lower = choose_best(replace(FULL, higher_is_better=False))
+    assert lower is not None and lower.name == "scratch"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (replace(FULL, models=MODELS[2:]), "no model other than controls was run"),
+        (
+            replace(
+                FULL, alarms=(alarm("constant_predictor", "tuned"), alarm("constant_predictor", "scratch"))
+            ),
+            "every model that is not a control stands under an alarm (tuned, scratch)",
+        ),
+        (
+            replace(FULL, models=(Candidate("tuned", None, figure(0.9)),)),
+            "no model free of alarms was scored out of fold",
+        ),
+        (replace(FULL, n_test=0), "was not scored on a sealed test"),
+        (replace(FULL, models=(Candidate("tuned", figure(0.9)),)), "was not scored on a sealed test"),
+        (replace(FULL, models=MODELS[:2]), "no simple baseline was scored out of fold"),
+        (replace(FULL, differences={}), "was not compared with the best simple baseline logistic"),
+    ],
+)
+def test_the_best_model_may_be_unknown(inputs: VerdictInputs, says: str) -> None:
+    assert says in verdict(inputs)[1]
+
+
+def test_how_sure() -> None:
+    third = verdict(FULL)[2]
+    assert "765 windows but only 14 independent stretches of time" in third
+    assert "held the truth in at most 84% of simulated cases" in third
+    assert "none of 21 checks fired" in third
+    assert "single" not in third and "transductive" not in third
+    fired = (
+        alarm("constant_predictor", "gru"),
+        alarm("constant_predictor", "lstm"),
+        alarm("constant_predictor", "gru"),
+    )
+    fired += (alarm("few_effective_windows", "", "note"),)
+    unsure = replace(FULL, alarms=fired, n_draws=1, n_seeds=1, transductive=True, stretches=1.0)
+    third = verdict(unsure)[2]
+    for part in (
+        "only 1 independent stretch of time",
+        "alarms or notes fired: constant_predictor (gru, lstm), few_effective_windows",
+        "a single draw of labels",
+        "a single seed",
+        "transductive",
+    ):
+        assert part in third
+    assert "taken as independent cases" in verdict(replace(FULL, stretches=None))[2]
+    assert "no check was run" in verdict(replace(FULL, n_checks=0))[2]
+    assert "there is no sealed test" in verdict(replace(FULL, n_test=0))[2]
+
+
+def test_an_empty_run_is_told_as_such() -> None:
+    first, second, third = verdict(VerdictInputs(n_labels=0, n_seeds=1, n_draws=1))
+    assert "cannot be said" in first and "No best model" in second and "no sealed test" in third
+
+
+def test_always_exactly_three_sentences() -> None:
+    for pretraining, baseline, n_test, stretches, fired in itertools.product(
+        (UP, DOWN, NONE, UNKNOWN),
+        (UP, DOWN, NONE),
+        (0, 765),
+        (None, 14.3),
+        ((), (alarm("constant_predictor", "tuned"),)),
+    ):
+        told = replace(
+            with_differences(pretraining, baseline), n_test=n_test, stretches=stretches, alarms=fired
+        )
+        sentences = verdict(told)
+        assert len(sentences) == 3
+        for sentence in sentences:
+            assert len(re.findall(r"[.!?](?:\s|$)", sentence)) == 1 and sentence.endswith(".")
