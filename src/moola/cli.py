@@ -24,6 +24,7 @@ from moola.errors import (
 
 JOBS = {
     "run": "every stage: bars to report (the default job needs no further words)",
+    "ingest": "bars, checked and stored",
     "pretrain": "the encoder and what it needs",
     "finetune": "classifiers on all given labels, saved for use",
     "oof": "out-of-fold and test predictions of every model",
@@ -92,7 +93,11 @@ def _guarded(work: Callable[[], int]) -> int:
         return EXIT_OK
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _complain(MoolaError(f"{place}{error.strerror or error}", "", "free space or permissions, then run the same command again"))
+        _complain(
+            MoolaError(
+                f"{place}{error.strerror or error}", "", "free space or permissions, then run the same command again"
+            )
+        )
         return EXIT_STORAGE
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from moola.config import config_folder
 from moola.errors import ConfigError, did_you_mean
 
+_NO_SUCH_KEY = re.compile(r"Could not (?:override|delete from config\.(?: The value of)?) '([^']+)'")
+
 
 def compose_and_call(command: str, words: list[str], job: Callable[[Any], None]) -> None:
     """Give `job` the composed configuration, once, or once for each combination with ``-m``.
@@ -57,8 +59,8 @@ def _spoken(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
-    named = re.search(r"(?:Could not override|Could not delete from config\. The value of|Could not append to config\. An item is already at|Could not delete from config\.) '([^']+)'", text)
-    if named and "already at" not in text:
+    named = _NO_SUCH_KEY.search(text)
+    if named:
         key = named.group(1)
         return f"{key}: there is no such key; {did_you_mean(key, _known_keys())} (a new key is added with +{key}=VALUE)"
     return text.splitlines()[0] if text else type(error).__name__

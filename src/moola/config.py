@@ -64,7 +64,10 @@ class RunConfig:
             (not self.seeds, "seeds: needs at least one"),
             (len(set(self.seeds)) < len(self.seeds), f"seeds: {list(self.seeds)} holds one twice"),
             (any(seed < 0 for seed in self.seeds), f"seeds: {list(self.seeds)} must not be negative"),
-            (not self.name.replace("-", "").replace("_", "").isalnum(), f"name: '{self.name}' must be letters, digits, - and _"),
+            (
+                not self.name.replace("-", "").replace("_", "").isalnum(),
+                f"name: '{self.name}' must be letters, digits, - and _",
+            ),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def structure(cls: type[T], values: Mapping[str, Any], path: str) -> T:
     built = _structure(cls, values, path, problems)
     if problems:
         raise ConfigError(problems)
-    return typing.cast(T, built)
+    return typing.cast("T", built)
 
 
 def _structure(cls: type[Any], values: Any, path: str, problems: list[str]) -> Any:
@@ -183,7 +186,9 @@ def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: li
         if converted is not _INVALID:
             return converted
         attempts.append(attempt)
-    problems.extend(attempts[0] if len(attempts) == 1 else [f"{path}: {value!r} must be {' or '.join(map(_spoken, options))}"])
+    problems.extend(
+        attempts[0] if len(attempts) == 1 else [f"{path}: {value!r} must be {' or '.join(map(_spoken, options))}"]
+    )
     return _INVALID
 
 
@@ -195,7 +200,9 @@ def _convert_sequence(
     if len(hints) != len(value):
         problems.append(f"{path}: {list(value)!r} must hold {len(hints)} values")
         return _INVALID
-    items = [_convert(hint, item, f"{path}[{i}]", problems) for i, (hint, item) in enumerate(zip(hints, value, strict=True))]
+    items = [
+        _convert(hint, item, f"{path}[{i}]", problems) for i, (hint, item) in enumerate(zip(hints, value, strict=True))
+    ]
     return _INVALID if any(item is _INVALID for item in items) else kind(items)
 
 

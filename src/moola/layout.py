@@ -111,7 +111,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise StorageError(f"{path} is missing", "it was deleted or never written", "run the stage that makes it again") from error
+        raise StorageError(
+            f"{path} is missing", "it was deleted or never written", "run the stage that makes it again"
+        ) from error
     except ValueError as error:
         raise StorageError(f"{path} is not JSON", str(error), "delete it and run the same command again") from error
 

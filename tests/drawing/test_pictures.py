@@ -109,9 +109,7 @@ def test_masked_bars_are_shaded_pale_and_overlaid() -> None:
     overlay = np.where(mask[:, None], ohlc(20, seed=1), NAN)
     root = inside(drawing.draw_candles(ohlc(20), title="masked", highlight=mask, overlay=overlay))
     assert sum(part.attrib.get("class") == "highlight" for part in root.iter("rect")) == 2
-    bodies = {
-        p.attrib["class"]: p.attrib["d"].count("M") for p in root.iter("path") if "body" in p.attrib["class"]
-    }
+    bodies = {p.attrib["class"]: p.attrib["d"].count("M") for p in root.iter("path") if "body" in p.attrib["class"]}
     assert bodies["body overlay"] == 6
     assert sum(count for css, count in bodies.items() if css.endswith("pale")) == 6
 
@@ -178,9 +176,7 @@ def draw_evil() -> list[str]:
     row, curve = drawing.IntervalRow(EVIL, 1, 0, 2, "model"), drawing.Curve(EVIL, [0, 1], [0, 1])
     reference = drawing.Reference(EVIL, 1.0)
     return [
-        drawing.draw_candles(
-            ohlc(80), title=EVIL, spans=[drawing.Span(0, 80, EVIL)], marks=[drawing.Mark(1, EVIL)]
-        ),
+        drawing.draw_candles(ohlc(80), title=EVIL, spans=[drawing.Span(0, 80, EVIL)], marks=[drawing.Mark(1, EVIL)]),
         drawing.draw_lines(ohlc(5)[:, :1], [EVIL], title=EVIL),
         drawing.draw_curves([curve], title=EVIL, x_label=EVIL, y_label=EVIL, references=[reference]),
         drawing.draw_intervals([row], title=EVIL, x_label=EVIL, reference=reference),

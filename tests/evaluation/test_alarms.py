@@ -138,9 +138,7 @@ def test_all_alarms_counts_what_it_ran() -> None:
 
 
 def test_the_majority_control_is_spared_and_what_is_missing_is_not_checked() -> None:
-    report = all_alarms(
-        [evidence("majority", constant(0.51), by_design=True)], test_truth=TRUTH, stretches=20.0
-    )
+    report = all_alarms([evidence("majority", constant(0.51), by_design=True)], test_truth=TRUTH, stretches=20.0)
     assert (report.alarms, report.n_checks) == ((), 3)
     assert all_alarms([Evidence("nothing")]) == all_alarms([])
     assert all_alarms([]).n_checks == 0

@@ -68,8 +68,7 @@ def test_a_better_model_is_told_from_a_worse_one() -> None:
     assert compare(b, a, TRUTH, WEIGHTS).high < 0
     assert compare(a, b, TRUTH, WEIGHTS, "log_loss").high < 0
     point = (
-        compute_metrics(a, TRUTH)["balanced_accuracy"].mean()
-        - compute_metrics(b, TRUTH)["balanced_accuracy"].mean()
+        compute_metrics(a, TRUTH)["balanced_accuracy"].mean() - compute_metrics(b, TRUTH)["balanced_accuracy"].mean()
     )
     assert better.value == pytest.approx(point) and (better.n, better.seeds) == (N, 3)
 

@@ -34,9 +34,7 @@ def overlapping_hits(rng: np.random.Generator, n_dates: int = N_DATES, length: i
     return (standard < NormalDist().inv_cdf(ACCURACY)).astype(float)
 
 
-def coverage(
-    n_dates: int, length: int, block: int, n_runs: int, n_resamples: int = 600
-) -> tuple[float, float]:
+def coverage(n_dates: int, length: int, block: int, n_runs: int, n_resamples: int = 600) -> tuple[float, float]:
     """Share of runs whose interval holds the true accuracy, and the intervals' mean width."""
     weights = moving_block_weights(np.arange(n_dates), block, n_resamples, seed=0).astype(float)
     rng, held, widths = np.random.default_rng(1), 0, []

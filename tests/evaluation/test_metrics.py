@@ -12,9 +12,7 @@ from moola.errors import ConfigError, DataError
 from moola.evaluation.metrics import METRICS, compute_metrics, reliability
 
 
-def drawn(
-    seed: int, n_seeds: int = 2, n_windows: int = 40, n_classes: int = 3
-) -> tuple[np.ndarray, np.ndarray]:
+def drawn(seed: int, n_seeds: int = 2, n_windows: int = 40, n_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, n_classes, n_windows)
     truth[:n_classes] = np.arange(n_classes)

@@ -133,9 +133,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
     loss = CurvePanel("Loss", "epoch", "Huber", (Curve(name, [0, 1], [1.0, 0.5]),), (Reference("zero", 0.9),))
     mask = np.arange(length) % 10 < 3
     spans = (Span(0, 20, "context"), Span(20, length, name, "zone"))
-    doubt = DoubtfulLabel(
-        name, "10:00", "10:30", bars(length), OHLC, spans, "up", "down", 0.0213, planted=True
-    )
+    doubt = DoubtfulLabel(name, "10:00", "10:30", bars(length), OHLC, spans, "up", "down", 0.0213, planted=True)
     return empty_report(
         title=name,
         alarms=(
@@ -150,9 +148,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
             Reference("majority", 0.52),
         ),
         comparisons=(
-            Comparison(
-                name, "rocket", TEST, "Accuracy", Estimate(-0.034, -0.12, 0.048, 44, 3), "No difference."
-            ),
+            Comparison(name, "rocket", TEST, "Accuracy", Estimate(-0.034, -0.12, 0.048, 44, 3), "No difference."),
         ),
         pretraining=Pretraining(loss, loss, "Realised mask ratio 0.402."),
         reconstructions=(Reconstruction(name, bars(length), OHLC, bars(length) + 0.2, mask, "30 % hidden"),),
@@ -175,9 +171,7 @@ def test_the_full_page_is_sound_and_loads_nothing() -> None:
 
 def test_both_colour_schemes_and_paper_are_styled() -> None:
     html = render_report(empty_report())
-    assert (
-        "prefers-color-scheme: dark" in html and "color-scheme: light dark" in html and "@media print" in html
-    )
+    assert "prefers-color-scheme: dark" in html and "color-scheme: light dark" in html and "@media print" in html
     used, defined = set(re.findall(r"var\((--[a-z0-9-]+)\)", html)), re.findall(r"(--[a-z0-9-]+):", html)
     assert all(defined.count(name) == 2 for name in used), "each colour needs a light and a dark value"
 
@@ -244,9 +238,7 @@ def test_missing_figures_are_dashes() -> None:
     assert "– no interval" in page.text and "no figure" in page.text
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "wanted"), [(0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.1, False)]
-)
+@pytest.mark.parametrize(("low", "high", "wanted"), [(0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.1, False)])
 def test_an_interval_excludes_zero_from_either_side(low: float, high: float, wanted: bool) -> None:
     estimate = Estimate((low + high) / 2, low, high, 44, 3)
     assert Comparison("a", "b", TEST, "Accuracy", estimate, "").excludes_zero is wanted

@@ -14,9 +14,7 @@ from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verd
 
 
 def figure(value: float, low: float | None = None, high: float | None = None) -> Estimate:
-    return Estimate(
-        value, value - 0.03 if low is None else low, value + 0.03 if high is None else high, 765, 3
-    )
+    return Estimate(value, value - 0.03 if low is None else low, value + 0.03 if high is None else high, 765, 3)
 
 
 UP, DOWN, NONE = figure(0.1, 0.04, 0.15), figure(-0.1, -0.15, -0.04), figure(0.012, -0.03, 0.051)
@@ -120,9 +118,7 @@ def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
     [
         (replace(FULL, models=MODELS[2:]), "no model other than controls was run"),
         (
-            replace(
-                FULL, alarms=(alarm("constant_predictor", "tuned"), alarm("constant_predictor", "scratch"))
-            ),
+            replace(FULL, alarms=(alarm("constant_predictor", "tuned"), alarm("constant_predictor", "scratch"))),
             "every model that is not a control stands under an alarm (tuned, scratch)",
         ),
         (
@@ -179,9 +175,7 @@ def test_always_exactly_three_sentences() -> None:
         (None, 14.3),
         ((), (alarm("constant_predictor", "tuned"),)),
     ):
-        told = replace(
-            with_differences(pretraining, baseline), n_test=n_test, stretches=stretches, alarms=fired
-        )
+        told = replace(with_differences(pretraining, baseline), n_test=n_test, stretches=stretches, alarms=fired)
         sentences = verdict(told)
         assert len(sentences) == 3
         for sentence in sentences:

@@ -62,7 +62,9 @@ class BarStore:
             values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
             timestamps = np.load(folder / "timestamps.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise StorageError(f"the bars in {folder} cannot be opened", str(error), "delete the folder and run again") from error
+            raise StorageError(
+                f"the bars in {folder} cannot be opened", str(error), "delete the folder and run again"
+            ) from error
         return cls(
             values=values,
             timestamps=timestamps,

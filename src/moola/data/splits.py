@@ -155,7 +155,9 @@ def purged_folds(steps: np.ndarray, length: int, n_folds: int, embargo_bars: int
     distinct, counts = np.unique(steps, return_counts=True)
     if len(distinct) < n_folds:
         raise DataError(
-            f"{len(distinct)} labelled moments cannot make {n_folds} folds", "", f"choose split.n_folds={max(2, len(distinct))} or less"
+            f"{len(distinct)} labelled moments cannot make {n_folds} folds",
+            "",
+            f"choose split.n_folds={max(2, len(distinct))} or less",
         )
     # A block border falls where the running count passes an equal share; equal positions stay together.
     shares = (np.cumsum(counts) - counts / 2) * n_folds / counts.sum()
@@ -169,7 +171,7 @@ def purged_folds(steps: np.ndarray, length: int, n_folds: int, embargo_bars: int
         if not len(train):
             raise DataError(
                 f"fold {number} has nothing left to train on",
-                f"every window lies within {length} bars (and an embargo of {embargo_bars}) of its {len(held_out)} windows",
+                f"every window lies within {length} bars (embargo {embargo_bars}) of its {len(held_out)} windows",
                 "use fewer folds, a shorter embargo, or labels that spread over more time",
             )
         folds.append(Fold(train, held_out))

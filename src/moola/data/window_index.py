@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,14 @@ class WindowConfig:
             (length < 2, f"length: {self.length} must be at least 2"),
             (self.stride_bars < 1, f"stride_bars: {self.stride_bars} must be at least 1"),
             (not 2 <= visible <= length, f"visible: {self.visible} must lie between 2 and length ({self.length})"),
-            (not 0 <= zone[0] < zone[1] <= length, f"zone: {list(zone)} must be [first, past-the-end] inside the window"),
-            (self.max_gap_days is not None and self.max_gap_days <= 0, f"max_gap_days: {self.max_gap_days} must be positive"),
+            (
+                not 0 <= zone[0] < zone[1] <= length,
+                f"zone: {list(zone)} must be [first, past-the-end] inside the window",
+            ),
+            (
+                self.max_gap_days is not None and self.max_gap_days <= 0,
+                f"max_gap_days: {self.max_gap_days} must be positive",
+            ),
         )
 
 
@@ -78,7 +85,7 @@ class WindowIndex:
         """
         length = config.length if config.length is not None else _common_length(store)
         edges = _session_edges(store, config.max_gap_days)
-        starts = [np.arange(a, b - length + 1, config.stride_bars) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        starts = [np.arange(a, b - length + 1, config.stride_bars) for a, b in itertools.pairwise(edges.tolist())]
         found = np.concatenate(starts).astype(np.int64)
         if not len(found):
             longest = int(np.max(np.diff(edges)))

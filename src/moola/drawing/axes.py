@@ -64,9 +64,7 @@ def tick_labels(values: Sequence[float]) -> list[str]:
     if size >= 1e9 or decimals > 6:
         # Enough digits to tell a step apart, however far the values are from zero.
         digits = min(17, max(1, math.ceil(math.log10(size) - math.log10(step)) + 1))
-        labels = [
-            re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{v:.{digits}g}") for v in values
-        ]
+        labels = [re.sub(r"e([+-])0*", lambda found: "e" + found[1].strip("+"), f"{v:.{digits}g}") for v in values]
     else:
         labels = [f"{value:,.{decimals}f}".replace(",", THIN_SPACE) for value in values]
     return [label.replace("-", MINUS) for label in labels]

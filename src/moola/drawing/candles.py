@@ -54,9 +54,7 @@ def draw_candles(
     low, high = bounds(np.concatenate([table, other]), margin=0.04)
     levels = ticks(low, high, 4)
     top = 18 if any(span.label for span in spans) else 6
-    frame = Frame(
-        Scale(-0.5, len(table) - 0.5, left_margin(levels), width - 8), Scale(low, high, height - 20, top)
-    )
+    frame = Frame(Scale(-0.5, len(table) - 0.5, left_margin(levels), width - 8), Scale(low, high, height - 20, top))
     pale = mask & (overlay is not None)
     parts = [
         *shading(frame, spans, mask),
@@ -68,18 +66,14 @@ def draw_candles(
         *mark_lines(frame, marks),
         *x_axis(frame, ticks(0, len(table) - 1, 6, whole=True) if len(table) > 1 else [0.0]),
     ]
-    return picture(
-        width, height, title, parts if _whole(table).any() else [*parts, no_data(frame)], "candles"
-    )
+    return picture(width, height, title, parts if _whole(table).any() else [*parts, no_data(frame)], "candles")
 
 
 def _whole(bars: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(bars).all(axis=1))
 
 
-def _rising_and_falling(
-    frame: Frame, bars: NDArray[np.float64], chosen: NDArray[np.bool_], suffix: str
-) -> list[str]:
+def _rising_and_falling(frame: Frame, bars: NDArray[np.float64], chosen: NDArray[np.bool_], suffix: str) -> list[str]:
     up = bars[:, 3] >= bars[:, 0]
     parts: list[str] = []
     for css, wanted in (("up", chosen & up), ("down", chosen & ~up)):
@@ -96,9 +90,7 @@ def _group(frame: Frame, bars: NDArray[np.float64], css: str, share: float) -> l
         x, y = frame.x(float(i)), frame.y.many(bars[i])
         top, bottom = _at_least_a_pixel(min(y[0], y[3]), max(y[0], y[3]))
         wicks.append(f"M{number(x)} {number(y.min())}V{number(y.max())}")
-        bodies.append(
-            f"M{number(x - half)} {number(top)}H{number(x + half)}V{number(bottom)}H{number(x - half)}Z"
-        )
+        bodies.append(f"M{number(x - half)} {number(top)}H{number(x + half)}V{number(bottom)}H{number(x - half)}Z")
     return [path("".join(wicks), f"wick {css}"), path("".join(bodies), f"body {css}")]
 
 

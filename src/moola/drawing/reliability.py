@@ -41,9 +41,7 @@ def draw_reliability(
     conf, acc, n = (values[filled][order] for values in bins)
     side = width - 46
     frame = Frame(Scale(0, 1, 36, 36 + side), Scale(0, 1, 8 + side, 8))
-    strip = Frame(
-        frame.x, Scale(0, max(float(n.max(initial=1)), 1), frame.bottom + 6 + _STRIP, frame.bottom + 8)
-    )
+    strip = Frame(frame.x, Scale(0, max(float(n.max(initial=1)), 1), frame.bottom + 6 + _STRIP, frame.bottom + 8))
     parts = [
         *y_axis(frame, _UNIT),
         line(frame.left, frame.bottom, frame.right, frame.top, "reference"),
@@ -52,21 +50,15 @@ def draw_reliability(
         *x_axis(strip, _UNIT, "confidence"),
         text(frame.left + 6, frame.top + 12, "accuracy", "axis-title"),
     ]
-    return picture(
-        width, strip.bottom + 34, title, parts if n.size else [*parts, no_data(frame)], "reliability"
-    )
+    return picture(width, strip.bottom + 34, title, parts if n.size else [*parts, no_data(frame)], "reliability")
 
 
-def _points(
-    frame: Frame, conf: NDArray[np.float64], acc: NDArray[np.float64], n: NDArray[np.float64]
-) -> list[str]:
+def _points(frame: Frame, conf: NDArray[np.float64], acc: NDArray[np.float64], n: NDArray[np.float64]) -> list[str]:
     low, high = _wilson(acc, n)
     x, y = frame.x.many(conf), frame.y.many(acc)
     parts = [line(x[b], frame.y(low[b]), x[b], frame.y(high[b]), "whisker model") for b in range(len(x))]
     parts.append(path(through(x, y), "series s0"))
-    parts += [
-        element("circle", cx=float(x[b]), cy=float(y[b]), r=4.0, class_="symbol model") for b in range(len(x))
-    ]
+    parts += [element("circle", cx=float(x[b]), cy=float(y[b]), r=4.0, class_="symbol model") for b in range(len(x))]
     return parts
 
 
@@ -84,9 +76,7 @@ def _counts(strip: Frame, conf: NDArray[np.float64], n: NDArray[np.float64]) -> 
     return parts
 
 
-def _wilson(
-    share: NDArray[np.float64], n: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _wilson(share: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     z = 1.959964
     # Shares from other hands may leave [0, 1] by rounding.
     share, n = np.clip(share, 0, 1), np.clip(n, 1, 1e12)

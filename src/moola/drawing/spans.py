@@ -53,11 +53,7 @@ def checked(name: str, values: ArrayLike, shape: tuple[int | None, int | None]) 
         DataError: the shape is another one.
     """
     array = np.asarray(values, dtype=np.float64)
-    wanted = (
-        "["
-        + ", ".join(name if size is None else str(size) for name, size in zip("TC", shape, strict=True))
-        + "]"
-    )
+    wanted = "[" + ", ".join(name if size is None else str(size) for name, size in zip("TC", shape, strict=True)) + "]"
     fits = array.ndim == 2 and array.size > 0
     if not fits or any(size not in (None, got) for size, got in zip(shape, array.shape, strict=True)):
         raise DataError(f"{name} cannot be drawn", f"their shape is {list(array.shape)}, wanted {wanted}")
@@ -72,9 +68,7 @@ def checked_mask(highlight: ArrayLike | None, length: int) -> NDArray[np.bool_]:
     """
     mask = np.zeros(length, dtype=bool) if highlight is None else np.asarray(highlight, dtype=bool)
     if mask.shape != (length,):
-        raise DataError(
-            "highlighted bars cannot be drawn", f"their shape is {list(mask.shape)}, wanted [{length}]"
-        )
+        raise DataError("highlighted bars cannot be drawn", f"their shape is {list(mask.shape)}, wanted [{length}]")
     return mask
 
 
@@ -103,10 +97,7 @@ def shading(frame: Frame, spans: Sequence[Span], mask: NDArray[np.bool_]) -> lis
     """Bands behind the bars: spans, then the highlighted bars."""
     bands = [(span.start, span.stop, f"span {span.kind}") for span in spans]
     bands += [(start, stop, "highlight") for start, stop in runs(mask)]
-    return [
-        rect(frame.x(start - 0.5), frame.top, frame.x(stop - 0.5), frame.bottom, css)
-        for start, stop, css in bands
-    ]
+    return [rect(frame.x(start - 0.5), frame.top, frame.x(stop - 0.5), frame.bottom, css) for start, stop, css in bands]
 
 
 def span_labels(frame: Frame, spans: Sequence[Span], above: float = 4) -> list[str]:
@@ -129,7 +120,5 @@ def mark_lines(frame: Frame, marks: Sequence[Mark], labelled: bool = True) -> li
         parts.append(line(x, frame.top, x, frame.bottom, "mark"))
         if labelled and mark.label:
             late = x > (frame.left + frame.right) / 2
-            parts.append(
-                text(x + (-4 if late else 4), frame.top + 10, mark.label, "label", "end" if late else "start")
-            )
+            parts.append(text(x + (-4 if late else 4), frame.top + 10, mark.label, "label", "end" if late else "start"))
     return parts

@@ -46,9 +46,7 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 def rect(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
     """A rectangle between two corners."""
-    return element(
-        "rect", x=float(x1), y=float(y1), width=float(abs(x2 - x1)), height=float(abs(y2 - y1)), class_=css
-    )
+    return element("rect", x=float(x1), y=float(y1), width=float(abs(x2 - x1)), height=float(abs(y2 - y1)), class_=css)
 
 
 def path(commands: str, css: str) -> str:

@@ -55,8 +55,7 @@ _RULES = """
 .moola text.alarmed { fill: var(--alarm); }
 """
 _SERIES = "\n".join(
-    f".moola .series.s{i} {{ stroke: var(--s{i}); }} .moola .dot.s{i} {{ fill: var(--s{i}); }}"
-    for i in range(6)
+    f".moola .series.s{i} {{ stroke: var(--s{i}); }} .moola .dot.s{i} {{ fill: var(--s{i}); }}" for i in range(6)
 )
 
 # Paper is light whatever the screen is, so the dark palette is for screens only.

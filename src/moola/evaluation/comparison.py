@@ -30,7 +30,7 @@ def resampled_metrics(
     weights: FloatArray | IntArray,
     names: tuple[str, ...] | None = None,
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """name -> (values on the sample [n_seeds], on each resample [n_resamples, n_seeds]).
+    """Name -> (values on the sample [n_seeds], on each resample [n_resamples, n_seeds]).
 
     Resamples that lack a class of the sample are nan in every metric, see `holds_every_class`.
     """

@@ -78,9 +78,7 @@ def moving_block_weights(
     return _draw_counts(starts, calendar, block_steps, n_resamples, seed)[:, window_of]
 
 
-def _draw_counts(
-    starts: IntArray, calendar: int, block: int, n_resamples: int, seed: int
-) -> NDArray[np.int32]:
+def _draw_counts(starts: IntArray, calendar: int, block: int, n_resamples: int, seed: int) -> NDArray[np.int32]:
     """Counts of the sorted distinct starts [n_resamples, n_starts]."""
     n_blocks, rng = -(-calendar // block), np.random.default_rng(seed)
     lengths = np.full(n_blocks, block)
@@ -129,9 +127,7 @@ def estimate(values_point: FloatArray, values_resampled: FloatArray, n: int, see
     if point.ndim != 1 or len(point) == 0 or resampled.ndim != 2 or resampled.shape[1] != len(point):
         why = f"values have shape {point.shape} and resamples {resampled.shape}"
         raise DataError("no interval can be made", why, "give [n_seeds] and [n_resamples, n_seeds]")
-    return estimate_around(
-        float(point.mean()), mean_of_drawn_seeds(resampled, seed_drawing(seed)), n, len(point)
-    )
+    return estimate_around(float(point.mean()), mean_of_drawn_seeds(resampled, seed_drawing(seed)), n, len(point))
 
 
 def seed_drawing(seed: int) -> np.random.Generator:

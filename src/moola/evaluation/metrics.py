@@ -127,18 +127,18 @@ def _wrong(why: str, way_out: str) -> DataError:
 
 
 def _ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:
-    """top / bottom, nan where bottom is 0."""
+    """Top / bottom, nan where bottom is 0."""
     top, bottom = np.broadcast_arrays(top, bottom)
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
 
 
 def _weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """values [n_seeds, n_windows], weights [n_resamples, n_windows] -> [n_resamples, n_seeds]."""
+    """Values [n_seeds, n_windows], weights [n_resamples, n_windows] -> [n_resamples, n_seeds]."""
     return _ratio(weights @ values.T, weights.sum(axis=1, keepdims=True))
 
 
 def _weighted_sums(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """values [n_seeds, n_windows, k] -> sums over windows [n_resamples, n_seeds, k]."""
+    """Values [n_seeds, n_windows, k] -> sums over windows [n_resamples, n_seeds, k]."""
     n_seeds, n_windows, k = values.shape
     return (weights @ values.transpose(1, 0, 2).reshape(n_windows, -1)).reshape(len(weights), n_seeds, k)
 

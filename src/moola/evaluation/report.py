@@ -299,9 +299,7 @@ def _dots(board: Leaderboard, alarmed: set[str]) -> str:
     rows: list[drawing.IntervalRow] = []
     for row in board.rows:
         cell = row.cells.get(board.headline, nothing)
-        rows.append(
-            drawing.IntervalRow(row.name, cell.value, cell.low, cell.high, row.kind, row.model in alarmed)
-        )
+        rows.append(drawing.IntervalRow(row.name, cell.value, cell.low, cell.high, row.kind, row.model in alarmed))
     split, metric = board.headline
     title = f"{metric} of each model, {split}, with 95 % intervals"
     return drawing.draw_intervals(rows, title=title, x_label=metric, reference=board.reference)
@@ -313,6 +311,4 @@ def _reconstruction(shown: Reconstruction) -> str:
     # A mask of another length is refused where it is drawn, with a sentence that says so.
     overlay = np.where(mask[:, None], filled, np.nan) if mask.shape == filled.shape[:1] else filled
     title = f"Window {shown.window_id}: original and reconstruction"
-    return drawing.draw_window(
-        shown.bars, shown.channels, title=title, highlight=mask, overlay=overlay, width=510
-    )
+    return drawing.draw_window(shown.bars, shown.channels, title=title, highlight=mask, overlay=overlay, width=510)

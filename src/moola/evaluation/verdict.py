@@ -170,9 +170,7 @@ def _how_sure(inputs: VerdictInputs) -> str:
         n = _count(whole, "independent stretch", "es")
         parts = [f"the sealed test is {windows} but only {n} of time (calendar span / window length)"]
         if math.isfinite(held := simulated_coverage(inputs.stretches)):
-            parts.append(
-                f"at that size 95 % intervals held the truth in at most {held:.0%} of simulated cases"
-            )
+            parts.append(f"at that size 95 % intervals held the truth in at most {held:.0%} of simulated cases")
     parts.append(_what_fired(inputs))
     if inputs.n_draws == 1:
         parts.append("a single draw of labels cannot say what another draw would give")

@@ -27,4 +27,6 @@ class CaseLabels:
             )
         number = np.searchsorted(store.offsets, windows.starts, side="right") - 1
         values = pl.Series(np.asarray(store.series_label, dtype=object)[number].tolist(), dtype=pl.String)
-        return WindowLabels(values, tuple(sorted({label for label in store.series_label if label is not None})), from_rule=False)
+        return WindowLabels(
+            values, tuple(sorted({label for label in store.series_label if label is not None})), from_rule=False
+        )

@@ -1,4 +1,4 @@
-"""Doubtful labels by confident learning (Northcutt, Jiang & Chuang 2021), through cleanlab: the only file that sees it."""
+"""Doubtful labels by confident learning (Northcutt, Jiang & Chuang 2021); the only file that sees cleanlab."""
 
 from __future__ import annotations
 

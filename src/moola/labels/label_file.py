@@ -39,7 +39,11 @@ class LabelFile:
         found = self._read()
         problems = _problems(found, table["window_id"])
         if problems:
-            raise DataError(f"the labels in {self.path} cannot be used", "\n".join(problems), "mend the file; `window_id` is SERIES_FIRSTBAR as in windows.parquet")
+            raise DataError(
+                f"the labels in {self.path} cannot be used",
+                "\n".join(problems),
+                "mend the file; `window_id` is SERIES_FIRSTBAR as in windows.parquet",
+            )
         joined = table.select("window_id").join(found, on="window_id", how="left", maintain_order="left")
         return WindowLabels(joined["label"], tuple(sorted(found["label"].unique().to_list())), from_rule=False)
 
@@ -48,9 +52,13 @@ class LabelFile:
         try:
             raw = pl.read_csv(path, infer_schema=False)
         except FileNotFoundError as error:
-            raise DataError(f"there is no label file {path}", "", "give an existing file with task.path=FILE") from error
+            raise DataError(
+                f"there is no label file {path}", "", "give an existing file with task.path=FILE"
+            ) from error
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} is not a readable CSV file", str(error).splitlines()[0], "mend or replace the file") from error
+            raise DataError(
+                f"{path} is not a readable CSV file", str(error).splitlines()[0], "mend or replace the file"
+            ) from error
         missing = [name for name in ("window_id", "label") if name not in raw.columns]
         if missing:
             problems = [f"- column '{name}' is missing; {did_you_mean(name, raw.columns)}" for name in missing]
@@ -68,7 +76,10 @@ def _problems(found: pl.DataFrame, known: pl.Series) -> list[str]:
     if unknown:
         near = did_you_mean(unknown[0], known.head(10_000).to_list()) if len(unknown) == 1 else ""
         shown = ", ".join(unknown[:_SHOWN])
-        problems.append(f"- {len(unknown)} labels for windows that do not exist: {shown}" + (f"; {near}" if near.startswith("did") else ""))
+        problems.append(
+            f"- {len(unknown)} labels for windows that do not exist: {shown}"
+            + (f"; {near}" if near.startswith("did") else "")
+        )
     if twice:
         problems.append(f"- {len(twice)} windows with more than one label: {', '.join(sorted(twice)[:_SHOWN])}")
     return problems

@@ -40,7 +40,7 @@ class LabelDraw:
             classes: class names in order.
 
         Returns:
-            ``window_id``, ``label`` (as given to the models), ``true_label``, ``planted``; in the order of `candidates`.
+            ``window_id``, ``label`` (as given), ``true_label``, ``planted``; in the order of `candidates`.
 
         Raises:
             DataError: one class only, a class with too few windows, or more flips than labels.
@@ -49,7 +49,9 @@ class LabelDraw:
         generator = np.random.default_rng([20_130_101, self.draw])
         rows = self._draw(numbers, classes, generator)
         if self.n_flipped > len(rows):
-            raise DataError(f"task.n_flipped={self.n_flipped} flips more labels than the {len(rows)} there are", "", "flip fewer")
+            raise DataError(
+                f"task.n_flipped={self.n_flipped} flips more labels than the {len(rows)} there are", "", "flip fewer"
+            )
         flipped = np.zeros(len(rows), dtype=bool)
         flipped[generator.choice(len(rows), self.n_flipped, replace=False)] = True
         shift = generator.integers(1, len(classes), size=len(rows))
@@ -67,7 +69,9 @@ class LabelDraw:
         present = {name: int(count) for name, count in zip(classes, counts, strict=True)}
         if np.count_nonzero(counts) < 2:
             raise DataError(
-                "the labelled training windows hold one class only" if counts.sum() else "no training window has a label",
+                "the labelled training windows hold one class only"
+                if counts.sum()
+                else "no training window has a label",
                 f"labels a class: {present or 'none'}",
                 "label windows of at least two classes in the training span",
             )

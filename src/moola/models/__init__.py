@@ -90,10 +90,14 @@ class Model(Protocol):
     deterministic: ClassVar[bool]
 
     @property
-    def role(self) -> Role: ...
+    def role(self) -> Role:
+        """What it is there for."""
+        ...
 
     @property
-    def needs_pretraining(self) -> bool: ...
+    def needs_pretraining(self) -> bool:
+        """Whether it starts from the pretrained encoder."""
+        ...
 
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
         """Fit on these windows and nothing else."""

@@ -28,7 +28,10 @@ class BiLstm:
             (self.hidden < 1, f"hidden: {self.hidden} must be at least 1"),
             (self.layers < 1, f"layers: {self.layers} must be at least 1"),
             (not 0 <= self.dropout < 1, f"dropout: {self.dropout} must lie in [0, 1)"),
-            (self.layers == 1 and self.dropout > 0, "dropout: acts between layers and there is one; use layers=2 or dropout=0"),
+            (
+                self.layers == 1 and self.dropout > 0,
+                "dropout: acts between layers and there is one; use layers=2 or dropout=0",
+            ),
         )
 
     def build(self, n_inputs: int) -> BiLstmEncoder:

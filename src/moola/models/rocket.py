@@ -46,14 +46,20 @@ class MiniRocket:
         from aeon.transformations.collection.convolution_based import MiniRocket as AeonMiniRocket
 
         if windows.inputs.shape[1] < 9:
-            raise DataError("MiniRocket needs windows of at least 9 bars", f"these show {windows.inputs.shape[1]}", "drop it with '~model.minirocket'")
+            raise DataError(
+                "MiniRocket needs windows of at least 9 bars",
+                f"these show {windows.inputs.shape[1]}",
+                "drop it with '~model.minirocket'",
+            )
         rocket = AeonMiniRocket(n_kernels=self.kernels, random_state=resources.seed, n_jobs=1)
         rocket.fit(_channels_first(windows.inputs))
 
         def features(some: LabelledWindows) -> np.ndarray:
             return np.asarray(rocket.transform(_channels_first(some.inputs)), dtype=np.float64)
 
-        return FittedOnFeatures(linear_probe(self.c).fit(features(windows), windows.labels), features, windows.n_classes)
+        return FittedOnFeatures(
+            linear_probe(self.c).fit(features(windows), windows.labels), features, windows.n_classes
+        )
 
 
 def _channels_first(inputs: np.ndarray) -> np.ndarray:

@@ -137,7 +137,9 @@ class ArtifactStore:
         started, clock = now(), time.monotonic()
         run(building)
         shutil.rmtree(building / "resume", ignore_errors=True)
-        files = {str(path.relative_to(building)): digest_file(path) for path in sorted(building.rglob("*")) if path.is_file()}
+        files = {
+            str(path.relative_to(building)): digest_file(path) for path in sorted(building.rglob("*")) if path.is_file()
+        }
         files.pop("manifest.json", None)
         manifest = {
             "stage": recipe.stage,

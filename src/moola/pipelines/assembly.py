@@ -48,7 +48,9 @@ def assemble(config: RunConfig, target: str | None = None, hooks: tuple[HookEntr
     problems: list[str] = []
     order = _order(section, target, problems)
     known = set(STAGES.names())
-    problems += [f"stage: there is no stage named '{name}'; {did_you_mean(name, known)}" for name in order if name not in known]
+    problems += [
+        f"stage: there is no stage named '{name}'; {did_you_mean(name, known)}" for name in order if name not in known
+    ]
     names = [*order, *(name for name in section.skip if name in known and name not in order)]
     built = {
         name: collect(problems, lambda name=name: STAGES.get(name).from_config(config, _settings(section, name)))
@@ -98,7 +100,11 @@ def _order(section: StageSection, target: str | None, problems: list[str]) -> li
             )
             continue
         order.insert(order.index(anchor) + (places[0] == "after"), name)
-    problems += [f"stage.skip: '{name}' is not among the stages; {did_you_mean(name, order)}" for name in section.skip if name not in order]
+    problems += [
+        f"stage.skip: '{name}' is not among the stages; {did_you_mean(name, order)}"
+        for name in section.skip
+        if name not in order
+    ]
     if target is not None and target not in order:
         order.append(target)
     return order

@@ -29,7 +29,7 @@ def _digest(modules: tuple[str, ...]) -> str:
         path = _source(module)
         if path is not None:
             total.update(f"{module}\0".encode())
-            total.update(path.read_bytes())
+            total.update(_meaning(path))
     return total.hexdigest()
 
 
@@ -72,6 +72,12 @@ def _imports(path: Path) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(names)
+
+
+@functools.cache
+def _meaning(path: Path) -> bytes:
+    """A file's syntax tree, so that comments and formatting invalidate nothing."""
+    return ast.dump(ast.parse(path.read_text())).encode()
 
 
 @functools.cache

@@ -48,7 +48,9 @@ class Dataset:
         spans = pl.read_parquet(splits.path("splits.parquet"))
         table = table.with_row_index("row").join(spans, on="window_id", how="left", maintain_order="left")
         labels = pl.read_parquet(splits.path("labels.parquet"))
-        labels = labels.join(table.select("window_id", "row", "step"), on="window_id", how="left", maintain_order="left")
+        labels = labels.join(
+            table.select("window_id", "row", "step"), on="window_id", how="left", maintain_order="left"
+        )
         folds = tuple(Fold(np.array(f["train"]), np.array(f["held_out"])) for f in read_json(splits.path("folds.json")))
         return cls(store, windows, table, classes, labels, folds)
 

@@ -68,7 +68,9 @@ def hooks_from_config(section: Mapping[str, Mapping[str, Any]]) -> list[HookEntr
     for name, values in section.items():
         own = {key: value for key, value in values.items() if key not in {"priority", "on_failure"}}
         settings = structure(_HookSettings, {k: v for k, v in values.items() if k not in own}, f"stage.hooks.{name}")
-        entries.append(HookEntry(HOOKS.build(name, own, f"stage.hooks.{name}"), name, settings.priority, settings.on_failure))
+        entries.append(
+            HookEntry(HOOKS.build(name, own, f"stage.hooks.{name}"), name, settings.priority, settings.on_failure)
+        )
     return entries
 
 
@@ -82,7 +84,11 @@ def call_hooks(
             returned = method(stage, context, error) if moment == "on_error" else method(stage, context)
         except Exception as failure:
             context.events.emit(
-                "hook_failed", hook=entry.name, moment=moment, stage=stage.name, error=f"{type(failure).__name__}: {failure}"
+                "hook_failed",
+                hook=entry.name,
+                moment=moment,
+                stage=stage.name,
+                error=f"{type(failure).__name__}: {failure}",
             )
             if entry.on_failure == "raise":
                 raise

@@ -121,7 +121,9 @@ def _order_problems(stages: Sequence[Stage]) -> list[str]:
     for stage in stages:
         for name in stage.requires:
             if name not in provided:
-                where = f"stage '{everything[name]}' provides it later" if name in everything else "no stage provides it"
+                where = (
+                    f"stage '{everything[name]}' provides it later" if name in everything else "no stage provides it"
+                )
                 problems.append(f"stage '{stage.name}' requires {name}: {where}")
         if stage.provides in provided:
             problems.append(f"stages '{provided[stage.provides]}' and '{stage.name}' both provide {stage.provides}")
@@ -139,5 +141,3 @@ def _check_packages(stages: Sequence[Stage]) -> None:
             "\n".join(f"- {name}, for stage '{stage}'" for name, (_, stage) in sorted(missing.items())),
             f"pip install 'moola[{extras}]'",
         )
-
-

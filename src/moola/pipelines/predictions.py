@@ -60,7 +60,9 @@ class Predictions:
         seeds = sorted(rows["seed"].unique().to_list())
         return np.stack([self._of(rows.filter(pl.col("seed") == seed), window_ids) for seed in seeds])
 
-    def of_seed(self, models: Sequence[str], split: Literal["oof", "test"], seed: int, window_ids: pl.Series) -> np.ndarray:
+    def of_seed(
+        self, models: Sequence[str], split: Literal["oof", "test"], seed: int, window_ids: pl.Series
+    ) -> np.ndarray:
         """float64 [n_models, n_windows, n_classes] of one seed; models without seeds give their only predictions."""
         parts: list[np.ndarray] = []
         for model in models:

@@ -51,7 +51,13 @@ def build_report(
     git = git_state()
     transductive = "encoder" in inputs and not data.store.independent
     issues = inputs.get("label_issues")
-    doubtful = pl.read_csv(issues.path("label_issues.csv"), schema_overrides={"given_label": pl.String, "pred_label": pl.String}) if issues else None
+    doubtful = (
+        pl.read_csv(
+            issues.path("label_issues.csv"), schema_overrides={"given_label": pl.String, "pred_label": pl.String}
+        )
+        if issues
+        else None
+    )
     return page.Report(
         title=f"{experiment}: what the figures are worth",
         run_id=run_id,
@@ -80,13 +86,13 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     proof = read_json(inputs["splits"].path("proof.json"))
     flipped = int(data.labels["planted"].sum())
     told = [
-        f"{len(data.windows):,} windows of {data.windows.length} bars from {len(data.store.series):,} series; a model sees "
-        f"the first {data.windows.visible} bars of a window."
+        f"{len(data.windows):,} windows of {data.windows.length} bars from {len(data.store.series):,} series; "
+        f"a model sees the first {data.windows.visible} bars of a window."
     ]
     if windows["from_rule"]:
         told.append(
-            "The labels are weak: a formula made them from the candles, no person did. So the truth of every window is "
-            "known, and figures are computed against it."
+            "The labels are weak: a formula made them from the candles, no person did. "
+            "So the truth of every window is known, and figures are computed against it."
         )
     told.append(
         f"The models were given {len(data.labels)} labels"
@@ -94,26 +100,34 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     )
     gap = proof["train_test_gap_bars"]
     told.append(
-        f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed ({len(data.test):,} of them with "
-        f"a known label), {proof['windows']['excluded']:,} lie across the border and belong to neither"
+        f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed "
+        f"({len(data.test):,} of them with a known label), "
+        f"{proof['windows']['excluded']:,} lie across the border and belong to neither"
         + ("." if gap is None else f"; {gap} bars lie between the last training and the first test window.")
     )
     if not data.store.independent:
         told.append(
-            f"{len(data.folds)} folds in time, purged and with an embargo; at least {min(proof['fold_gap_bars'])} bars lie "
-            f"between what a fold trains on and what it predicts."
+            f"{len(data.folds)} folds in time, purged and with an embargo; at least {min(proof['fold_gap_bars'])} bars "
+            f"lie between what a fold trains on and what it predicts."
         )
     if "encoder" in inputs:
         told.append(
-            "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training windows, "
-            "held-out folds among them, never on labels. The sealed test was not seen at all."
+            "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
+            "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
         )
-    told.append(f"Seeds {', '.join(map(str, seeds))}; one draw of labels. Intervals are 95 %, over windows in blocks of time and over seeds.")
+    told.append(
+        f"Seeds {', '.join(map(str, seeds))}; one draw of labels. "
+        + (
+            "Intervals are 95 %, over cases and seeds."
+            if data.store.independent
+            else "Intervals are 95 %, over windows in blocks of time and over seeds."
+        )
+    )
     return tuple(told)
 
 
 def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -> page.Leaderboard:
-    shown = [split for split in SPLITS if split in scores.figures]
+    shown: list[SplitName] = [split for split in SPLITS if split in scores.figures]
     order = sorted(predictions.models, key=lambda model: -scores.figures[shown[0]][model][HEADLINE].value)
     rows = tuple(
         page.ModelRow(
@@ -130,7 +144,9 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
     )
     majority = scores.figures[shown[0]].get("majority")
     return page.Leaderboard(
-        splits=tuple(page.Split(SPLITS[split], "transductive" if split == "oof" and transductive else "") for split in shown),
+        splits=tuple(
+            page.Split(SPLITS[split], "transductive" if split == "oof" and transductive else "") for split in shown
+        ),
         metrics=tuple(page.Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS),
         rows=rows,
         headline=(SPLITS[shown[0]], METRICS[HEADLINE].label),
@@ -140,7 +156,9 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
 
 def _comparisons(scores: Scores) -> tuple[page.Comparison, ...]:
     return tuple(
-        page.Comparison(NAMES.get(d.a, d.a), NAMES.get(d.b, d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence)
+        page.Comparison(
+            NAMES.get(d.a, d.a), NAMES.get(d.b, d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence
+        )
         for d in scores.differences
     )
 
@@ -153,7 +171,9 @@ def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page
     curves: list[drawing.Curve] = []
     for number, (seed, history) in enumerate(histories.items()):
         epochs = [record["epoch"] for record in history]
-        curves.append(drawing.Curve(f"seed {seed}, training", epochs, [r["loss"] for r in history], colour=number, dashed=True))
+        curves.append(
+            drawing.Curve(f"seed {seed}, training", epochs, [r["loss"] for r in history], colour=number, dashed=True)
+        )
         if "val_reconstruction" in history[0]:
             validation = [record["val_reconstruction"] for record in history]
             curves.append(drawing.Curve(f"seed {seed}, validation", epochs, validation, colour=number))
@@ -202,7 +222,9 @@ def _reconstructions(data: Dataset, inputs: Mapping[str, Artifact]) -> tuple[pag
     channels = channels if saved["original"].shape[-1] == len(channels) else drawing.OHLC
     return tuple(
         page.Reconstruction(f"validation {i + 1}", original, channels, rebuilt, mask > 0.5)
-        for i, (original, rebuilt, mask) in enumerate(zip(saved["original"], saved["rebuilt"], saved["mask"], strict=True))
+        for i, (original, rebuilt, mask) in enumerate(
+            zip(saved["original"], saved["rebuilt"], saved["mask"], strict=True)
+        )
     )
 
 
@@ -216,7 +238,9 @@ def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tup
         probabilities = predictions.of_model(model, split, ids)
         bins = reliability(probabilities, scores.truth[split])
         name = NAMES.get(model, model)
-        found.append(page.Calibration(name, bins.confidence, bins.accuracy, bins.count, scores.figures[split][model]["ece"]))
+        found.append(
+            page.Calibration(name, bins.confidence, bins.accuracy, bins.count, scores.figures[split][model]["ece"])
+        )
     return tuple(found)
 
 

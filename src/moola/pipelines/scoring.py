@@ -115,14 +115,14 @@ def score(
         n_seeds: seeds of the run, for the verdict.
         pretrained: whether an encoder was pretrained on the inputs of held-out folds.
     """
-    splits: list[SplitName] = ["oof", "test"] if len(data.test) else ["oof"]
-    weights = {split: _weights(data, split, config) for split in splits}
-    truth = {split: _truth(data, split) for split in splits}
-    found = {split: {m: predictions.of_model(m, split, _ids(data, split)) for m in predictions.models} for split in splits}
-    figures = {
-        split: {model: estimates(p, truth[split], weights[split]) for model, p in models.items()}
-        for split, models in found.items()
-    }
+    splits: tuple[SplitName, ...] = ("oof", "test") if len(data.test) else ("oof",)
+    weights: dict[SplitName, np.ndarray] = {split: _weights(data, split, config) for split in splits}
+    truth: dict[SplitName, np.ndarray] = {split: _truth(data, split) for split in splits}
+    found: dict[SplitName, dict[str, np.ndarray]] = {}
+    figures: dict[SplitName, dict[str, dict[str, Estimate]]] = {}
+    for split in splits:
+        found[split] = {model: predictions.of_model(model, split, _ids(data, split)) for model in predictions.models}
+        figures[split] = {model: estimates(p, truth[split], weights[split]) for model, p in found[split].items()}
     stretches = None
     if len(data.test) and not data.store.independent:
         stretches = independent_stretches(data.test["step"].to_numpy(), data.windows.length)
@@ -141,7 +141,9 @@ def score(
     inputs = _verdict_inputs(data, predictions, figures, alarms, n_seeds, stretches, pretrained)
     pairs = _pairs(predictions, inputs)
     differences = tuple(
-        PairedDifference(a, b, split, HEADLINE, compare(found[split][a], found[split][b], truth[split], weights[split], HEADLINE))
+        PairedDifference(
+            a, b, split, HEADLINE, compare(found[split][a], found[split][b], truth[split], weights[split], HEADLINE)
+        )
         for split in reversed(splits)
         for a, b in pairs
     )
@@ -210,5 +212,3 @@ def _weights(data: Dataset, split: SplitName, config: EvaluationConfig) -> np.nd
     if data.store.independent:
         return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
     return moving_block_weights(frame["step"].to_numpy(), config.block_bars or data.windows.length, config.n_resamples)
-
-

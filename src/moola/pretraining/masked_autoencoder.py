@@ -71,7 +71,7 @@ class MaskedAutoencoderObjective(nn.Module):
         self.config = config
         self.encoder = encoder
         self.mask_token = nn.Parameter(torch.zeros(n_inputs))
-        width = typing.cast(int, encoder.width)
+        width = typing.cast("int", encoder.width)
         self.decoder = nn.Sequential(
             nn.Linear(width, config.decoder_hidden), nn.GELU(), nn.Linear(config.decoder_hidden, n_inputs)
         )

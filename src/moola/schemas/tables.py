@@ -131,7 +131,7 @@ _WORDS = {
 def _spoken(errors: SchemaErrors) -> list[str]:
     """One line for each broken rule, with how many rows break it and the first of them."""
     lines: list[str] = []
-    cases = typing.cast(pl.DataFrame, errors.failure_cases)
+    cases = typing.cast("pl.DataFrame", errors.failure_cases)
     for (column, rule), rows in cases.group_by(["column", "check"], maintain_order=True):
         first = str(rows["failure_case"][0])
         if "Error(" in first:  # a check that could not run because of a problem that another line names

@@ -39,10 +39,12 @@ class SafetensorsCheckpointIO(CheckpointIO):
         """
         try:
             with safe_open(str(path), framework="pt") as opened:
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
                 tree = json.loads(opened.metadata()["state"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"the checkpoint {path} cannot be read", str(error), "delete it and run the same command again") from error
+            raise StorageError(
+                f"the checkpoint {path} cannot be read", str(error), "delete it and run the same command again"
+            ) from error
         return _from_plain(tree, tensors)
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -66,7 +68,9 @@ def _to_plain(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"$items": [[_to_plain(key, tensors), _to_plain(item, tensors)] for key, item in value.items()]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a {type(value).__name__} cannot go into a checkpoint: use tensors, numbers, text, lists and dicts")
+    raise TypeError(
+        f"a {type(value).__name__} cannot go into a checkpoint: use tensors, numbers, text, lists and dicts"
+    )
 
 
 def _from_plain(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -24,5 +24,7 @@ def embed(encoder: nn.Module, inputs: np.ndarray, device: str) -> np.ndarray:
         float32 [n, 3 W]: mean, maximum and last state.
     """
     encoder = encoder.to(device).eval()
-    parts = [pool(encoder(torch.from_numpy(inputs[i : i + _BATCH]).to(device))).cpu() for i in range(0, len(inputs), _BATCH)]
+    parts = [
+        pool(encoder(torch.from_numpy(inputs[i : i + _BATCH]).to(device))).cpu() for i in range(0, len(inputs), _BATCH)
+    ]
     return torch.cat(parts).numpy()

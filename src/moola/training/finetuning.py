@@ -13,7 +13,6 @@ from moola.config import reject
 from moola.data.device_batches import Batch, DeviceBatches, mix_seeds
 from moola.models import FitResources, LabelledWindows, Role
 from moola.models.heads import ClassificationHead
-from moola.training.loop import ParameterGroup, fit
 from moola.training.probe import build_encoder
 from moola.training.weights import check_moved, snapshot, weight_deltas
 
@@ -54,6 +53,8 @@ class FinetunedEncoder:
         Raises:
             TransferError: pretrained weights do not fit, or some weight never moved.
         """
+        from moola.training.loop import ParameterGroup, fit  # brings Lightning, which takes seconds to import
+
         config = resources.trainer
         encoder = build_encoder(windows.inputs.shape[-1], self.init, resources)
         torch.manual_seed(mix_seeds(resources.seed, 1))

@@ -10,59 +10,22 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor, nn
 
-from moola.config import reject
 from moola.data.device_batches import Batch, DeviceBatches
-from moola.errors import EXIT_FAILED, MissingPackageError, MoolaError
+from moola.errors import EXIT_FAILED, MoolaError
 from moola.training.checkpoint_io import SafetensorsCheckpointIO, rng_state, set_rng_state
+from moola.training.schedule import FitConfig
 
 
 class DivergedError(MoolaError):
     """The loss became NaN or infinite."""
 
     exit_code = EXIT_FAILED
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """A schedule: AdamW (Loshchilov & Hutter 2019), linear warm-up, cosine to `min_lr_ratio`.
-
-    Attributes:
-        epochs: passes over the windows.
-        batch_size: windows a step.
-        lr: peak learning rate.
-        weight_decay: decoupled.
-        warmup: share of all steps in which the rate rises.
-        min_lr_ratio: last rate as a share of the peak.
-        clip_norm: largest gradient norm.
-        checkpoint_every_epochs: how often resume state is saved, where it is saved at all.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup: float = 0.1
-    min_lr_ratio: float = 0.01
-    clip_norm: float = 1.0
-    checkpoint_every_epochs: int = 1
-
-    def __post_init__(self) -> None:
-        reject(
-            (self.epochs < 1, f"epochs: {self.epochs} must be at least 1"),
-            (self.batch_size < 1, f"batch_size: {self.batch_size} must be at least 1"),
-            (self.lr <= 0, f"lr: {self.lr} must be positive"),
-            (self.weight_decay < 0, f"weight_decay: {self.weight_decay} must not be negative"),
-            (not 0 <= self.warmup < 1, f"warmup: {self.warmup} must lie in [0, 1)"),
-            (not 0 <= self.min_lr_ratio <= 1, f"min_lr_ratio: {self.min_lr_ratio} must lie in [0, 1]"),
-            (self.clip_norm <= 0, f"clip_norm: {self.clip_norm} must be positive"),
-            (self.checkpoint_every_epochs < 1, "checkpoint_every_epochs: must be at least 1"),
-        )
 
 
 @dataclass(frozen=True)
@@ -127,17 +90,6 @@ def fit(
     resume = str(checkpoint) if checkpoint and checkpoint.exists() else None
     _fit_interruptibly(trainer, module, batches, resume)
     return record.records
-
-
-def choose_device(device: Literal["auto", "cpu", "cuda"]) -> str:
-    """``cuda`` where there is one and it is wanted, else ``cpu``.
-
-    Raises:
-        MissingPackageError: a GPU is asked for and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise MissingPackageError("device=cuda, but torch sees no GPU", f"torch {torch.__version__}", "use device=auto or device=cpu")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 class _Module(lightning.LightningModule):
@@ -241,7 +193,9 @@ def _fit_interruptibly(
     handler = signal.getsignal(signal.SIGINT) if on_main_thread else None
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning 2.6.6 on torch 2.13
+            warnings.filterwarnings(
+                "ignore", message=".*isinstance.treespec, LeafSpec.*"
+            )  # Lightning 2.6.6 on torch 2.13
             trainer.fit(module, train_dataloaders=batches, ckpt_path=resume)
     except SystemExit as stopped:
         raise KeyboardInterrupt from stopped

@@ -49,7 +49,9 @@ class EncoderProbe:
         def features(some: LabelledWindows) -> np.ndarray:
             return embed(encoder, some.inputs, resources.device)
 
-        return FittedOnFeatures(linear_probe(self.c).fit(features(windows), windows.labels), features, windows.n_classes)
+        return FittedOnFeatures(
+            linear_probe(self.c).fit(features(windows), windows.labels), features, windows.n_classes
+        )
 
 
 def build_encoder(n_inputs: int, init: Literal["pretrained", "random"], resources: FitResources) -> torch.nn.Module:

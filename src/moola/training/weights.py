@@ -35,7 +35,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_bytes(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"the weights {path} cannot be read", str(error), "delete the folder they are in and run again") from error
+        raise StorageError(
+            f"the weights {path} cannot be read", str(error), "delete the folder they are in and run again"
+        ) from error
 
 
 def transfer_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
@@ -57,7 +59,9 @@ def transfer_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> list[s
     ]
     if problems:
         raise TransferError(
-            "the pretrained weights do not fit this encoder", "\n".join(problems), "pretrain with the same encoder= and transform="
+            "the pretrained weights do not fit this encoder",
+            "\n".join(problems),
+            "pretrain with the same encoder= and transform=",
         )
     module.load_state_dict(dict(weights))
     return list(own)

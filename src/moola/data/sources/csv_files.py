@@ -57,26 +57,40 @@ class CsvFiles:
         files = sorted(Path(name) for name in glob.glob(self.path))
         if not files:
             folder = Path(self.path).parent
-            near = did_you_mean(Path(self.path).name, [item.name for item in folder.iterdir()]) if folder.is_dir() else ""
-            raise DataError(f"no file matches data.path={self.path}", near or f"there is no folder {folder}", "give an existing file or glob")
+            near = (
+                did_you_mean(Path(self.path).name, [item.name for item in folder.iterdir()]) if folder.is_dir() else ""
+            )
+            raise DataError(
+                f"no file matches data.path={self.path}",
+                near or f"there is no folder {folder}",
+                "give an existing file or glob",
+            )
         return files
 
     def _read(self, file: Path) -> pl.DataFrame:
         try:
             raw = pl.read_csv(file, try_parse_dates=True, infer_schema_length=None)
         except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
-            raise DataError(f"{file} is not a readable CSV file", str(error).splitlines()[0], "mend or replace the file") from error
+            raise DataError(
+                f"{file} is not a readable CSV file", str(error).splitlines()[0], "mend or replace the file"
+            ) from error
         wanted = [self.timestamp, *self.channels, *([self.symbol] if self.symbol else [])]
         missing = [name for name in wanted if name not in raw.columns]
         if missing:
             problems = [f"- column '{name}' is missing; {did_you_mean(name, raw.columns)}" for name in missing]
-            raise DataError(f"{file} lacks columns", "\n".join(problems), "name them with data.timestamp=, data.channels=[...], data.symbol=")
+            raise DataError(
+                f"{file} lacks columns",
+                "\n".join(problems),
+                "name them with data.timestamp=, data.channels=[...], data.symbol=",
+            )
         text = [name for name in self.channels if not raw.schema[name].is_numeric()]
         if text:
             problems = [f"- column '{name}': {_first_text(raw, name)}" for name in text]
             raise DataError(f"{file} holds values that are not numbers", "\n".join(problems), "mend these rows")
         name = pl.col(self.symbol).cast(pl.String) if self.symbol else pl.lit(file.name.split(".")[0])
-        return raw.select(name.alias("series"), self._utc(raw, file), *(pl.col(c).cast(pl.Float64) for c in self.channels))
+        return raw.select(
+            name.alias("series"), self._utc(raw, file), *(pl.col(c).cast(pl.Float64) for c in self.channels)
+        )
 
     def _utc(self, raw: pl.DataFrame, file: Path) -> pl.Expr:
         kind = raw.schema[self.timestamp]

@@ -40,7 +40,7 @@ class Ucr:
         splits: list[str] = []
         labels: list[str] = []
         for part in ("train", "test"):
-            cases, classes = load_from_ts_file(str(self._file(part.upper())))
+            cases, classes = load_from_ts_file(str(self._file(part.upper())))[:2]
             if isinstance(cases, list):
                 lengths = sorted({case.shape[1] for case in cases})
                 raise DataError(
@@ -65,7 +65,9 @@ class Ucr:
         folder = Path(found.origin).parent / "datasets" / "data"
         bundled = sorted(item.name for item in folder.iterdir() if (item / f"{item.name}_TRAIN.ts").exists())
         if self.name not in bundled:
-            raise DataError(f"aeon ships no set named '{self.name}'", did_you_mean(self.name, bundled), "data.name=" + bundled[0])
+            raise DataError(
+                f"aeon ships no set named '{self.name}'", did_you_mean(self.name, bundled), "data.name=" + bundled[0]
+            )
         return folder / self.name / f"{self.name}_{part}.ts"
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from typing_extensions import Self
+from typing import Any, ClassVar, Literal, Self
 
 from moola.config import RunConfig, describe, structure
 from moola.features import TRANSFORMS, Transform
@@ -15,10 +13,8 @@ from moola.models import ENCODERS, EncoderConfig, FitResources
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.stage import Stage, Workspace
-
-if TYPE_CHECKING:
-    from moola.training.finetuning import FinetunedEncoder
-    from moola.training.loop import FitConfig
+from moola.training.finetuning import FinetunedEncoder
+from moola.training.schedule import FitConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,6 @@ class Finetune(Stage):
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``trainer.finetune`` and the model named ``finetuned``, or its defaults where there is none."""
         from moola.training.finetuning import FinetunedEncoder
-        from moola.training.loop import FitConfig
 
         chosen = {key: value for key, value in config.model.get("finetuned", {}).items() if key != "kind"}
         return cls(
@@ -55,7 +50,7 @@ class Finetune(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``classifier-seedS.safetensors`` and ``classifier.json``."""
-        from moola.training.loop import choose_device
+        from moola.training.device import choose_device
         from moola.training.weights import load_weights, save_weights
 
         data = Dataset.open(inputs)
@@ -73,7 +68,9 @@ class Finetune(Stage):
             fitted = self.model.fit(windows, resources)
             save_weights(workspace.folder / f"classifier-seed{seed}.safetensors", fitted.task.state_dict())
             deltas[str(seed)] = fitted.deltas
-            workspace.progress(number, len(self.seeds), f"seed {seed}", largest_change=round(max(fitted.deltas.values()), 3))
+            workspace.progress(
+                number, len(self.seeds), f"seed {seed}", largest_change=round(max(fitted.deltas.values()), 3)
+            )
         write_json(
             workspace.folder / "classifier.json",
             {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from typing_extensions import Self
 
 from moola.config import RunConfig
 from moola.labels.issues import find_label_issues
@@ -41,7 +40,7 @@ class LabelIssues(Stage):
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])
-        models = choose_bases(predictions, data)[0] or [name for name in predictions.models]
+        models = choose_bases(predictions, data)[0] or predictions.models
         ids = data.labels["window_id"]
         consensus = np.mean([predictions.of_model(model, "oof", ids).mean(axis=0) for model in models], axis=0)
         consensus /= consensus.sum(axis=1, keepdims=True)
@@ -49,4 +48,6 @@ class LabelIssues(Stage):
         table = check(table, schemas.label_issues(data.classes), "the label issues", "this is a defect")
         with replace_atomically(workspace.folder / "label_issues.csv") as handle:
             table.write_csv(handle)
-        write_json(workspace.folder / "consensus.json", {"models": models, "flagged": int(table["is_label_issue"].sum())})
+        write_json(
+            workspace.folder / "consensus.json", {"models": models, "flagged": int(table["is_label_issue"].sum())}
+        )

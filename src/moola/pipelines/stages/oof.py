@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from typing_extensions import Self
 
 from moola.config import RunConfig, describe, digest_json, structure
 from moola.errors import ConfigError
@@ -20,9 +19,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.stage import Stage, Workspace
-
-if TYPE_CHECKING:
-    from moola.training.loop import FitConfig
+from moola.training.schedule import FitConfig
 
 TEST_FOLD = -1
 """Number of the fold that trains on all labels and predicts the sealed test."""
@@ -59,8 +56,6 @@ class Oof(Stage):
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``model``, ``transform``, ``encoder`` and ``trainer.finetune``."""
-        from moola.training.loop import FitConfig
-
         return cls(
             config.seeds,
             config.device,
@@ -88,10 +83,14 @@ class Oof(Stage):
             frames.append(predictions_frame(unit, ids, probabilities, data.classes))
             where = "all labels" if unit.fold == TEST_FOLD else f"fold {unit.fold}"
             workspace.progress(number, len(units), f"{unit.model}, seed {unit.seed}, {where}")
-        table = check(pl.concat(frames), schemas.predictions(data.classes), "the predictions", "this is a defect of a model")
+        table = check(
+            pl.concat(frames), schemas.predictions(data.classes), "the predictions", "this is a defect of a model"
+        )
         with replace_atomically(workspace.folder / "oof.parquet") as handle:
             table.write_parquet(handle)
-        kinds = {name: {"role": model.role, "deterministic": model.deterministic} for name, model in self.models.items()}
+        kinds = {
+            name: {"role": model.role, "deterministic": model.deterministic} for name, model in self.models.items()
+        }
         write_json(workspace.folder / "models.json", {"models": kinds, "classes": list(data.classes)})
 
     def _units(self, data: Dataset) -> Iterator[Unit]:
@@ -130,7 +129,7 @@ class Oof(Stage):
         return digest_json({"config": config, "fold": unit.fold, "inputs": read, "code": code_version(alone)})
 
     def _resources(self, unit: Unit, data: Dataset, inputs: Mapping[str, Artifact]) -> FitResources:
-        from moola.training.loop import choose_device
+        from moola.training.device import choose_device
         from moola.training.weights import load_weights
 
         pretrained = None
@@ -175,5 +174,3 @@ def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     if not models:
         raise ConfigError(["model: needs at least one"])
     return models
-
-

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from typing_extensions import Self
 
 from moola.config import RunConfig, describe, reject, structure
 from moola.errors import ConfigError, DataError
@@ -19,11 +18,11 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.stage import Stage, Workspace
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig
+from moola.training.schedule import FitConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from moola.training.loop import FitConfig
 
 N_PICTURES = 3
 
@@ -66,8 +65,6 @@ class Pretrain(Stage):
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``transform``, ``encoder``, ``objective`` and ``trainer.pretrain``."""
-        from moola.training.loop import FitConfig
-
         return cls(
             config.seeds,
             config.device,
@@ -79,7 +76,7 @@ class Pretrain(Stage):
         )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``encoder-seedS.safetensors``, ``history-seedS.json``, snapshots and ``reconstructions.safetensors``."""
+        """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``."""
         data = Dataset.open(inputs)
         train, validation = pretraining_windows(data, self.monitoring.validation_share)
         channels = self.transform.output_channels(data.store.channels)
@@ -105,7 +102,8 @@ class Pretrain(Stage):
         import torch
 
         from moola.data.device_batches import DeviceBatches
-        from moola.training.loop import choose_device, fit
+        from moola.training.device import choose_device
+        from moola.training.loop import fit
         from moola.training.weights import save_weights
 
         device = choose_device(self.device)
@@ -118,7 +116,9 @@ class Pretrain(Stage):
         torch.manual_seed(seed)
         encoder = self.encoder.build(len(self.transform.output_channels(data.store.channels)))
         save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", encoder.state_dict())
-        objective: Any = self.objective.build(encoder, len(self.transform.output_channels(data.store.channels)), visible)
+        objective: Any = self.objective.build(
+            encoder, len(self.transform.output_channels(data.store.channels)), visible
+        )
         objective.to(device)
         held_out = torch.from_numpy(data.windows.gather(data.store.values, validation)).to(device)
         batches = DeviceBatches(values, data.windows.starts[train], visible, apply, self.fit.batch_size, seed)
@@ -163,7 +163,7 @@ def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndar
     if not len(train) or not len(validation):
         raise DataError(
             "the training span is too short to pretrain on",
-            f"{len(rows)} windows of {data.windows.length} bars leave {len(train)} to train on and {len(validation)} to validate on",
+            f"{len(rows)} windows leave {len(train)} to train on and {len(validation)} to validate on",
             "use more bars, shorter windows or a later split.test_from",
         )
     return np.sort(train), np.sort(validation)

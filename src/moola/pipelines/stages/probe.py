@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from typing_extensions import Self
 
 from moola.config import RunConfig
 from moola.evaluation.metrics import compute_metrics
@@ -50,7 +49,9 @@ class Probe(Stage):
         names = sorted(name for name in inputs["encoder"].manifest["files"] if name.startswith("snapshots/"))
         points: list[dict[str, float]] = []
         for number, name in enumerate(names, start=1):
-            seed, epoch = (int(part[len(word) :]) for part, word in zip(name[10:-12].split("-"), ("seed", "epoch"), strict=True))
+            seed, epoch = (
+                int(part[len(word) :]) for part, word in zip(name[10:-12].split("-"), ("seed", "epoch"), strict=True)
+            )
             score = self._score(inputs["encoder"], name, windows, data)
             points.append({"seed": seed, "epoch": epoch, "balanced_accuracy": score})
             workspace.progress(number, len(names), f"seed {seed}, epoch {epoch}", balanced_accuracy=round(score, 3))
@@ -58,8 +59,8 @@ class Probe(Stage):
 
     def _score(self, artifact: Artifact, name: str, windows: LabelledWindows, data: Dataset) -> float:
         from moola.models.classical import linear_probe
+        from moola.training.device import choose_device
         from moola.training.embedding import embed
-        from moola.training.loop import choose_device
         from moola.training.weights import load_weights, transfer_weights
 
         encoder = self.encoder.build(windows.inputs.shape[-1])

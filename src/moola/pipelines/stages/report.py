@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from typing_extensions import Self
+from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, structure
 from moola.layout import write_json, write_text
@@ -56,7 +54,9 @@ class Report(Stage):
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
         scores = score(data, predictions, self.evaluation, len(self.seeds), pretrained="encoder" in inputs)
-        page = build_report(data, predictions, scores, inputs, self.experiment, workspace.run_id, self.seeds, self.queue)
+        page = build_report(
+            data, predictions, scores, inputs, self.experiment, workspace.run_id, self.seeds, self.queue
+        )
         write_json(workspace.folder / "metrics.json", scores.rows(len(self.seeds)))
         alarms = [vars(alarm) for alarm in scores.alarms.alarms]
         write_json(workspace.folder / "summary.json", {"verdict": list(scores.verdict), "alarms": alarms})

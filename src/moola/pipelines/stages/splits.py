@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
-from typing_extensions import Self
 
 from moola.config import RunConfig, structure
 from moola.data.bar_store import BarStore
@@ -80,7 +79,9 @@ def check_classes(folds: list[Fold], labels: np.ndarray, classes: tuple[str, ...
         if (missing := [name for i, name in enumerate(classes) if i not in labels[fold.train]])
     ]
     if problems:
-        raise DataError("a fold has nothing to learn a class from", "\n".join(problems), "give more labels or use fewer folds")
+        raise DataError(
+            "a fold has nothing to learn a class from", "\n".join(problems), "give more labels or use fewer folds"
+        )
 
 
 def prove(table: pl.DataFrame, steps: np.ndarray, length: int, folds: list[Fold], independent: bool) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
-from typing_extensions import Self
 
 from moola.config import RunConfig, reject, structure
 from moola.evaluation.alarms import constant_predictor
@@ -82,7 +81,9 @@ class Stack(Stage):
             ids = data.test["window_id"]
             test = meta_features(predictions.of_seed(bases, "test", seed, ids))
             found = _spread(meta, test, len(data.classes))
-            frames.append(predictions_frame(Unit(NAME, seed, TEST_FOLD, np.arange(len(given))), ids, found, data.classes))
+            frames.append(
+                predictions_frame(Unit(NAME, seed, TEST_FOLD, np.arange(len(given))), ids, found, data.classes)
+            )
         return frames
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from typing_extensions import Self
 
 from moola.config import RunConfig, structure
 from moola.data.bar_store import BarStore
@@ -68,7 +67,10 @@ class Windows(Stage):
             "zone": list(windows.zone),
             "classes": list(labels.classes),
             "from_rule": labels.from_rule,
-            "counts": {str(name or "unlabeled"): n for name, n in sorted(table["true_label"].value_counts().iter_rows(), key=str)},
+            "counts": {
+                str(name or "unlabeled"): n
+                for name, n in sorted(table["true_label"].value_counts().iter_rows(), key=str)
+            },
         }
         write_json(workspace.folder / "windows.json", head)
 

@@ -1,0 +1,8 @@
+"""Metrics, verdict and report.html. Takes Hydra overrides; the last line on stdout is the run folder."""
+
+import sys
+
+from moola.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["report", *sys.argv[1:]]))

@@ -1,0 +1,8 @@
+"""Pretrain the encoder. Takes Hydra overrides; the last line on stdout is the run folder."""
+
+import sys
+
+from moola.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["pretrain", *sys.argv[1:]]))

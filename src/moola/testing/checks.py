@@ -1,0 +1,142 @@
+"""One function an extension point; each raises AssertionError with what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moola.config import describe, digest_json
+from moola.data.sources import Source
+from moola.features import Transform
+from moola.layout import Layout
+from moola.models import EncoderConfig, FitResources, LabelledWindows, Model
+from moola.pipelines.artifacts import Artifact, ArtifactStore
+from moola.pipelines.code_version import code_version
+from moola.pipelines.events import EventLog
+from moola.pipelines.pipeline import recipe_of
+from moola.pipelines.stage import Stage, Workspace
+
+
+def check_component(component: Any) -> None:
+    """A component is a frozen dataclass that describes itself in plain JSON, the same way twice."""
+    assert dataclasses.is_dataclass(type(component)), f"{component!r} is not a dataclass"
+    assert type(component).__dataclass_params__.frozen, f"{type(component).__name__} is not frozen"  # type: ignore[attr-defined]
+    json.dumps(describe(component), allow_nan=False)
+    assert digest_json(component) == digest_json(dataclasses.replace(component)), "equal components differ in digest"
+
+
+def check_source(source: Source) -> None:
+    """The fingerprint is stable; bars fit their schema; series come one after the other in time order."""
+    from moola import schemas
+
+    check_component(source)
+    assert source.fingerprint() == source.fingerprint(), "the fingerprint changes between calls"
+    bars = source.load()
+    schemas.bars(bars.channels).validate(bars.frame, lazy=True)
+    assert bars.frame["series"].unique(maintain_order=True).to_list() == bars.series["series"].to_list()
+    for _, rows in bars.frame.group_by("series", maintain_order=True):
+        assert (rows["timestamp"].diff().drop_nulls().dt.total_microseconds() > 0).all(), "time does not go forward"
+
+
+def check_transform(transform: Transform, channels: tuple[str, ...], n_bars: int = 40) -> None:
+    """Shapes and names agree; windows do not see each other; flat windows stay finite."""
+    import torch
+
+    check_component(transform)
+    names = transform.output_channels(channels)
+    assert len(set(names)) == len(names), "output names repeat"
+    bars = _random_candles(6, n_bars, len(channels))
+    outputs = transform.apply(bars, channels)
+    assert outputs.shape == (6, n_bars, len(names)), f"{tuple(outputs.shape)} for {len(names)} names"
+    assert outputs.dtype == bars.dtype
+    alone = transform.apply(bars[2:3], channels)
+    assert torch.allclose(outputs[2:3], alone, atol=1e-5), "a window's outputs depend on the other windows"
+    flat = transform.apply(torch.full((2, n_bars, len(channels)), 5.0), channels)
+    assert torch.isfinite(flat).all(), "a window that never moves gives NaN or infinity"
+    assert all(0 <= number < len(names) for number in transform.summary_channels(channels))
+
+
+def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) -> None:
+    """States of every step, the announced width, the same for the same seed; windows do not see each other."""
+    import torch
+
+    check_component(config)
+    torch.manual_seed(0)
+    encoder = config.build(n_inputs).eval()
+    torch.manual_seed(0)
+    twin = config.build(n_inputs).eval()
+    inputs = torch.randn(4, n_bars, n_inputs, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        states = encoder(inputs)
+        assert states.shape == (4, n_bars, encoder.width), f"{tuple(states.shape)}, width {encoder.width}"
+        assert torch.equal(states, twin(inputs)), "the same seed gives another encoder"
+        assert torch.allclose(states[1:2], encoder(inputs[1:2]), atol=1e-5), "a window's states depend on the others"
+    trainable = [name for name, value in encoder.named_parameters() if value.requires_grad]
+    encoder(inputs).square().mean().backward()
+    still = [name for name in trainable if encoder.get_parameter(name).grad is None]
+    assert not still, f"no gradient reaches {still}"
+
+
+def check_model(model: Model, resources: FitResources, n_bars: int = 24, n_inputs: int = 3) -> None:
+    """Probabilities of the right shape that sum to 1, labels of the judged windows not looked at, seeds that hold."""
+    check_component(model)
+    windows = _separable_windows(n_bars, n_inputs)
+    train, held_out = windows[np.arange(24)], windows[np.arange(24, 36)]
+    probabilities = model.fit(train, resources).predict_proba(held_out)
+    assert probabilities.shape == (12, 2), f"{probabilities.shape} for 12 windows and 2 classes"
+    assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-6), "probabilities of a row do not sum to 1"
+    assert (probabilities >= 0).all()
+    blind = dataclasses.replace(held_out, labels=1 - held_out.labels)
+    again = model.fit(train, resources)
+    assert np.allclose(again.predict_proba(blind), probabilities), (
+        "the same seed predicts otherwise, or labels are read"
+    )
+    if model.deterministic:
+        other = dataclasses.replace(resources, seed=resources.seed + 1)
+        assert np.allclose(model.fit(train, other).predict_proba(held_out), probabilities), "the seed changes something"
+
+
+def check_stage(stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+    """Frozen configuration, a stable key, files that appear in the artifact; gives the artifact back."""
+    check_component(stage)
+    for name in ("name", "provides", "requires", "uses", "room"):
+        assert hasattr(type(stage), name), f"the class lacks '{name}'"
+    assert code_version(stage) == code_version(dataclasses.replace(stage)), "the code version changes between calls"  # type: ignore[type-var]
+    recipe = recipe_of(stage, inputs, "check")
+    assert recipe.key == recipe_of(stage, inputs, "check").key, "the key changes between calls"
+    store = ArtifactStore(Layout(folder / "data", folder / "artifacts"))
+    workspace_log = EventLog()
+    artifact = store.build(
+        recipe, lambda place: stage.run(inputs, Workspace(place, "check", stage.name, workspace_log, folder / "units"))
+    )
+    missing = [name for name in stage.publishes if name not in artifact.manifest["files"]]
+    assert not missing, f"published files were not written: {missing}"
+    assert store.find(recipe) is not None, "the finished artifact is not found again"
+    return artifact
+
+
+def _random_candles(n_windows: int, n_bars: int, n_channels: int):
+    """Positive bars whose first four channels are valid candles: float32 [n_windows, n_bars, n_channels]."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    close = 100 * torch.exp(0.01 * torch.randn(n_windows, n_bars, 1, generator=generator).cumsum(dim=1))
+    opened = close * (1 + 0.002 * torch.randn(n_windows, n_bars, 1, generator=generator))
+    high = torch.maximum(opened, close) * 1.003
+    low = torch.minimum(opened, close) * 0.997
+    more = close.expand(-1, -1, max(n_channels - 4, 0))
+    return torch.cat([opened, high, low, close, more], dim=-1)[..., :n_channels].contiguous()
+
+
+def _separable_windows(n_bars: int, n_inputs: int) -> LabelledWindows:
+    generator = np.random.default_rng(0)
+    labels = np.arange(36) % 2
+    inputs = generator.normal(size=(36, n_bars, n_inputs)) * 0.3
+    inputs += labels[:, None, None] * np.linspace(0, 1, n_bars)[None, :, None]
+    values = inputs.astype(np.float32)
+    return LabelledWindows(values, values, labels.astype(np.int64), 2)
