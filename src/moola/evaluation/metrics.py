@@ -189,8 +189,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "accuracy": Metric("accuracy", True, _accuracy),
         "balanced_accuracy": Metric("balanced accuracy", True, partial(_mean_over_classes, f1=False)),
         "macro_f1": Metric("macro F1", True, partial(_mean_over_classes, f1=True)),
-        "log_loss": Metric("log loss (nats)", False, _log_loss),
-        "brier": Metric("Brier score (sum over classes, 0 to 2)", False, _brier),
-        "ece": Metric("expected calibration error (10 bins)", False, _ece),
+        "log_loss": Metric("log loss", False, _log_loss),
+        "brier": Metric("Brier", False, _brier),
+        "ece": Metric("ECE", False, _ece),
     }
 )

@@ -276,6 +276,7 @@ def render_report(report: Report) -> str:
         best=_best_cells(report.leaderboard, alarmed) if report.leaderboard else {},
         drawing=drawing,
         dots=_dots,
+        counts=_counts,
         reconstruction=_reconstruction,
     )
 
@@ -292,6 +293,14 @@ def _best_cells(board: Leaderboard, alarmed: set[str]) -> dict[tuple[str, str], 
             if finite:
                 best[column] = max(finite) if metric.higher_is_better else min(finite)
     return best
+
+
+def _counts(board: Leaderboard, split: str) -> str:
+    """How many windows a split's figures rest on; a range where models differ."""
+    found = [cell.n for row in board.rows for (name, _), cell in row.cells.items() if name == split]
+    if not found:
+        return "–"
+    return f"{min(found):,}" if min(found) == max(found) else f"{min(found):,} to {max(found):,}"
 
 
 def _dots(board: Leaderboard, alarmed: set[str]) -> str:

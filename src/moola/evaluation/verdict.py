@@ -37,7 +37,8 @@ class VerdictInputs:
     """What the verdict is made from, all in one metric; whatever does not exist is left at its default.
 
     Attributes:
-        n_labels, n_seeds, n_draws: labels given to fine-tuning, seeds of training, draws of the labels.
+        n_labels, n_seeds, n_draws: labels given to fine-tuning, seeds of training, draws of the labels (0 when
+            every label there is was given).
         metric, higher_is_better: label and direction of the metric.
         models: all models, controls among them.
         differences: (model, other) -> paired difference on the sealed test, model minus other.
@@ -99,8 +100,10 @@ def _outcome(difference: Estimate, higher_is_better: bool) -> int:
 
 
 def _did_pretraining_help(inputs: VerdictInputs) -> str:
-    basis = f"{_count(inputs.n_labels, 'label')}, {_count(inputs.n_seeds, 'seed')}"
-    basis += f" and {_count(inputs.n_draws, 'draw')} of labels"
+    parts = [_count(inputs.n_labels, "label"), _count(inputs.n_seeds, "seed")]
+    if inputs.n_draws:
+        parts.append(f"{_count(inputs.n_draws, 'draw')} of labels")
+    basis = f"{', '.join(parts[:-1])} and {parts[-1]}"
     difference = _difference(inputs, inputs.fine_tuned, inputs.scratch)
     if difference is None:
         return f"Whether pretraining helped cannot be said, because {_why_no_difference(inputs)} ({basis})."

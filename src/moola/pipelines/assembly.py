@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from moola.config import RunConfig, describe, digest_json, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.pipelines.code_version import code_version
-from moola.pipelines.hooks import HookEntry, hooks_from_config
+from moola.pipelines.hooks import hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import STAGES, Stage
 
@@ -35,7 +35,7 @@ class StageSection:
     stack: dict[str, Any] = field(default_factory=dict)
 
 
-def assemble(config: RunConfig, target: str | None = None, hooks: tuple[HookEntry, ...] = ()) -> Pipeline:
+def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     """Build the pipeline of a run, or of one stage with everything it reads.
 
     Every stage that the configuration names is built, also those that are switched off, so that a wrong key anywhere
@@ -57,12 +57,12 @@ def assemble(config: RunConfig, target: str | None = None, hooks: tuple[HookEntr
         for name in names
         if name in known
     }
-    own_hooks = collect(problems, lambda: hooks_from_config(section.hooks)) or []
+    hooks = collect(problems, lambda: hooks_from_config(section.hooks)) or []
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
     wanted = stages if target is None else _needed(stages, target)
-    return Pipeline(wanted, [*hooks, *own_hooks])
+    return Pipeline(wanted, hooks)
 
 
 def run_identity(config: RunConfig, pipeline: Pipeline) -> str:

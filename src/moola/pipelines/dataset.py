@@ -59,6 +59,12 @@ class Dataset:
         """Rows of `table` that are sealed and whose true label is known: what test figures are computed on."""
         return self.table.filter((pl.col("span") == "test") & pl.col("true_label").is_not_null())
 
+    @property
+    def every_label_given(self) -> bool:
+        """True when the models got every training label there is, so that no draw chose among them."""
+        labelled = (pl.col("span") == "train") & pl.col("true_label").is_not_null()
+        return self.table.filter(labelled).height == len(self.labels)
+
     def class_numbers(self, names: pl.Series) -> np.ndarray:
         """int64 [n] class numbers of labels."""
         return np.array([self.classes.index(name) for name in names], dtype=np.int64)

@@ -19,22 +19,11 @@ from moola.pipelines.artifacts import Artifact, git_state
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import now
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import HEADLINE, Scores, SplitName
+from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
 
 SHOWN_LABELS = 12
 SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
 SHOWN_METRICS = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
-NAMES = {
-    "finetuned": "Fine-tuned encoder (pretrained)",
-    "scratch": "Same encoder from scratch",
-    "pretrained_probe": "Frozen pretrained encoder + probe",
-    "random_init_probe": "Random-init encoder + probe",
-    "logistic_regression": "Logistic regression, simple features",
-    "random_forest": "Random forest",
-    "minirocket": "MiniRocket",
-    "majority": "Majority class",
-    "stack": "Stack",
-}
 
 
 def build_report(
@@ -49,7 +38,7 @@ def build_report(
 ) -> page.Report:
     """The whole page; a section whose stage was switched off is None."""
     git = git_state()
-    transductive = "encoder" in inputs and not data.store.independent
+    transductive = "encoder" in inputs
     issues = inputs.get("label_issues")
     doubtful = (
         pl.read_csv(
@@ -116,7 +105,7 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
             "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
         )
     told.append(
-        f"Seeds {', '.join(map(str, seeds))}; one draw of labels. "
+        f"Seeds {', '.join(map(str, seeds))}{'' if data.every_label_given else '; one draw of labels'}. "
         + (
             "Intervals are 95 %, over cases and seeds."
             if data.store.independent
@@ -131,8 +120,8 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
     order = sorted(predictions.models, key=lambda model: -scores.figures[shown[0]][model][HEADLINE].value)
     rows = tuple(
         page.ModelRow(
-            model,
-            NAMES.get(model, model),
+            display_name(model),
+            display_name(model),
             predictions.role(model),
             {
                 (SPLITS[split], METRICS[metric].label): scores.figures[split][model][metric]
@@ -157,7 +146,7 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
 def _comparisons(scores: Scores) -> tuple[page.Comparison, ...]:
     return tuple(
         page.Comparison(
-            NAMES.get(d.a, d.a), NAMES.get(d.b, d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence
+            display_name(d.a), display_name(d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence
         )
         for d in scores.differences
     )
@@ -178,7 +167,7 @@ def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page
             validation = [record["val_reconstruction"] for record in history]
             curves.append(drawing.Curve(f"seed {seed}, validation", epochs, validation, colour=number))
     last = histories[seeds[0]][-1]
-    trivial = {"val_copy_last": "copy the last bar", "val_mean": "mean of the shown bars"}
+    trivial = {"val_copy_last": "copy last bar", "val_mean": "window mean"}
     share = read_json(encoder.path("encoder.json"))["masked_share"]
     loss = page.CurvePanel(
         "Loss",
@@ -206,8 +195,9 @@ def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:
         "epoch",
         "balanced accuracy, out of fold",
         curves,
-        (drawing.Reference("random-init encoder, mean of seeds", float(start)),) if isinstance(start, float) else (),
-        "Logistic regression on the frozen encoder, on the labels as given (flips included), purged folds.",
+        (drawing.Reference("random init", float(start)),) if isinstance(start, float) else (),
+        "Logistic regression on the frozen encoder, on the labels as given (flips included), purged folds. "
+        "Random init is the mean over seeds.",
     )
 
 
@@ -237,7 +227,7 @@ def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tup
             continue
         probabilities = predictions.of_model(model, split, ids)
         bins = reliability(probabilities, scores.truth[split])
-        name = NAMES.get(model, model)
+        name = display_name(model)
         found.append(
             page.Calibration(name, bins.confidence, bins.accuracy, bins.count, scores.figures[split][model]["ece"])
         )
@@ -302,7 +292,8 @@ def _share(hits: int, n: int) -> Estimate:
 
 def _lineage(inputs: Mapping[str, Artifact], seeds: tuple[int, ...], run_id: str) -> page.Lineage:
     stages = tuple(
-        page.StageRow(item.stage, item.key, item.digest, item.manifest["seconds"]) for item in inputs.values()
+        page.StageRow(item.stage, item.key, item.digest, item.manifest["seconds"])
+        for item in sorted(inputs.values(), key=lambda item: item.manifest["started"])
     )
     versions = {"moola": moola.__version__, **inputs["oof"].manifest["versions"]}
     again = f'moola run --config-path "$PWD/artifacts/results/{run_id}"'

@@ -19,6 +19,7 @@ from moola.pipelines.assembly import assemble, run_identity
 from moola.pipelines.context import Context
 from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry
+from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
 
 
@@ -54,10 +55,10 @@ def execute(
             events.listen(listener)
         record = RunRecord(folder, run_id, config, target, command)
         write_text(folder / "config.yaml", config_yaml)
-        pipeline.hooks = (*pipeline.hooks, HookEntry(record, "run_record", priority=0, on_failure="raise"))
+        hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
         events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
         try:
-            pipeline.run(Context(run_id, layout, events, force=config.force))
+            Pipeline(pipeline.stages, hooks).run(Context(run_id, layout, events, force=config.force))
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             record.finish(status, error)

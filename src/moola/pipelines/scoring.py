@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,22 @@ from moola.pipelines.predictions import Predictions
 HEADLINE = "balanced_accuracy"
 FINETUNED, SCRATCH = "finetuned", "scratch"
 SplitName = Literal["oof", "test"]
+_NAMES = {
+    "finetuned": "Fine-tuned encoder (pretrained)",
+    "scratch": "Same encoder from scratch",
+    "pretrained_probe": "Frozen pretrained encoder + probe",
+    "random_init_probe": "Random-init encoder + probe",
+    "logistic_regression": "Logistic regression, simple features",
+    "random_forest": "Random forest",
+    "minirocket": "MiniRocket",
+    "majority": "Majority class",
+    "stack": "Stack",
+}
+
+
+def display_name(model: str) -> str:
+    """How a model of the default comparison is called on a page; other models keep their own name."""
+    return _NAMES.get(model, model)
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,7 @@ class PairedDifference:
         if not excludes_zero(self.difference):
             return "cannot be told apart"
         better = (self.difference.value > 0) == METRICS[self.metric].higher_is_better
-        return f"{self.a if better else self.b} is better"
+        return f"{display_name(self.a if better else self.b)} is better"
 
 
 @dataclass(frozen=True)
@@ -128,7 +145,7 @@ def score(
         stretches = independent_stretches(data.test["step"].to_numpy(), data.windows.length)
     evidence = [
         Evidence(
-            model,
+            display_name(model),
             found["test"][model] if "test" in found else None,
             found["oof"][model],
             figures["test"][model] if "test" in found else {},
@@ -147,8 +164,8 @@ def score(
         for split in reversed(splits)
         for a, b in pairs
     )
-    on_test = {(d.a, d.b): d.difference for d in differences if d.split == "test"}
-    told = verdict(VerdictInputs(**{**vars(inputs), "differences": on_test}))
+    on_test = {(display_name(d.a), display_name(d.b)): d.difference for d in differences if d.split == "test"}
+    told = verdict(dataclasses.replace(inputs, differences=on_test))
     return Scores(figures, differences, alarms, told, truth, stretches)
 
 
@@ -163,7 +180,7 @@ def _verdict_inputs(
 ) -> VerdictInputs:
     candidates = [
         Candidate(
-            model,
+            display_name(model),
             figures["oof"][model][HEADLINE],
             figures["test"][model][HEADLINE] if "test" in figures else None,
             is_control=predictions.role(model) in ("baseline", "control"),
@@ -173,10 +190,10 @@ def _verdict_inputs(
     return VerdictInputs(
         n_labels=len(data.labels),
         n_seeds=n_seeds,
-        n_draws=1,
+        n_draws=0 if data.every_label_given else 1,
         models=candidates,
-        fine_tuned=FINETUNED if FINETUNED in predictions.models else "",
-        scratch=SCRATCH if SCRATCH in predictions.models else "",
+        fine_tuned=display_name(FINETUNED) if FINETUNED in predictions.models else "",
+        scratch=display_name(SCRATCH) if SCRATCH in predictions.models else "",
         alarms=alarms.alarms,
         n_checks=alarms.n_checks,
         n_test=len(data.test),
@@ -191,9 +208,10 @@ def _pairs(predictions: Predictions, inputs: VerdictInputs) -> list[tuple[str, s
     pairs = [(FINETUNED, SCRATCH), ("pretrained_probe", "random_init_probe")]
     pairs = [pair for pair in pairs if set(pair) <= set(predictions.models)]
     if simple is not None:
+        called = {display_name(model): model for model in predictions.models}
         own = [model for model in predictions.models if predictions.role(model) in ("model", "stack")]
-        first = [best.name] if best else []
-        pairs += [(model, simple.name) for model in dict.fromkeys([*first, *own])]
+        first = [called[best.name]] if best else []
+        pairs += [(model, called[simple.name]) for model in dict.fromkeys([*first, *own])]
     return list(dict.fromkeys(pairs))
 
 

@@ -1,0 +1,40 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# pip reads these; the second is for the isolated environment that builds moola itself.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-all gpu bench
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(READY) ## make .venv with everything, pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY) ## the default job: bars to report (minutes the first time, seconds the second)
+	$(BIN)/moola run
+
+check: $(READY) ## format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: $(READY) ## the default tests
+	$(BIN)/pytest
+
+test-all: $(READY) ## the default tests and the slow ones
+	$(BIN)/pytest -m 'not gpu'
+
+gpu: $(READY) ## tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
+bench: $(READY) ## every benchmark, quick: one table, one JSON file each in benchmarks/out
+	for name in startup windows; do $(BIN)/python benchmarks/$$name.py --quick --json benchmarks/out/$$name.json || exit 1; done
