@@ -12,6 +12,8 @@ from typing import Any
 from moola.config import config_folder
 from moola.errors import ConfigError, did_you_mean
 
+_VALUE_FLAGS = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+_REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 _NO_SUCH_KEY = re.compile(r"Could not (?:override|delete from config\.(?: The value of)?) '([^']+)'")
 
 
@@ -36,34 +38,47 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
 
 
 def _translate(words: list[str]) -> list[str]:
-    """``--force`` becomes the key `force`; configurations of other packages join the search path."""
-    translated: list[str] = []
-    for word in words:
-        if word == "--force":
-            translated.append("force=[all]")
-        elif word.startswith("--force="):
-            translated.append(f"force=[{word.removeprefix('--force=')}]")
+    """``--force`` becomes the key `force`; configurations of other packages join the search path.
+
+    Flags may stand anywhere, where Hydra's parser wants all overrides in one row. A ``--config-path`` counts from the
+    working directory, and the run folder it names needs no Hydra settings of its own.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        name, equals, value = word.partition("=")
+        if name == "--force":
+            overrides.append(f"force=[{value or 'all'}]")
+        elif name in _VALUE_FLAGS:
+            value = value if equals else next(waiting, "")
+            if value and name in ("--config-path", "-cp") and "://" not in value:
+                value = os.path.abspath(value)
+                overrides = [*_REPEATED, *overrides]
+            flags += [name, value] if value else [name]
         else:
-            translated.append(word)
+            (flags if word.startswith("-") else overrides).append(word)
     packages = sorted(entry.value for entry in entry_points(group="moola.configs"))
     if packages:
-        translated.append(f"hydra.searchpath=[{','.join(f'pkg://{name}' for name in packages)}]")
-    return translated
+        overrides.append(f"hydra.searchpath=[{','.join(f'pkg://{name}' for name in packages)}]")
+    return [*flags, *overrides]
 
 
 def _spoken(error: Exception) -> str:
     """One sentence for a Hydra error."""
-    from hydra.errors import MissingConfigException
+    from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {' '.join(text.splitlines()[:-1])}"  # the last line is a link
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
         return f"{key}: there is no such key; {did_you_mean(key, _known_keys())} (a new key is added with +{key}=VALUE)"
-    return text.splitlines()[0] if text else type(error).__name__
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _known_keys() -> list[str]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -103,6 +103,24 @@ def reject(*rules: tuple[bool, str]) -> None:
     problems = [message for broken, message in rules if broken]
     if problems:
         raise ConfigError(problems)
+
+
+def build_all(*builders: Callable[[], Any]) -> list[Any]:
+    """The results of all builders, in order.
+
+    Raises:
+        ConfigError: the problems of every builder that has some.
+    """
+    results: list[Any] = []
+    problems: list[str] = []
+    for build in builders:
+        try:
+            results.append(build())
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return results
 
 
 def structure(cls: type[T], values: Mapping[str, Any], path: str) -> T:

@@ -77,6 +77,12 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def remove_torn_files(folder: Path) -> None:
+    """Delete temporary files that a killed process left below `folder`, which no other process may be writing to."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

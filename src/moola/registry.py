@@ -45,6 +45,11 @@ class Registry(Generic[T]):
 
         return add
 
+    @property
+    def built_in(self) -> frozenset[str]:
+        """Names that moola itself brings."""
+        return frozenset(self._references)
+
     def names(self) -> list[str]:
         """Every known name, sorted."""
         return sorted({*self._references, *self._registered, *self._announced()})
@@ -76,7 +81,11 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: unknown name or wrong parameters, all in one go; `path` says where they stand.
         """
-        return structure(self.get(name), params, path)
+        try:
+            cls = self.get(name)
+        except ConfigError as error:
+            raise ConfigError([f"{path}: {problem}" for problem in error.problems], error.way_out) from error
+        return structure(cls, params, path)
 
     def build_section(self, section: Mapping[str, Any], path: str, key: str = "name") -> T:
         """Build a component from a section whose `key` is the name and whose rest are the parameters.
@@ -84,6 +93,8 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: as `build`, or the name is missing.
         """
+        if not isinstance(section, Mapping):
+            raise ConfigError([f"{path}: {section!r} must be a group of keys, {key} among them"])
         if not isinstance(section.get(key), str):
             raise ConfigError([f"{path}.{key}: names the {self.kind} and is missing; known: {', '.join(self.names())}"])
         return self.build(section[key], {k: v for k, v in section.items() if k != key}, path)

@@ -26,7 +26,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Metric:
-    """A column within each split: its name and which end is good."""
+    """A column within each split that has such figures: its name and which end is good."""
 
     name: str
     higher_is_better: bool = True
@@ -277,6 +277,7 @@ def render_report(report: Report) -> str:
         drawing=drawing,
         dots=_dots,
         counts=_counts,
+        metrics_of=_metrics_of,
         reconstruction=_reconstruction,
     )
 
@@ -293,6 +294,11 @@ def _best_cells(board: Leaderboard, alarmed: set[str]) -> dict[tuple[str, str], 
             if finite:
                 best[column] = max(finite) if metric.higher_is_better else min(finite)
     return best
+
+
+def _metrics_of(board: Leaderboard, split: str) -> list[Metric]:
+    """The metrics that some model has a figure for in this split; the others get no column."""
+    return [metric for metric in board.metrics if any((split, metric.name) in row.cells for row in board.rows)]
 
 
 def _counts(board: Leaderboard, split: str) -> str:

@@ -171,7 +171,8 @@ def _how_sure(inputs: VerdictInputs) -> str:
     else:
         windows, whole = _count(inputs.n_test, "window"), math.floor(inputs.stretches)
         n = _count(whole, "independent stretch", "es")
-        parts = [f"the sealed test is {windows} but only {n} of time (calendar span / window length)"]
+        joint = "but only" if whole < inputs.n_test else "over"
+        parts = [f"the sealed test is {windows} {joint} {n} of time (calendar span / window length)"]
         if math.isfinite(held := simulated_coverage(inputs.stretches)):
             parts.append(f"at that size 95 % intervals held the truth in at most {held:.0%} of simulated cases")
     parts.append(_what_fired(inputs))

@@ -18,7 +18,7 @@ from typing import Any
 import moola
 from moola.config import digest_json
 from moola.errors import StorageError
-from moola.layout import Layout, digest_file, read_json, sync_folder, write_json
+from moola.layout import Layout, digest_file, read_json, remove_torn_files, sync_folder, write_json
 from moola.pipelines.events import now
 
 _PACKAGES = ("aeon", "arch", "cleanlab", "numpy", "polars", "pytorch-lightning", "scikit-learn", "torch")
@@ -134,6 +134,7 @@ class ArtifactStore:
         final = self.folder(recipe)
         building = final.with_name(f".{final.name}.building")
         building.mkdir(parents=True, exist_ok=True)
+        remove_torn_files(building)
         started, clock = now(), time.monotonic()
         run(building)
         shutil.rmtree(building / "resume", ignore_errors=True)

@@ -57,6 +57,16 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
         for name in names
         if name in known
     }
+    problems += [
+        f"stage.insert.{name}.{key}: the stage '{name}' takes no keys here, it has sections of its own"
+        for name in STAGES.built_in.intersection(section.insert)
+        for key in _settings(section, name)
+    ]
+    problems += [
+        f"force: there is no stage named '{name}'; {did_you_mean(name, {*known, 'all'})}"
+        for name in config.force
+        if name not in known and name != "all"
+    ]
     hooks = collect(problems, lambda: hooks_from_config(section.hooks)) or []
     if problems:
         raise ConfigError(dict.fromkeys(problems))

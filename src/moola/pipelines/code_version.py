@@ -58,20 +58,31 @@ def _closure(modules: Iterable[str], packages: set[str]) -> set[str]:
         reached.add(module)
         parents = module.split(".")
         waiting += [".".join(parents[:depth]) for depth in range(1, len(parents))]
-        waiting += _imports(path)
+        waiting += _imports(path, module)
     return reached
 
 
 @functools.cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """Absolute names that a file imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+def _imports(path: Path, module: str) -> tuple[str, ...]:
+    """Absolute names that a module's file imports; of ``from a import b`` both ``a`` and ``a.b``, perhaps a module."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, package)
+            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return tuple(names)
+
+
+def _origin(node: ast.ImportFrom, package: str) -> str:
+    """What stands after ``from``, made absolute where it starts with dots."""
+    if not node.level:
+        return node.module or ""
+    parents = package.split(".")
+    above = parents[: len(parents) - (node.level - 1)]
+    return ".".join([*above, node.module] if node.module else above)
 
 
 @functools.cache

@@ -23,7 +23,10 @@ from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
 
 SHOWN_LABELS = 12
 SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
-SHOWN_METRICS = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
+SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
+    "test": ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece"),
+    "oof": ("balanced_accuracy", "macro_f1", "log_loss"),
+}
 
 
 def build_report(
@@ -126,7 +129,7 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
             {
                 (SPLITS[split], METRICS[metric].label): scores.figures[split][model][metric]
                 for split in shown
-                for metric in SHOWN_METRICS
+                for metric in SHOWN_METRICS[split]
             },
         )
         for model in order
@@ -136,7 +139,9 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
         splits=tuple(
             page.Split(SPLITS[split], "transductive" if split == "oof" and transductive else "") for split in shown
         ),
-        metrics=tuple(page.Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS),
+        metrics=tuple(
+            page.Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS["test"]
+        ),
         rows=rows,
         headline=(SPLITS[shown[0]], METRICS[HEADLINE].label),
         reference=drawing.Reference("majority class", majority[HEADLINE].value) if majority else None,

@@ -13,7 +13,7 @@ from typing import Any
 import moola
 from moola.config import RunConfig
 from moola.errors import StorageError
-from moola.layout import Layout, read_json, replace_atomically, write_json, write_text
+from moola.layout import Layout, read_json, remove_torn_files, replace_atomically, write_json, write_text
 from moola.pipelines.artifacts import git_state, versions
 from moola.pipelines.assembly import assemble, run_identity
 from moola.pipelines.context import Context
@@ -50,6 +50,7 @@ def execute(
     folder = layout.results / run_id
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder):
+        remove_torn_files(folder)
         events = EventLog(folder / "events.jsonl")
         if listener is not None:
             events.listen(listener)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from moola.config import RunConfig, describe, structure
+from moola.config import RunConfig, build_all, describe, structure
 from moola.features import TRANSFORMS, Transform
 from moola.layout import write_json
 from moola.models import ENCODERS, EncoderConfig, FitResources
@@ -42,10 +42,12 @@ class Finetune(Stage):
         return cls(
             config.seeds,
             config.device,
-            TRANSFORMS.build_section(config.transform, "transform"),
-            ENCODERS.build_section(config.encoder, "encoder"),
-            structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
-            structure(FinetunedEncoder, chosen, "model.finetuned"),
+            *build_all(
+                lambda: TRANSFORMS.build_section(config.transform, "transform"),
+                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+                lambda: structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
+                lambda: structure(FinetunedEncoder, chosen, "model.finetuned"),
+            ),
         )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, describe, digest_json, structure
+from moola.config import RunConfig, build_all, describe, digest_json, structure
 from moola.errors import ConfigError
 from moola.features import TRANSFORMS, Transform
 from moola.layout import replace_atomically, write_json
@@ -59,10 +60,12 @@ class Oof(Stage):
         return cls(
             config.seeds,
             config.device,
-            TRANSFORMS.build_section(config.transform, "transform"),
-            ENCODERS.build_section(config.encoder, "encoder"),
-            structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
-            _models(config.model),
+            *build_all(
+                lambda: TRANSFORMS.build_section(config.transform, "transform"),
+                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+                lambda: structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
+                lambda: _models(config.model),
+            ),
         )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
@@ -162,15 +165,9 @@ def predictions_frame(unit: Unit, ids: pl.Series, probabilities: np.ndarray, cla
 
 def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
-    models: dict[str, Model] = {}
-    problems: list[str] = []
-    for name, values in section.items():
-        try:
-            models[name] = MODELS.build_section(values, f"model.{name}", key="kind")
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    if not models:
+    if not section:
         raise ConfigError(["model: needs at least one"])
-    return models
+    builders = (
+        functools.partial(MODELS.build_section, values, f"model.{name}", key="kind") for name, values in section.items()
+    )
+    return dict(zip(section, build_all(*builders), strict=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, describe, reject, structure
+from moola.config import RunConfig, build_all, describe, reject, structure
 from moola.errors import ConfigError, DataError
 from moola.features import TRANSFORMS, Transform
 from moola.layout import read_json, write_json
@@ -68,11 +68,13 @@ class Pretrain(Stage):
         return cls(
             config.seeds,
             config.device,
-            TRANSFORMS.build_section(config.transform, "transform"),
-            ENCODERS.build_section(config.encoder, "encoder"),
-            OBJECTIVES.build_section(config.objective, "objective"),
-            structure(FitConfig, config.trainer.get("pretrain", {}), "trainer.pretrain"),
-            structure(Monitoring, config.trainer.get("monitoring", {}), "trainer.monitoring"),
+            *build_all(
+                lambda: TRANSFORMS.build_section(config.transform, "transform"),
+                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+                lambda: OBJECTIVES.build_section(config.objective, "objective"),
+                lambda: structure(FitConfig, config.trainer.get("pretrain", {}), "trainer.pretrain"),
+                lambda: structure(Monitoring, config.trainer.get("monitoring", {}), "trainer.monitoring"),
+            ),
         )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from moola.config import RunConfig
+from moola.config import RunConfig, build_all
 from moola.evaluation.metrics import compute_metrics
 from moola.features import TRANSFORMS, Transform
 from moola.layout import write_json
@@ -38,8 +38,10 @@ class Probe(Stage):
         return cls(
             config.seeds,
             config.device,
-            TRANSFORMS.build_section(config.transform, "transform"),
-            ENCODERS.build_section(config.encoder, "encoder"),
+            *build_all(
+                lambda: TRANSFORMS.build_section(config.transform, "transform"),
+                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+            ),
         )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:

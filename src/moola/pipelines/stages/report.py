@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, structure
@@ -41,6 +43,11 @@ class Report(Stage):
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``evaluation``."""
         return cls(config.name, config.seeds, structure(EvaluationConfig, config.evaluation, "evaluation"))
+
+    def outside(self) -> str:
+        """The template of the page, which is not code."""
+        template = resources.files("moola.evaluation").joinpath("report.html.j2").read_bytes()
+        return hashlib.sha256(template).hexdigest()
 
     def run_identity(self, run_id: str) -> str:
         """The page names its run."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, structure
+from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
 from moola.data.splits import SPLITTERS, Fold, Splitter
 from moola.errors import DataError
@@ -36,7 +36,11 @@ class Splits(Stage):
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``split`` and the draw of labels in ``task``."""
         draw = {key: value for key, value in config.task.items() if key in LabelDraw.__dataclass_fields__}
-        return cls(SPLITTERS.build_section(config.split, "split"), structure(LabelDraw, draw, "task"))
+        return cls(
+            *build_all(
+                lambda: SPLITTERS.build_section(config.split, "split"), lambda: structure(LabelDraw, draw, "task")
+            )
+        )
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``."""

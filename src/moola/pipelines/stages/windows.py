@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from moola.config import RunConfig, structure
+from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import ConfigError
@@ -34,8 +34,12 @@ class Windows(Stage):
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``data.window`` and the labeller of ``task``."""
-        window = structure(WindowConfig, config.data.get("window", {}), "data.window")
-        return cls(window, LABELLERS.build_section(_labeller_section(config.task), "task", key="labels"))
+        return cls(
+            *build_all(
+                lambda: structure(WindowConfig, config.data.get("window", {}), "data.window"),
+                lambda: LABELLERS.build_section(_labeller_section(config.task), "task", key="labels"),
+            )
+        )
 
     def outside(self) -> str:
         """A label file lies outside moola."""

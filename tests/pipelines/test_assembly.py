@@ -1,0 +1,162 @@
+"""From a composed configuration to the stages that run, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from moola.config import RunConfig, config_folder, from_omegaconf
+from moola.errors import ConfigError
+from moola.pipelines.assembly import assemble, run_identity
+from moola.pipelines.stage import STAGES, Stage
+
+DEFAULT = ["ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report"]
+
+
+@dataclass(frozen=True)
+class Count(Stage):
+    """A stage of somebody else's."""
+
+    by: int = 1
+    name: ClassVar[str] = "count"
+    provides: ClassVar[str] = "count"
+    requires: ClassVar[tuple[str, ...]] = ("windows",)
+
+    def run(self, inputs: Any, workspace: Any) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def count(monkeypatch) -> None:
+    """The stage `count` is known."""
+    monkeypatch.setitem(STAGES._registered, "count", Count)
+
+
+@pytest.fixture
+def config() -> Callable[..., RunConfig]:
+    def make(*overrides: str) -> RunConfig:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return from_omegaconf(compose("config", list(overrides)))
+
+    return make
+
+
+def names(config: RunConfig, target: str | None = None) -> list[str]:
+    return [stage.name for stage in assemble(config, target).stages]
+
+
+def test_the_default_run_has_all_stages_in_order(config):
+    assert names(config()) == DEFAULT
+
+
+def test_a_target_brings_what_it_reads_and_nothing_else(config):
+    assert names(config(), "ingest") == ["ingest"]
+    assert names(config(), "pretrain") == DEFAULT[:4]
+    assert names(config(), "oof") == ["ingest", "windows", "splits", "pretrain", "oof"]
+    assert names(config(), "finetune") == ["ingest", "windows", "splits", "pretrain", "finetune"]
+    assert names(config("stage.skip=[stack]"), "report") == [name for name in DEFAULT if name != "stack"]
+
+
+def test_stages_are_skipped_and_reordered_from_configuration(config):
+    assert names(config("stage.skip=[probe,stack]")) == [name for name in DEFAULT if name not in ("probe", "stack")]
+    order = ["ingest", "windows", "splits", "pretrain", "oof", "label_issues", "stack", "probe", "report"]
+    assert names(config(f"stage.order=[{','.join(order)}]")) == order
+
+
+def test_an_impossible_order_is_refused(config):
+    with pytest.raises(ConfigError, match="'windows' requires bars: stage 'ingest' provides it later"):
+        assemble(config("stage.order=[windows,ingest]"))
+
+
+def test_skipping_what_others_require_is_refused_naming_them(config):
+    with pytest.raises(ConfigError, match="'probe' requires encoder: no stage provides it"):
+        assemble(config("stage.skip=[pretrain]"))
+
+
+def test_skipping_the_target_of_a_command_is_refused(config):
+    with pytest.raises(ConfigError, match="the command needs the stage 'oof', which is switched off"):
+        assemble(config("stage.skip=[oof]"), "oof")
+
+
+@pytest.mark.parametrize(
+    ("override", "place"), [("+stage.insert.count.after=windows", 2), ("+stage.insert.count.before=report", 8)]
+)
+def test_a_stage_is_inserted_after_or_before_another_with_its_own_keys(config, count, override, place):
+    pipeline = assemble(config(override, "+stage.insert.count.by=5"))
+    assert [stage.name for stage in pipeline.stages] == [*DEFAULT[:place], "count", *DEFAULT[place:]]
+    assert pipeline.stages[place] == Count(by=5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+stage.insert.count.after=window"], "stage.insert.count: .* did you mean 'windows'"),
+        (["+stage.insert.count.by=2"], "needs one of after, before"),
+        (["+stage.insert.count.after=windows", "+stage.insert.count.before=report"], "needs one of after, before"),
+        (["+stage.insert.count.after=windows", "+stage.insert.count.bye=2"], "count.bye: unknown key; did you mean 'by'"),
+        (["+stage.insert.cuont.after=windows"], "no stage named 'cuont'; did you mean 'count'"),
+        (["+stage.insert.finetune.after=pretrain", "+stage.insert.finetune.epochs=2"], "finetune.epochs: .* no keys here"),
+        (["stage.skip=[prob]"], "'prob' is not among the stages; did you mean 'probe'"),
+        (["force=[pretran]"], "force: there is no stage named 'pretran'; did you mean 'pretrain'"),
+        (["+stage.hooks.fre_disk.priority=1"], "stage.hooks.fre_disk: .* did you mean 'free_disk'"),
+        (["+stage.skipp=[probe]"], "stage.skipp: unknown key; did you mean 'skip'"),
+        (["+model.mine.kind=majorty"], "model.mine: there is no model named 'majorty'; did you mean 'majority'"),
+        (["+model.mine=3"], "model.mine: 3 must be a group of keys"),
+        (["+model.mine.c=3"], "model.mine.kind: names the model and is missing"),
+    ],
+)
+def test_a_wrong_word_is_refused_with_its_place_and_the_near_name(config, count, overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        assemble(config(*overrides))
+
+
+def test_problems_of_all_sections_are_reported_in_one_go_and_once(config):
+    wrong = {
+        "data.window.length": "long",
+        "split.n_folds": "1",
+        "task.n_flipped": "-1",
+        "encoder.hidden": "wide",
+        "transform.level_scale": "x",
+        "objective.patch_bars": "x",
+        "trainer.pretrain.epochs": "two",
+        "trainer.finetune.lr": "fast",
+        "trainer.monitoring.validation_share": "2.0",
+        "model.scratch.head_dropout": "x",
+        "evaluation.n_resamples": "1",
+        "stage.stack.c": "0.0",
+        "stage.hooks.free_disk.min_free_gb": "x",
+    }
+    with pytest.raises(ConfigError) as found:
+        assemble(config(*(f"{key}={value}" for key, value in wrong.items())))
+    assert sorted(problem.partition(":")[0] for problem in found.value.problems) == sorted(wrong)
+
+
+def test_a_run_is_named_by_everything_that_can_change_a_figure_and_by_nothing_else(config):
+    def name(*overrides: str) -> str:
+        chosen = config(*overrides)
+        return run_identity(chosen, assemble(chosen))
+
+    same = name()
+    assert same.startswith("market-")
+    assert name("paths.artifacts=elsewhere", "force=[all]") == same
+    changed = [
+        "seeds=[5]",
+        "encoder.hidden=8",
+        "task.draw=1",
+        "evaluation.n_resamples=200",
+        "~model.majority",
+        "stage.skip=[probe]",
+        "data.symbols=[sp500]",
+        "name=other",
+    ]
+    assert len({same, *map(name, changed)}) == len(changed) + 1
+
+
+def test_hooks_of_the_configuration_reach_the_pipeline(config):
+    (entry,) = assemble(config("stage.hooks.free_disk.min_free_gb=2.5")).hooks
+    assert (entry.name, entry.priority, entry.on_failure) == ("free_disk", 10, "raise")
+    assert entry.hook.min_free_gb == 2.5  # type: ignore[attr-defined]
