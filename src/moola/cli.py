@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -18,8 +19,10 @@ from moola.errors import (
     EXIT_OK,
     EXIT_STORAGE,
     EXIT_USAGE,
+    EXTRAS,
     MoolaError,
     did_you_mean,
+    missing_extras,
 )
 
 JOBS = {
@@ -34,6 +37,17 @@ JOBS = {
 _OTHERS = {
     "stages": "list the stages, what they require and provide",
     "doctor": "versions, device, disk; what is missing and how to get it",
+}
+_STORAGE_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
 }
 _EPILOG = """\
 Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0] -m task.draw=0,1,2
@@ -85,6 +99,12 @@ def _guarded(work: Callable[[], int]) -> int:
     except MoolaError as error:
         _complain(error)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        absent = missing_extras()
+        _complain(absent)
+        return absent.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -92,6 +112,8 @@ def _guarded(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         return EXIT_OK
     except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
         place = f"{error.filename}: " if error.filename else ""
         _complain(
             MoolaError(
@@ -112,7 +134,7 @@ def _run_job(command: str, words: list[str]) -> int:
     """Compose the configuration as Hydra does, then run it; with -m once for each combination."""
     from moola.composition import compose_and_call
 
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, _interrupt)
     failures: list[BaseException] = []
     line = shlex.join(["moola", command, *words])
 
@@ -130,6 +152,11 @@ def _run_job(command: str, words: list[str]) -> int:
     if failures:
         raise failures[-1]
     return EXIT_OK
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End on SIGTERM as on Ctrl-C: with everything finished kept."""
+    raise KeyboardInterrupt
 
 
 def _run_composed(command: str, composed: Any, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
     from hydra.errors import HydraException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
+    _announce_packages()
     sys.argv = [f"moola {command}", *_translate(words)]
     decorated = hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)
     try:
@@ -38,7 +40,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
 
 
 def _translate(words: list[str]) -> list[str]:
-    """``--force`` becomes the key `force`; configurations of other packages join the search path.
+    """``--force`` becomes the key `force`.
 
     Flags may stand anywhere, where Hydra's parser wants all overrides in one row. A ``--config-path`` counts from the
     working directory, and the run folder it names needs no Hydra settings of its own.
@@ -58,10 +60,22 @@ def _translate(words: list[str]) -> list[str]:
             flags += [name, value] if value else [name]
         else:
             (flags if word.startswith("-") else overrides).append(word)
-    packages = sorted(entry.value for entry in entry_points(group="moola.configs"))
-    if packages:
-        overrides.append(f"hydra.searchpath=[{','.join(f'pkg://{name}' for name in packages)}]")
     return [*flags, *overrides]
+
+
+@functools.cache
+def _announce_packages() -> None:
+    """Configurations of other packages (entry points ``moola.configs``) join Hydra's search path, once a process."""
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class AnnouncedPackages(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for name in sorted({entry.value for entry in entry_points(group="moola.configs")}):
+                search_path.append("moola.configs", f"pkg://{name}")
+
+    Plugins.instance().register(AnnouncedPackages)
 
 
 def _spoken(error: Exception) -> str:

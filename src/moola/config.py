@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -188,6 +189,9 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _INVALID if any(item is _INVALID for item in converted.values()) else converted
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        problems.append(f"{path}: {value} must be a finite number")
+        return _INVALID
     if isinstance(hint, type) and isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
         return value
     problems.append(f"{path}: {value!r} must be {_spoken(hint)}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -65,6 +67,31 @@ class MissingPackageError(MoolaError):
     """An optional package that this command needs is not installed."""
 
     exit_code = EXIT_ENVIRONMENT
+
+
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        "aeon": "data",
+        "arch": "data",
+        "pandera": "data",
+        "polars": "data",
+        "pyarrow": "data",
+        "cleanlab": "evidence",
+        "jinja2": "evidence",
+        "sklearn": "evidence",
+    }
+)
+"""Optional modules -> the extra that brings each."""
+
+
+def missing_extras() -> MissingPackageError:
+    """An error that names every optional module that cannot be imported."""
+    missing = {name: extra for name, extra in EXTRAS.items() if importlib.util.find_spec(name) is None}
+    return MissingPackageError(
+        f"{len(missing)} packages are not installed",
+        "\n".join(f"- {name}" for name in missing),
+        f"pip install 'moola[{','.join(sorted(set(missing.values())))}]'",
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:

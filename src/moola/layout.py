@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -58,15 +59,18 @@ class Layout:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that becomes `path` when the block ends well, and vanishes when it does not.
+    """Give a buffer whose content becomes the file `path` when the block ends well; else nothing happens.
 
-    Written data is on disk (fsync) before the rename, so `path` is either whole or absent.
+    Written data is on disk (fsync) before the rename, so `path` is either whole or absent. Writers get a buffer, not
+    the file, because numpy and polars hide the reason why a disk takes no more.
     """
+    buffer = io.BytesIO()
+    yield buffer
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            yield handle
+            handle.write(buffer.getbuffer())
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(name, 0o644)

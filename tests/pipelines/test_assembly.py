@@ -97,9 +97,15 @@ def test_a_stage_is_inserted_after_or_before_another_with_its_own_keys(config, c
         (["+stage.insert.count.after=window"], "stage.insert.count: .* did you mean 'windows'"),
         (["+stage.insert.count.by=2"], "needs one of after, before"),
         (["+stage.insert.count.after=windows", "+stage.insert.count.before=report"], "needs one of after, before"),
-        (["+stage.insert.count.after=windows", "+stage.insert.count.bye=2"], "count.bye: unknown key; did you mean 'by'"),
+        (
+            ["+stage.insert.count.after=windows", "+stage.insert.count.bye=2"],
+            "count.bye: unknown key; did you mean 'by'",
+        ),
         (["+stage.insert.cuont.after=windows"], "no stage named 'cuont'; did you mean 'count'"),
-        (["+stage.insert.finetune.after=pretrain", "+stage.insert.finetune.epochs=2"], "finetune.epochs: .* no keys here"),
+        (
+            ["+stage.insert.finetune.after=pretrain", "+stage.insert.finetune.epochs=2"],
+            "finetune.epochs: .* no keys here",
+        ),
         (["stage.skip=[prob]"], "'prob' is not among the stages; did you mean 'probe'"),
         (["force=[pretran]"], "force: there is no stage named 'pretran'; did you mean 'pretrain'"),
         (["+stage.hooks.fre_disk.priority=1"], "stage.hooks.fre_disk: .* did you mean 'free_disk'"),

@@ -55,8 +55,10 @@ def version(package: Path) -> Callable[[], str]:
     code = "from moola.pipelines.code_version import code_version; from colours.stages import Paint; "
     code += "print(code_version(Paint()))"
 
+    path = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
+
     def ask() -> str:
-        environment = {**os.environ, "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True, timeout=60
         )
@@ -68,7 +70,9 @@ def version(package: Path) -> Callable[[], str]:
 def test_comments_and_formatting_change_nothing(package, version):
     before = version()
     mixing = package / "mixing.py"
-    mixing.write_text("# what it does\n" + mixing.read_text().replace("n + constants.ONE", "(n   +\n    constants.ONE)"))
+    mixing.write_text(
+        "# what it does\n" + mixing.read_text().replace("n + constants.ONE", "(n   +\n    constants.ONE)")
+    )
     assert version() == before
 
 

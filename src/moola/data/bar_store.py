@@ -61,10 +61,15 @@ class BarStore:
         try:
             values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
             timestamps = np.load(folder / "timestamps.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise StorageError(
                 f"the bars in {folder} cannot be opened", str(error), "delete the folder and run again"
             ) from error
+        bars = {"values": len(values), "timestamps": len(timestamps), "offsets": head["offsets"][-1]}
+        if len(set(bars.values())) > 1:
+            raise StorageError(
+                f"the bars in {folder} do not fit together", f"bars a file: {bars}", "delete the folder and run again"
+            )
         return cls(
             values=values,
             timestamps=timestamps,

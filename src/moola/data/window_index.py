@@ -81,7 +81,8 @@ class WindowIndex:
         """Every window of `length` bars that stays inside one series and one session.
 
         Raises:
-            DataError: no series is long enough, or `length` is null and series differ in length.
+            DataError: no series is long enough, or `length` is null and series differ in length or are shorter than
+                `visible` or `zone` ask for.
         """
         length = config.length if config.length is not None else _common_length(store)
         edges = _session_edges(store, config.max_gap_days)
@@ -95,7 +96,23 @@ class WindowIndex:
                 f"choose data.window.length={longest} or less, or a larger data.window.max_gap_days",
             )
         visible = config.visible if config.visible is not None else length
-        return cls(found, length, visible, config.zone or (0, visible))
+        zone = config.zone or (0, visible)
+        if max(visible, zone[1]) > length:  # known only now where `length` is null
+            raise DataError(
+                f"data.window does not fit into windows of {length} bars",
+                f"visible: {visible}, zone: {list(zone)}",
+                "give a data.window.length, or a smaller visible and zone",
+            )
+        return cls(found, length, visible, zone)
+
+    def calendar_length(self, store: BarStore) -> int:
+        """Positions on the common calendar (`BarStore.steps`) that the longest window spans.
+
+        It is `length` where all series have their bars at the same times, and more where one has bars while another
+        pauses; purging by `length` would then let windows that share time train and be held out.
+        """
+        steps = store.steps()
+        return int((steps[self.starts + self.length - 1] - steps[self.starts]).max()) + 1
 
     def table(self, store: BarStore) -> pl.DataFrame:
         """The windows table of `moola.schemas.windows`; ``true_label`` is empty."""

@@ -278,6 +278,7 @@ def render_report(report: Report) -> str:
         dots=_dots,
         counts=_counts,
         metrics_of=_metrics_of,
+        has_candles=lambda channels: set(drawing.OHLC) <= set(channels),
         reconstruction=_reconstruction,
     )
 

@@ -23,7 +23,8 @@ class Standardised:
 
     def apply(self, bars: Tensor, channels: tuple[str, ...]) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
-        centred = bars - bars.mean(dim=1, keepdim=True)
+        shifted = bars - bars[:, :1]  # exactly 0 for a constant, whose float32 mean may be off by a rounding step
+        centred = shifted - shifted.mean(dim=1, keepdim=True)
         return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(self.epsilon)
 
     def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:

@@ -63,14 +63,14 @@ class LabelFile:
         if missing:
             problems = [f"- column '{name}' is missing; {did_you_mean(name, raw.columns)}" for name in missing]
             raise DataError(f"{path} lacks columns", "\n".join(problems), "the columns are window_id,label")
-        return raw.select("window_id", "label")
+        return raw.select(pl.col(name).replace("", None) for name in ("window_id", "label"))
 
 
 def _problems(found: pl.DataFrame, known: pl.Series) -> list[str]:
     empty = found.filter(pl.any_horizontal(pl.col("window_id", "label").is_null()))
     unknown = found.filter(~pl.col("window_id").is_in(known.implode()))["window_id"].drop_nulls().to_list()
-    twice = found.filter(pl.col("window_id").is_duplicated())["window_id"].unique().to_list()
-    problems: list[str] = []
+    twice = found.filter(pl.col("window_id").is_duplicated())["window_id"].drop_nulls().unique().to_list()
+    problems: list[str] = [] if found.height else ["- it holds no labels"]
     if empty.height:
         problems.append(f"- {empty.height} rows without a window_id or label")
     if unknown:

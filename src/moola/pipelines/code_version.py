@@ -30,6 +30,9 @@ def _digest(modules: tuple[str, ...]) -> str:
         if path is not None:
             total.update(f"{module}\0".encode())
             total.update(_meaning(path))
+            for beside in sorted(path.parent.glob(f"{path.stem}.*")):
+                if beside.suffix != ".py":  # a template or table that the module reads
+                    total.update(beside.read_bytes())
     return total.hexdigest()
 
 
@@ -93,10 +96,19 @@ def _meaning(path: Path) -> bytes:
 
 @functools.cache
 def _source(module: str) -> Path | None:
+    """The file of a module, found without importing it: `find_spec` of a dotted name imports what is above it."""
+    top, _, rest = module.partition(".")
     try:
-        found = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):  # `a.b` where b is no module, or a script's __main__
+        found = importlib.util.find_spec(top)
+    except ValueError:  # a script's __main__
         return None
-    if found is None or found.origin is None or not found.origin.endswith(".py"):
+    if found is None or found.origin is None:
         return None
-    return Path(found.origin)
+    if not rest:
+        return Path(found.origin) if found.origin.endswith(".py") else None
+    for folder in found.submodule_search_locations or ():
+        place = Path(folder, *rest.split("."))
+        for file in (place / "__init__.py", place.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None

@@ -201,7 +201,7 @@ def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:
         "balanced accuracy, out of fold",
         curves,
         (drawing.Reference("random init", float(start)),) if isinstance(start, float) else (),
-        "Logistic regression on the frozen encoder, on the labels as given (flips included), purged folds. "
+        "Logistic regression on the frozen encoder, on the labels as they were given, out of fold. "
         "Random init is the mean over seeds.",
     )
 

@@ -176,10 +176,10 @@ class _EpochRecords(lightning.Callback):
             pl_module.train()
         self.records.append(record)
         pl_module.sums, pl_module.windows = {}, 0
+        if self._on_epoch is not None:  # before the checkpoint: a resume never skips what it does for this epoch
+            self._on_epoch(record)
         if self._checkpoint is not None and epoch % self._config.checkpoint_every_epochs == 0:
             trainer.save_checkpoint(self._checkpoint)
-        if self._on_epoch is not None:
-            self._on_epoch(record)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         pl_module.eval()

@@ -68,8 +68,8 @@ def transfer_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> list[s
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the weights on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    """A copy of the parameters on the CPU; buffers are left out, because nothing expects them to move."""
+    return {name: value.detach().cpu().clone() for name, value in module.named_parameters()}
 
 
 def weight_deltas(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:

@@ -36,7 +36,13 @@ class CsvFiles:
     symbol: str | None = None
 
     def __post_init__(self) -> None:
-        reject((not self.channels, "channels: needs at least one"))
+        reserved = [name for name in self.channels if name in ("series", "timestamp")]
+        reject(
+            (not self.channels, "channels: needs at least one"),
+            (len(set(self.channels)) < len(self.channels), f"channels: {list(self.channels)} holds one twice"),
+            (bool(reserved), f"channels: {reserved} are names that moola gives; rename these columns"),
+            (not _is_timezone(self.timezone), f"timezone: '{self.timezone}' is none, such as America/New_York"),
+        )
 
     def fingerprint(self) -> str:
         """Digest of names and contents of the files, in order."""
@@ -83,14 +89,22 @@ class CsvFiles:
                 "\n".join(problems),
                 "name them with data.timestamp=, data.channels=[...], data.symbol=",
             )
+        if raw.is_empty():
+            raise DataError(f"{file} has a header and no rows", "", "replace the file")
         text = [name for name in self.channels if not raw.schema[name].is_numeric()]
         if text:
             problems = [f"- column '{name}': {_first_text(raw, name)}" for name in text]
             raise DataError(f"{file} holds values that are not numbers", "\n".join(problems), "mend these rows")
         name = pl.col(self.symbol).cast(pl.String) if self.symbol else pl.lit(file.name.split(".")[0])
-        return raw.select(
-            name.alias("series"), self._utc(raw, file), *(pl.col(c).cast(pl.Float64) for c in self.channels)
-        )
+        values = [pl.col(channel).cast(pl.Float64) for channel in self.channels]
+        try:
+            return raw.select(name.alias("series"), self._utc(raw, file), *values)
+        except pl.exceptions.ComputeError as error:
+            raise DataError(
+                f"{file} holds times that do not exist in {self.timezone}",
+                str(error).splitlines()[0],
+                "check data.timezone, or mend these rows",
+            ) from error
 
     def _utc(self, raw: pl.DataFrame, file: Path) -> pl.Expr:
         kind = raw.schema[self.timestamp]
@@ -98,9 +112,10 @@ class CsvFiles:
         if kind == pl.Date:
             column = column.cast(pl.Datetime("us"))
         elif not isinstance(kind, pl.Datetime):
+            row = _first_without_time(raw[self.timestamp])
             raise DataError(
                 f"{file}: column '{self.timestamp}' does not read as times",
-                f"the first value is {raw[self.timestamp][0]!r}",
+                f"row {row}: {raw[self.timestamp][row]!r}",
                 "use ISO 8601 times such as 2024-01-31 15:45:00",
             )
         if getattr(kind, "time_zone", None) is None:
@@ -108,17 +123,39 @@ class CsvFiles:
         return column.dt.convert_time_zone("UTC").cast(TIMESTAMP).alias("timestamp")
 
 
+def _is_timezone(name: str) -> bool:
+    """Whether polars, which brings its own table of time zones, knows this one."""
+    try:
+        pl.Series([], dtype=pl.Datetime("us")).dt.replace_time_zone(name)
+    except pl.exceptions.ComputeError:
+        return False
+    return bool(name)
+
+
 def _first_text(raw: pl.DataFrame, name: str) -> str:
-    bad = raw.with_row_index("row").filter(pl.col(name).cast(pl.Float64, strict=False).is_null())
-    return f"{bad.height} rows, the first at row {bad['row'][0]}: {bad[name][0]!r}" if bad.height else "no number in it"
+    bad = raw[name].cast(pl.Float64, strict=False).is_null().arg_true()
+    return f"{len(bad)} rows, the first at row {bad[0]}: {raw[name][bad[0]]!r}" if len(bad) else "no number in it"
+
+
+def _first_without_time(column: pl.Series) -> int:
+    """Row of the first text that is no time like the one in the first row, which is taken for a time if it can be."""
+    if column.dtype != pl.String:
+        return 0
+    try:
+        bad = column.str.to_datetime(strict=False).is_null().arg_true()
+    except pl.exceptions.ComputeError:  # no row gives away a format
+        return 0
+    return bad[0] if len(bad) else 0
 
 
 def _check_time(frame: pl.DataFrame) -> None:
-    late = frame.with_row_index("row").filter(pl.col("timestamp").diff().over("series").dt.total_microseconds() <= 0)
-    if late.height:
+    step = pl.col("timestamp").diff().over("series").dt.total_microseconds()
+    late = frame.select((step <= 0).arg_true()).to_series()
+    if len(late):
+        series, time = frame.row(late[0])[:2]
         raise DataError(
             "time does not go forward",
-            f"{late.height} rows are not later than the row before; the first is row {late['row'][0]} "
-            f"of series '{late['series'][0]}' at {late['timestamp'][0]}",
+            f"{len(late)} rows are not later than the row before; the first is row {late[0]} "
+            f"of series '{series}' at {time}",
             "sort the file by time and remove duplicate times",
         )

@@ -6,19 +6,19 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
 from moola.config import RunConfig, build_all, describe, digest_json, structure
 from moola.errors import ConfigError
-from moola.features import TRANSFORMS, Transform
 from moola.layout import replace_atomically, write_json
-from moola.models import ENCODERS, MODELS, EncoderConfig, FitResources, LabelledWindows, Model
+from moola.models import MODELS, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.schedule import FitConfig
 
@@ -40,10 +40,7 @@ class Unit:
 class Oof(Stage):
     """Predictions of every model, fold and seed; each fit is cached by itself."""
 
-    seeds: tuple[int, ...]
-    device: Literal["auto", "cpu", "cuda"]
-    transform: Transform
-    encoder: EncoderConfig
+    setup: EncoderSetup
     fit: FitConfig
     models: dict[str, Model]
     name: ClassVar[str] = "oof"
@@ -58,11 +55,8 @@ class Oof(Stage):
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``model``, ``transform``, ``encoder`` and ``trainer.finetune``."""
         return cls(
-            config.seeds,
-            config.device,
             *build_all(
-                lambda: TRANSFORMS.build_section(config.transform, "transform"),
-                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+                lambda: EncoderSetup.from_config(config),
                 lambda: structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
                 lambda: _models(config.model),
             ),
@@ -74,8 +68,8 @@ class Oof(Stage):
         from moola.schemas.tables import check
 
         data = Dataset.open(inputs)
-        labelled = data.gather(data.labels["row"], data.labels["label"], self.transform)
-        test = data.gather(data.test["row"], data.test["true_label"], self.transform)
+        labelled = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
+        test = data.gather(data.test["row"], data.test["true_label"], self.setup.transform)
         units = list(self._units(data))
         frames: list[pl.DataFrame] = []
         for number, unit in enumerate(units, start=1):
@@ -99,7 +93,7 @@ class Oof(Stage):
     def _units(self, data: Dataset) -> Iterator[Unit]:
         everything = np.arange(len(data.labels))
         for name, model in self.models.items():
-            for seed in self.seeds[:1] if model.deterministic else self.seeds:
+            for seed in self.setup.seeds[:1] if model.deterministic else self.setup.seeds:
                 for number, fold in enumerate(data.folds):
                     yield Unit(name, seed, number, fold.train)
                 if len(data.test):
@@ -118,7 +112,9 @@ class Oof(Stage):
         path = workspace.cache / f"{self._unit_key(unit, inputs)[:32]}.npy"
         if path.exists() and not workspace.fresh:
             return np.load(path, allow_pickle=False)
-        fitted = self.models[unit.model].fit(train, self._resources(unit, data, inputs))
+        model = self.models[unit.model]
+        pretrained = inputs.get("encoder") if model.needs_pretraining else None
+        fitted = model.fit(train, self.setup.resources(unit.seed, data, self.fit, pretrained))
         probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
         with replace_atomically(path) as handle:
             np.save(handle, probabilities, allow_pickle=False)
@@ -126,26 +122,11 @@ class Oof(Stage):
 
     def _unit_key(self, unit: Unit, inputs: Mapping[str, Artifact]) -> str:
         model = self.models[unit.model]
-        alone = dataclasses.replace(self, models={unit.model: model}, seeds=(unit.seed,))
+        setup = dataclasses.replace(self.setup, seeds=(unit.seed,))
+        alone = dataclasses.replace(self, models={unit.model: model}, setup=setup)
         read = {name: item.digest for name, item in inputs.items() if name != "encoder" or model.needs_pretraining}
         config = {**describe(alone), "models": [describe(model)]}  # the name a user gives a model changes nothing
         return digest_json({"config": config, "fold": unit.fold, "inputs": read, "code": code_version(alone)})
-
-    def _resources(self, unit: Unit, data: Dataset, inputs: Mapping[str, Artifact]) -> FitResources:
-        from moola.training.device import choose_device
-        from moola.training.weights import load_weights
-
-        pretrained = None
-        if "encoder" in inputs and self.models[unit.model].needs_pretraining:
-            pretrained = load_weights(inputs["encoder"].path(f"encoder-seed{unit.seed}.safetensors"))
-        return FitResources(
-            seed=unit.seed,
-            summary=lambda some: data.summary(self.transform, some),
-            device=choose_device(self.device),
-            encoder=self.encoder,
-            pretrained=pretrained,
-            trainer=self.fit,
-        )
 
 
 def predictions_frame(unit: Unit, ids: pl.Series, probabilities: np.ndarray, classes: tuple[str, ...]) -> pl.DataFrame:

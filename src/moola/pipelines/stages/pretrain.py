@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
 from moola.config import RunConfig, build_all, describe, reject, structure
-from moola.errors import ConfigError, DataError
-from moola.features import TRANSFORMS, Transform
-from moola.layout import read_json, write_json
-from moola.models import ENCODERS, EncoderConfig
+from moola.errors import DataError
+from moola.features import Transform
+from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig
 from moola.training.schedule import FitConfig
@@ -49,10 +49,7 @@ class Monitoring:
 class Pretrain(Stage):
     """An encoder for each seed, with its loss curve, snapshots and a few reconstructions."""
 
-    seeds: tuple[int, ...]
-    device: Literal["auto", "cpu", "cuda"]
-    transform: Transform
-    encoder: EncoderConfig
+    setup: EncoderSetup
     objective: ObjectiveConfig
     fit: FitConfig
     monitoring: Monitoring
@@ -66,11 +63,8 @@ class Pretrain(Stage):
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``transform``, ``encoder``, ``objective`` and ``trainer.pretrain``."""
         return cls(
-            config.seeds,
-            config.device,
             *build_all(
-                lambda: TRANSFORMS.build_section(config.transform, "transform"),
-                lambda: ENCODERS.build_section(config.encoder, "encoder"),
+                lambda: EncoderSetup.from_config(config),
                 lambda: OBJECTIVES.build_section(config.objective, "objective"),
                 lambda: structure(FitConfig, config.trainer.get("pretrain", {}), "trainer.pretrain"),
                 lambda: structure(Monitoring, config.trainer.get("monitoring", {}), "trainer.monitoring"),
@@ -81,18 +75,18 @@ class Pretrain(Stage):
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``."""
         data = Dataset.open(inputs)
         train, validation = pretraining_windows(data, self.monitoring.validation_share)
-        channels = self.transform.output_channels(data.store.channels)
-        for seed in self.seeds:
+        channels = self.setup.transform.output_channels(data.store.channels)
+        for seed in self.setup.seeds:
             if not (workspace.folder / f"history-seed{seed}.json").exists():  # left whole by a run that was killed
                 self._pretrain(seed, data, train, validation, workspace)
         write_json(
             workspace.folder / "encoder.json",
             {
-                "encoder": describe(self.encoder),
-                "transform": describe(self.transform),
+                "encoder": describe(self.setup.encoder),
+                "transform": describe(self.setup.transform),
                 "inputs": list(channels),
                 "visible_bars": data.windows.visible,
-                "seeds": list(self.seeds),
+                "seeds": list(self.setup.seeds),
                 "windows": {"train": len(train), "validation": len(validation)},
                 "masked_share": _masked_share(self.objective, data.windows.visible),
             },
@@ -108,18 +102,18 @@ class Pretrain(Stage):
         from moola.training.loop import fit
         from moola.training.weights import save_weights
 
-        device = choose_device(self.device)
+        device = choose_device(self.setup.device)
         visible, folder = data.windows.visible, workspace.folder
         values = torch.from_numpy(np.array(data.store.values)).to(device)
 
         def apply(bars: torch.Tensor) -> torch.Tensor:
-            return self.transform.apply(bars, data.store.channels)
+            return self.setup.transform.apply(bars, data.store.channels)
 
         torch.manual_seed(seed)
-        encoder = self.encoder.build(len(self.transform.output_channels(data.store.channels)))
+        encoder = self.setup.encoder.build(len(self.setup.transform.output_channels(data.store.channels)))
         save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", encoder.state_dict())
         objective: Any = self.objective.build(
-            encoder, len(self.transform.output_channels(data.store.channels)), visible
+            encoder, len(self.setup.transform.output_channels(data.store.channels)), visible
         )
         objective.to(device)
         held_out = torch.from_numpy(data.windows.gather(data.store.values, validation)).to(device)
@@ -130,8 +124,8 @@ class Pretrain(Stage):
             if epoch in self.monitoring.snapshot_epochs or epoch == self.fit.epochs:
                 save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", encoder.state_dict())
             shown = {name: round(value, 4) for name, value in record.items() if name in ("loss", "val_reconstruction")}
-            done = self.seeds.index(seed) * self.fit.epochs + epoch
-            workspace.progress(done, len(self.seeds) * self.fit.epochs, f"seed {seed}, epoch {epoch}", **shown)
+            done = self.setup.seeds.index(seed) * self.fit.epochs + epoch
+            workspace.progress(done, len(self.setup.seeds) * self.fit.epochs, f"seed {seed}, epoch {epoch}", **shown)
 
         history = fit(
             objective,
@@ -142,8 +136,10 @@ class Pretrain(Stage):
             on_epoch=on_epoch,
         )
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
-        if seed == self.seeds[0]:
-            _save_pictures(folder, objective, self.transform, held_out[:: max(len(held_out) // N_PICTURES, 1)], data)
+        if seed == self.setup.seeds[0]:
+            _save_pictures(
+                folder, objective, self.setup.transform, held_out[:: max(len(held_out) // N_PICTURES, 1)], data
+            )
         write_json(folder / f"history-seed{seed}.json", history)
 
 
@@ -191,19 +187,3 @@ def _save_pictures(folder: Any, objective: Objective, transform: Transform, bars
 def _masked_share(objective: ObjectiveConfig, n_bars: int) -> float | None:
     realised = getattr(objective, "realised_ratio", None)
     return realised(n_bars) if realised else None
-
-
-def load_history(artifact: Artifact, seed: int) -> list[dict[str, float]]:
-    """Loss records of one seed."""
-    return read_json(artifact.path(f"history-seed{seed}.json"))
-
-
-def check_seeds(artifact: Artifact, seeds: tuple[int, ...]) -> None:
-    """Every seed must have its encoder.
-
-    Raises:
-        ConfigError: one has none.
-    """
-    missing = [seed for seed in seeds if f"encoder-seed{seed}.safetensors" not in artifact.manifest["files"]]
-    if missing:
-        raise ConfigError([f"seeds: {missing} have no pretrained encoder"])

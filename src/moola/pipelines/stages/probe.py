@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from moola.config import RunConfig, build_all
+from moola.config import RunConfig
 from moola.evaluation.metrics import compute_metrics
-from moola.features import TRANSFORMS, Transform
 from moola.layout import write_json
-from moola.models import ENCODERS, EncoderConfig, LabelledWindows
+from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 
 
@@ -22,10 +22,7 @@ from moola.pipelines.stage import Stage, Workspace
 class Probe(Stage):
     """Balanced accuracy of a linear probe at each snapshot, out of fold, on the labels as given."""
 
-    seeds: tuple[int, ...]
-    device: Literal["auto", "cpu", "cuda"]
-    transform: Transform
-    encoder: EncoderConfig
+    setup: EncoderSetup
     c: float = 0.1
     name: ClassVar[str] = "probe"
     provides: ClassVar[str] = "probe"
@@ -35,19 +32,12 @@ class Probe(Stage):
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """The encoder and transform of the run."""
-        return cls(
-            config.seeds,
-            config.device,
-            *build_all(
-                lambda: TRANSFORMS.build_section(config.transform, "transform"),
-                lambda: ENCODERS.build_section(config.encoder, "encoder"),
-            ),
-        )
+        return cls(EncoderSetup.from_config(config))
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``probe.json``: {seed, epoch, balanced_accuracy}, epoch 0 being the random start."""
         data = Dataset.open(inputs)
-        windows = data.gather(data.labels["row"], data.labels["label"], self.transform)
+        windows = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
         names = sorted(name for name in inputs["encoder"].manifest["files"] if name.startswith("snapshots/"))
         points: list[dict[str, float]] = []
         for number, name in enumerate(names, start=1):
@@ -65,9 +55,9 @@ class Probe(Stage):
         from moola.training.embedding import embed
         from moola.training.weights import load_weights, transfer_weights
 
-        encoder = self.encoder.build(windows.inputs.shape[-1])
+        encoder = self.setup.encoder.build(windows.inputs.shape[-1])
         transfer_weights(encoder, load_weights(artifact.path(name)))
-        vectors = embed(encoder, windows.inputs, choose_device(self.device))
+        vectors = embed(encoder, windows.inputs, choose_device(self.setup.device))
         probabilities = np.zeros((len(windows), windows.n_classes))
         for fold in data.folds:
             probe = linear_probe(self.c).fit(vectors[fold.train], windows.labels[fold.train])

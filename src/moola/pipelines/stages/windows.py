@@ -11,7 +11,7 @@ import numpy as np
 from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowConfig, WindowIndex
-from moola.errors import ConfigError
+from moola.errors import DataError
 from moola.labels import LABELLERS, Labeller
 from moola.labels.planting import LabelDraw
 from moola.layout import replace_atomically, write_json
@@ -56,9 +56,10 @@ class Windows(Stage):
         table = windows.table(store)
         labels = self.labeller.label(store, windows, table)
         if len(labels.classes) < 2:
-            raise ConfigError(
-                [f"task: the labels know one class only: {', '.join(labels.classes) or 'none'}"],
-                "a classifier needs at least two classes",
+            raise DataError(
+                "the labels know one class only" if labels.classes else "no window has a label",
+                f"classes: {', '.join(labels.classes) or 'none'}",
+                "give labels of at least two classes",
             )
         table = check(table.with_columns(true_label=labels.values), schemas.windows(), "the windows table", "")
         with replace_atomically(workspace.folder / "starts.npy") as handle:

@@ -1,0 +1,1 @@
+"""Configuration that joins the search path."""

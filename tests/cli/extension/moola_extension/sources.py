@@ -1,0 +1,43 @@
+"""Made-up cases: sines of two frequencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from moola import schemas
+from moola.data.sources import Bars, series_table
+from moola.schemas.tables import TIMESTAMP, check
+
+N_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Slow and fast sines with noise; two thirds of the cases train."""
+
+    n_cases: int = 60
+
+    def fingerprint(self) -> str:
+        return f"waves-{self.n_cases}"
+
+    def load(self) -> Bars:
+        generator = np.random.default_rng(0)
+        names = [f"wave{number:03d}" for number in range(self.n_cases)]
+        labels = ["fast" if number % 2 else "slow" for number in range(self.n_cases)]
+        steps = np.arange(N_STEPS)
+        frames = [
+            pl.DataFrame(
+                {
+                    "series": [name] * N_STEPS,
+                    "timestamp": pl.Series(steps).cast(TIMESTAMP),
+                    "value": np.sin(steps * (1.5 if label == "fast" else 0.4)) + generator.normal(size=N_STEPS) / 2,
+                }
+            )
+            for name, label in zip(names, labels, strict=True)
+        ]
+        frame = check(pl.concat(frames), schemas.bars(("value",)), "the waves", "")
+        split = ["train" if number < self.n_cases * 2 // 3 else "test" for number in range(self.n_cases)]
+        return Bars(frame, series_table(names, split, labels), independent=True)

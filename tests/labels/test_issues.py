@@ -1,0 +1,80 @@
+"""Doubtful labels: planted flips are found, and thin classes refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moola import schemas
+from moola.errors import DataError
+from moola.labels.issues import MIN_PER_CLASS, find_label_issues
+
+
+def easy(seed: int, n: int = 60, n_classes: int = 3, n_flipped: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Given labels, good probabilities, and which labels were flipped."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % n_classes
+    scores = rng.normal(0, 0.3, (n, n_classes)) + 4 * np.eye(n_classes)[truth]
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    flipped = np.zeros(n, dtype=bool)
+    flipped[rng.choice(n, n_flipped, replace=False)] = True
+    return np.where(flipped, (truth + 1) % n_classes, truth), probabilities, flipped
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 1000))
+def test_planted_flips_rank_first_and_are_flagged(seed: int) -> None:
+    given_labels, probabilities, flipped = easy(seed)
+    ids = [f"w{i:03d}" for i in range(60)]
+    table = find_label_issues(ids, given_labels, probabilities, ("a", "b", "c"))
+    planted = {name for name, is_flipped in zip(ids, flipped, strict=True) if is_flipped}
+    assert set(table["window_id"].head(6)) == planted
+    assert set(table.filter("is_label_issue")["window_id"]) == planted
+
+
+def test_the_table_is_that_of_the_schema_with_the_most_doubtful_first() -> None:
+    given_labels, probabilities, _ = easy(0)
+    classes = ("b", "a", "c")
+    table = find_label_issues([f"w{i}" for i in range(60)], given_labels, probabilities, classes)
+    schemas.label_issues(classes).validate(table, lazy=True)
+    assert table.columns == [
+        "window_id",
+        "given_label",
+        "pred_label",
+        "prob_b",
+        "prob_a",
+        "prob_c",
+        "label_quality",
+        "is_label_issue",
+    ]
+    assert table["label_quality"].is_sorted()
+    for name, given_label, predicted, *chances, quality, _ in table.iter_rows():
+        row = int(name[1:])
+        assert chances == probabilities[row].tolist()
+        assert given_label == classes[given_labels[row]]
+        assert predicted == classes[int(np.argmax(chances))]
+        assert quality == pytest.approx(chances[given_labels[row]])
+
+
+def test_right_labels_are_not_flagged() -> None:
+    given_labels, probabilities, _ = easy(0, n_flipped=0)
+    table = find_label_issues([str(i) for i in range(60)], given_labels, probabilities, ("a", "b", "c"))
+    assert not table["is_label_issue"].any()
+
+
+@pytest.mark.parametrize("rare", [0, 4])
+def test_a_class_with_fewer_than_five_labels_is_refused(rare: int) -> None:
+    given_labels = np.array([0] * 10 + [1] * rare)
+    probabilities = np.full((len(given_labels), 2), 0.5)
+    with pytest.raises(DataError, match=rf"labels a class: \{{'a': 10, 'b': {rare}\}}") as caught:
+        find_label_issues([str(i) for i in range(len(given_labels))], given_labels, probabilities, ("a", "b"))
+    assert "stage.skip=[label_issues]" in caught.value.way_out
+
+
+def test_a_class_with_five_labels_is_judged() -> None:
+    assert MIN_PER_CLASS == 5
+    given_labels = np.array([0] * 10 + [1] * 5)
+    probabilities = np.where(given_labels[:, None] == [0, 1], 0.9, 0.1)
+    assert find_label_issues([str(i) for i in range(15)], given_labels, probabilities, ("a", "b")).height == 15

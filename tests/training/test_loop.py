@@ -1,0 +1,289 @@
+"""The one training loop: the same seed gives the same result, also across an interruption."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moola.data.device_batches import Batch, DeviceBatches
+from moola.errors import ConfigError, MissingPackageError, StorageError
+from moola.models.bilstm import BiLstm
+from moola.pretraining.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderObjective
+from moola.training.device import choose_device
+from moola.training.loop import DivergedError, ParameterGroup, fit
+from moola.training.schedule import FitConfig
+
+EPOCHS = 4
+VALUES = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).cumsum(dim=0) * 0.1
+
+Records = list[dict[str, float]]
+
+
+def masked_autoencoder(seed: int = 0) -> MaskedAutoencoderObjective:
+    """With dropout, so that random numbers are drawn in every step."""
+    torch.manual_seed(seed)
+    encoder = BiLstm(hidden=4, layers=2, dropout=0.5).build(3)
+    return MaskedAutoencoder(decoder_hidden=8).build(encoder, 3, 15)
+
+
+def batches_of(seed: int = 0, size: int = 16) -> DeviceBatches:
+    return DeviceBatches(VALUES, np.arange(45), 15, lambda bars: bars, size, seed)
+
+
+def config_of(**changes: Any) -> FitConfig:
+    return FitConfig(**{"epochs": EPOCHS, "batch_size": 16, "lr": 1e-2, **changes})
+
+
+def train(objective: MaskedAutoencoderObjective, seed: int = 0, **options: Any) -> Records:
+    return fit(
+        objective,
+        batches_of(seed),
+        config_of(),
+        validate=lambda: objective.validate(VALUES[45:].unsqueeze(0)),
+        **options,
+    )
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def stop_at(epoch: int, error: type[BaseException]) -> Callable[[dict[str, float]], None]:
+    def on_epoch(record: dict[str, float]) -> None:
+        if record["epoch"] == epoch:
+            raise error
+
+    return on_epoch
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Records, MaskedAutoencoderObjective]:
+    """A fit that nothing interrupts."""
+    objective = masked_autoencoder()
+    return train(objective), objective
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights_bit_for_bit(
+    whole: tuple[Records, MaskedAutoencoderObjective],
+) -> None:
+    objective = masked_autoencoder()
+    assert train(objective) == whole[0]
+    assert_same_weights(objective, whole[1])
+
+
+def test_another_seed_of_the_weights_or_of_the_order_gives_other_losses(
+    whole: tuple[Records, MaskedAutoencoderObjective],
+) -> None:
+    assert train(masked_autoencoder(seed=1)) != whole[0]
+    assert train(masked_autoencoder(), seed=1) != whole[0]
+
+
+def test_a_record_holds_the_epoch_every_part_of_the_loss_and_the_validation(
+    whole: tuple[Records, MaskedAutoencoderObjective],
+) -> None:
+    names = ["epoch", "loss", "reconstruction", "variance", "val_reconstruction", "val_copy_last", "val_mean"]
+    assert [list(record) for record in whole[0]] == [names] * EPOCHS
+    assert [record["epoch"] for record in whole[0]] == [1, 2, 3, 4]
+    assert whole[0][-1]["loss"] < whole[0][0]["loss"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_an_interrupted_fit_goes_on_to_the_identical_result(
+    epoch: int, error: type[BaseException], tmp_path: Path, whole: tuple[Records, MaskedAutoencoderObjective]
+) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    with pytest.raises(error):
+        train(masked_autoencoder(), checkpoint=checkpoint, on_epoch=stop_at(epoch, error))
+    torch.manual_seed(999)
+    torch.rand(17)
+    resumed, seen = masked_autoencoder(seed=5), []
+    records = train(resumed, checkpoint=checkpoint, on_epoch=lambda record: seen.append(record["epoch"]))
+    assert records == whole[0]
+    assert_same_weights(resumed, whole[1])
+    assert seen == list(range(epoch, EPOCHS + 1))  # what an interruption cut short is done again, nothing is skipped
+
+
+class Breaking(nn.Module):
+    """An objective that fails once in the middle of an epoch."""
+
+    def __init__(self, objective: MaskedAutoencoderObjective, at: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.objective, self.at = objective, at
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        if (batch.epoch, batch.number) == self.at:
+            raise OSError("broken")
+        return self.objective(batch)
+
+
+def test_a_crash_in_the_middle_of_an_epoch_costs_that_epoch_only(
+    tmp_path: Path, whole: tuple[Records, MaskedAutoencoderObjective]
+) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    with pytest.raises(OSError, match="broken"):
+        fit(Breaking(masked_autoencoder(), (2, 1)), batches_of(), config_of(), checkpoint=checkpoint)
+    resumed = Breaking(masked_autoencoder(seed=5), None)
+    records = fit(resumed, batches_of(), config_of(), checkpoint=checkpoint)
+    assert [record["loss"] for record in records] == [record["loss"] for record in whole[0]]
+    assert_same_weights(resumed.objective, whole[1])
+
+
+def test_a_finished_fit_gives_its_result_again_without_training(
+    tmp_path: Path, whole: tuple[Records, MaskedAutoencoderObjective]
+) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    train(masked_autoencoder(), checkpoint=checkpoint)
+    again, seen = masked_autoencoder(seed=5), []
+    assert train(again, checkpoint=checkpoint, on_epoch=seen.append) == whole[0]
+    assert_same_weights(again, whole[1])
+    assert not seen
+
+
+def test_a_torn_checkpoint_is_told_and_not_trained_over(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    train(masked_autoencoder(), checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(StorageError, match="cannot be read"):
+        train(masked_autoencoder(), checkpoint=checkpoint)
+
+
+def test_resume_state_is_saved_as_often_as_asked(tmp_path: Path) -> None:
+    checkpoint, found = tmp_path / "resume.safetensors", []
+    fit(
+        masked_autoencoder(),
+        batches_of(),
+        config_of(checkpoint_every_epochs=2),
+        checkpoint=checkpoint,
+        on_epoch=lambda record: found.append(checkpoint.exists()),
+    )
+    assert found == [False, False, True, True]
+
+
+class Watching(nn.Module):
+    """Keeps what it is called with; its loss is a weight times the mean input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.other = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+        self.seen: list[tuple[int, list[int]]] = []
+        self.modes: list[bool] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.seen.append((batch.epoch, batch.index.tolist()))
+        self.modes.append(self.training)
+        return {"loss": (self.weight + self.other) * (1 + batch.index.float().mean())}
+
+
+def test_every_epoch_has_its_own_order_also_after_a_resume(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    first, second = Watching(), Watching()
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, batches_of(), config_of(), checkpoint=checkpoint, on_epoch=stop_at(3, KeyboardInterrupt))
+    fit(second, batches_of(), config_of(), checkpoint=checkpoint)
+    reference = batches_of()
+    for watching, epochs in ((first, [0, 1, 2]), (second, [2, 3])):
+        expected = []
+        for epoch in epochs:
+            reference.set_epoch(epoch)
+            expected += [(epoch, batch.index.tolist()) for batch in reference]
+        assert watching.seen == expected
+
+
+def test_an_epochs_loss_is_the_mean_over_windows_not_over_batches() -> None:
+    watching = Watching()
+    watching.requires_grad_(False)
+    watching.weight.requires_grad_(True)
+    (record,) = fit(watching, batches_of(size=40), config_of(epochs=1, lr=1e-12))
+    assert record["loss"] == pytest.approx(2 * (1 + np.arange(45).mean()))
+
+
+def test_validation_runs_in_evaluation_mode_and_training_does_not() -> None:
+    watching, modes = Watching(), []
+
+    def validate() -> dict[str, float]:
+        modes.append(watching.training)
+        return {}
+
+    fit(watching, batches_of(), config_of(epochs=3), validate=validate)
+    assert modes == [False] * 3 and all(watching.modes) and not watching.training
+
+
+def test_a_group_has_its_share_of_the_rate_and_stands_still_while_frozen() -> None:
+    watching, weights = Watching(), []
+    groups = [ParameterGroup([watching.weight], factor=0.5, frozen_epochs=2), ParameterGroup([watching.other])]
+    fit(
+        watching,
+        batches_of(size=45),
+        config_of(weight_decay=0.0, warmup=0.0, min_lr_ratio=1.0),
+        groups=groups,
+        on_epoch=lambda record: weights.append((float(watching.weight.detach()), float(watching.other.detach()))),
+    )
+    slow, fast = np.diff(np.array([(1.0, 1.0), *weights]), axis=0).T
+    assert slow[:2].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(fast, -1e-2, rtol=1e-3)  # Adam moves by the rate where the gradient is constant
+    np.testing.assert_allclose(slow[2:], -0.5e-2, rtol=1e-3)
+
+
+def test_the_rate_rises_then_falls_to_its_last_share() -> None:
+    watching, weights = Watching(), [1.0]
+    fit(
+        watching,
+        batches_of(size=45),
+        config_of(epochs=20, weight_decay=0.0, warmup=0.25, min_lr_ratio=0.1),
+        groups=[ParameterGroup([watching.weight])],
+        on_epoch=lambda record: weights.append(float(watching.weight.detach())),
+    )
+    rates = -np.diff(weights) / 1e-2
+    np.testing.assert_allclose(rates[:5], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-2)
+    assert np.all(np.diff(rates[5:]) < 0)
+    assert rates[-1] == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_an_error(value: float, tmp_path: Path) -> None:
+    class Diverging(Watching):
+        def forward(self, batch: Batch) -> dict[str, Tensor]:
+            return {"loss": super().forward(batch)["loss"] * (value if batch.epoch == 1 else 1.0)}
+
+    checkpoint = tmp_path / "resume.safetensors"
+    with pytest.raises(DivergedError, match=r"in epoch 2\nlearning rate 0\.01") as caught:
+        fit(Diverging(), batches_of(), config_of(), checkpoint=checkpoint)
+    assert "lower the learning rate" in caught.value.way_out
+    before = checkpoint.read_bytes()
+    with pytest.raises(DivergedError):
+        fit(Diverging(), batches_of(), config_of(), checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before  # nothing of the broken epoch was kept
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, RuntimeError])
+def test_ctrl_c_works_as_before_once_a_fit_is_over(error: type[BaseException] | None) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    if error is None:
+        fit(Watching(), batches_of(), config_of(epochs=1))
+    else:
+        with pytest.raises(error):
+            fit(Watching(), batches_of(), config_of(), on_epoch=stop_at(1, error))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_wrong_schedules_are_told_with_every_problem() -> None:
+    with pytest.raises(ConfigError) as caught:
+        FitConfig(0, 0, 0.0, -1.0, 1.0, 2.0, 0.0, 0)
+    assert len(caught.value.problems) == 8
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    with pytest.raises(MissingPackageError, match="torch sees no GPU"):
+        choose_device("cuda")
