@@ -59,6 +59,11 @@ class Dataset:
         """Rows of `table` that are sealed and whose true label is known: what test figures are computed on."""
         return self.table.filter((pl.col("span") == "test") & pl.col("true_label").is_not_null())
 
+    @cached_property
+    def span(self) -> int:
+        """Positions on the common calendar that a window spans, the most of any; what purging has to count with."""
+        return self.windows.length if self.store.independent else self.windows.calendar_length(self.store)
+
     @property
     def every_label_given(self) -> bool:
         """True when the models got every training label there is, so that no draw chose among them."""

@@ -142,7 +142,7 @@ def score(
         figures[split] = {model: estimates(p, truth[split], weights[split]) for model, p in found[split].items()}
     stretches = None
     if len(data.test) and not data.store.independent:
-        stretches = independent_stretches(data.test["step"].to_numpy(), data.windows.length)
+        stretches = independent_stretches(data.test["step"].to_numpy(), data.span)
     evidence = [
         Evidence(
             display_name(model),
@@ -229,4 +229,4 @@ def _weights(data: Dataset, split: SplitName, config: EvaluationConfig) -> np.nd
     frame = data.labels if split == "oof" else data.test
     if data.store.independent:
         return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
-    return moving_block_weights(frame["step"].to_numpy(), config.block_bars or data.windows.length, config.n_resamples)
+    return moving_block_weights(frame["step"].to_numpy(), config.block_bars or data.span, config.n_resamples)

@@ -137,9 +137,8 @@ class Pretrain(Stage):
         )
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
         if seed == self.setup.seeds[0]:
-            _save_pictures(
-                folder, objective, self.setup.transform, held_out[:: max(len(held_out) // N_PICTURES, 1)], data
-            )
+            pictured = held_out[:: max(len(held_out) // N_PICTURES, 1)]
+            _save_pictures(folder, objective, self.setup.transform, pictured, data)
         write_json(folder / f"history-seed{seed}.json", history)
 
 
@@ -155,7 +154,7 @@ def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndar
     rows = data.table.filter(pl.col("span") == "train").sort("step")
     steps = rows["step"].to_numpy()
     border = np.quantile(steps, 1 - validation_share, method="higher")
-    length = 1 if data.store.independent else data.windows.length
+    length = 1 if data.store.independent else data.span
     train = rows["row"].to_numpy()[steps + length <= border]
     validation = rows["row"].to_numpy()[steps >= border]
     if not len(train) or not len(validation):

@@ -54,7 +54,8 @@ class Splits(Stage):
         given = self.draw.choose(candidates, classes)
         steps = given.join(table, on="window_id", how="left", maintain_order="left")["step"].to_numpy()
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
-        folds = self.splitter.folds(steps, windows.length, numbers)
+        span = windows.length if store.independent else windows.calendar_length(store)
+        folds = self.splitter.folds(steps, span, numbers)
         check_classes(folds, numbers, classes)
         fold_of = np.empty(len(given), dtype=np.int64)
         for k, fold in enumerate(folds):
@@ -68,7 +69,7 @@ class Splits(Stage):
             workspace.folder / "folds.json",
             [{"train": fold.train.tolist(), "held_out": fold.held_out.tolist()} for fold in folds],
         )
-        write_json(workspace.folder / "proof.json", prove(table, steps, windows.length, folds, store.independent))
+        write_json(workspace.folder / "proof.json", prove(table, steps, span, folds, store.independent))
 
 
 def check_classes(folds: list[Fold], labels: np.ndarray, classes: tuple[str, ...]) -> None:
