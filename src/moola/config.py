@@ -229,8 +229,17 @@ def _convert_sequence(
 
 
 def _spoken(hint: Any) -> str:
+    """A type as a person says it."""
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(hint, str(hint).replace("typing.", ""))
+    if hint in names:
+        return names[hint]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (tuple, list):
+        items = list(dict.fromkeys(_spoken(item) for item in arguments if item is not Ellipsis))
+        return f"a list, each {' or '.join(items)}"
+    if origin in (dict, Mapping):
+        return "a group of keys"
+    return str(hint).replace("typing.", "")
 
 
 def describe(value: Any) -> Any:
