@@ -267,13 +267,19 @@ def test_a_loss_that_is_not_finite_is_an_error(value: float, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, RuntimeError])
 def test_ctrl_c_works_as_before_once_a_fit_is_over(error: type[BaseException] | None) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    if error is None:
-        fit(Watching(), batches_of(), config_of(epochs=1))
-    else:
-        with pytest.raises(error):
-            fit(Watching(), batches_of(), config_of(), on_epoch=stop_at(1, error))
-    assert signal.getsignal(signal.SIGINT) is before
+    def own(number: int, frame: object) -> None:
+        """What stood there before; not the default, which an earlier test may have lost."""
+
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        if error is None:
+            fit(Watching(), batches_of(), config_of(epochs=1))
+        else:
+            with pytest.raises(error):
+                fit(Watching(), batches_of(), config_of(), on_epoch=stop_at(1, error))
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_wrong_schedules_are_told_with_every_problem() -> None:
