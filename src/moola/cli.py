@@ -173,7 +173,8 @@ def _run_composed(command: str, composed: Any, line: str) -> None:
     console = open_console()
     try:
         target = None if command == "run" else command
-        folder = execute(config, OmegaConf.to_yaml(composed, resolve=True), target, [line], console)
+        kept = OmegaConf.to_yaml(OmegaConf.merge(composed, {"force": []}), resolve=True)  # to repeat is not to force
+        folder = execute(config, kept, target, [line], console)
     finally:
         console.close()
     _print_outcome(folder)

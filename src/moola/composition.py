@@ -50,6 +50,11 @@ def _translate(words: list[str]) -> list[str]:
     waiting = iter(words)
     for word in waiting:
         name, equals, value = word.partition("=")
+        if name.startswith("--exp"):
+            raise ConfigError(
+                ["--experimental-rerun: reads a pickle, which moola never does"],
+                "repeat a run with --config-path RUN_FOLDER",
+            )
         if name == "--force":
             overrides.append(f"force=[{value or 'all'}]")
         elif name in _VALUE_FLAGS:

@@ -64,17 +64,12 @@ class RunConfig:
         reject(
             (not self.seeds, "seeds: needs at least one"),
             (len(set(self.seeds)) < len(self.seeds), f"seeds: {list(self.seeds)} holds one twice"),
-            (any(seed < 0 for seed in self.seeds), f"seeds: {list(self.seeds)} must not be negative"),
+            (any(not 0 <= seed < 2**32 for seed in self.seeds), f"seeds: {list(self.seeds)} must lie in [0, 2**32)"),
             (
                 not self.name.replace("-", "").replace("_", "").isalnum(),
                 f"name: '{self.name}' must be letters, digits, - and _",
             ),
         )
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that can change a figure: the configuration without places and without `force`."""
-        values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if key not in {"paths", "force"}}
 
 
 def from_omegaconf(composed: Any) -> RunConfig:
@@ -84,11 +79,15 @@ def from_omegaconf(composed: Any) -> RunConfig:
         ConfigError: missing values (``???``), unknown keys or wrong types, all in one go.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise ConfigError([f"{key}: has no value" for key in missing], "give each on the command line: KEY=VALUE")
-    plain = typing.cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise ConfigError([f"{key}: has no value" for key in missing], "give each on the command line: KEY=VALUE")
+        plain = typing.cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError([str(error).splitlines()[0]], "mend the ${...} it names") from error
     return structure(RunConfig, plain, "")
 
 

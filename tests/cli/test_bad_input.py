@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,35 @@ def test_several_problems_are_reported_in_one_go(moola):
         "'majorty'",
         "'prob' is not among the stages",
     )
+
+
+@pytest.mark.parametrize("flag", ["--experimental-rerun", "--exp"])
+def test_hydras_rerun_is_refused_because_it_reads_a_pickle(moola, flag):
+    class Touch:
+        def __reduce__(self):
+            return (open, (str(moola.folder / "touched"), "w"))
+
+    (moola.folder / "job.pickle").write_bytes(pickle.dumps(Touch()))
+    assert_said(moola("run", f"{flag}=job.pickle"), 2, "reads a pickle", "--config-path")
+    assert not (moola.folder / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["+trainer.pretrian.epochs=3"], r"trainer\.pretrian: unknown key; did you mean 'pretrain'"),
+        (["trainer.monitoring.snapshot_epochs=[-4]"], "snapshot_epochs"),
+        (["objective.seed=-1"], r"objective\.seed"),
+        (["seeds=[5000000000]"], "seeds"),
+        (["name='${nope}'"], "nope"),
+        (["trainer.finetune.epochs=3", "model.finetuned.frozen_epochs=3"], r"model\.finetuned\.frozen_epochs"),
+        (["stage.skip=[pretrain,probe]"], "stage 'oof' requires encoder"),
+        (["+model.stack.kind=random_forest"], r"model\.stack"),
+    ],
+)
+def test_what_could_only_fail_later_is_refused_at_the_door(moola, words, says):
+    assert_said(moola("run", *words), 2, says)
+    assert not list(moola.folder.rglob("events.jsonl"))
 
 
 @pytest.mark.parametrize("key", ["artifacts", "data"])

@@ -109,7 +109,7 @@ def test_interrupting_pretraining_and_predictions_keeps_what_is_done_and_says_so
         assert manifest["finished"]
         assert attempts(moola.folder)[-1][-1]["event"] == "run_interrupted"
         assert stages_of(attempts(moola.folder)[-1], "stage_failed") == [stage]
-    units = {path: path.stat().st_mtime_ns for path in moola.folder.glob("artifacts/oof/units/*.npy")}
+    units = {path: path.stat().st_mtime_ns for path in moola.folder.glob("artifacts/oof/units/*.safetensors")}
     assert len(units) >= 2
     assert moola(*words).code == 0
     assert units.items() <= {path: path.stat().st_mtime_ns for path in next(iter(units)).parent.iterdir()}.items()

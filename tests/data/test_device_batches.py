@@ -54,7 +54,9 @@ def test_the_order_depends_on_seed_and_epoch_alone(seed: int, epoch: int) -> Non
     batches.set_epoch(epoch)
     assert indices(batches) == first  # the same again, whatever came before
     assert indices(batches_of(starts, seed=seed + 1, epoch=epoch)) != first
-    assert indices(batches_of(starts, seed=seed + 1, epoch=epoch)) != indices(batches_of(starts, seed=seed, epoch=epoch + 1))
+    assert indices(batches_of(starts, seed=seed + 1, epoch=epoch)) != indices(
+        batches_of(starts, seed=seed, epoch=epoch + 1)
+    )
 
 
 def test_near_seeds_are_not_the_next_epochs() -> None:

@@ -94,7 +94,9 @@ def test_whether_pretraining_helped_may_be_unknown(inputs: VerdictInputs, says: 
 def test_the_best_model_against_the_simple_thing(difference: Estimate, says: str) -> None:
     second = verdict(with_differences(UP, difference))[1]
     assert says in second
-    assert second.startswith("tuned, chosen by its out-of-fold balanced accuracy (0.820 [0.790, 0.850])")
+    assert second.startswith(
+        "tuned, chosen by its out-of-fold balanced accuracy on the given labels (0.820 [0.790, 0.850])"
+    )
     assert "not on the test" in second and "0.800 [0.770, 0.830] on the sealed test" in second
 
 

@@ -99,6 +99,10 @@ def test_data_without_candles_is_refused(store_of: Callable[..., BarStore]) -> N
         StructureRule().label(store, windows, windows.table(store))
 
 
+def test_the_rule_reads_nothing_from_outside() -> None:
+    assert StructureRule().fingerprint() == StructureRule(net_tr=1.0).fingerprint() == ""
+
+
 def test_limits_must_be_positive() -> None:
     with pytest.raises(ConfigError) as caught:
         StructureRule(move_tr=0.0, undone=-1.0, range_tr=0.0, net_tr=0.0)

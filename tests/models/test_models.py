@@ -100,6 +100,24 @@ def test_a_window_is_judged_alike_alone_and_among_others(model: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("model", [EncoderProbe(), FINETUNED[0]], ids=str)
+def test_more_windows_than_fit_into_one_portion_are_judged_in_order(model: Any) -> None:
+    fitted = model.fit(windows_of([0, 1] * 12, 2), resources())
+    many = windows_of([0, 1] * 1_050, 2, seed=1)
+    probabilities = fitted.predict_proba(many)
+    assert probabilities.shape == (2_100, 2)
+    for rows in (np.array([0, 1]), np.array([1_500, 2_099])):
+        np.testing.assert_allclose(probabilities[rows], fitted.predict_proba(many[rows]), atol=1e-5)
+
+
+def test_no_model_looks_at_the_labels_of_the_windows_it_judges() -> None:
+    judged = windows_of([0, 1, 1], 2, seed=1)
+    assert judged.without_labels().labels.tolist() == [-1, -1, -1]
+    for model in [*CLASSICAL, *FINETUNED]:
+        fitted = model.fit(windows_of([0, 1] * 12, 2), resources())
+        np.testing.assert_array_equal(fitted.predict_proba(judged.without_labels()), fitted.predict_proba(judged))
+
+
 def test_the_majority_control_is_the_class_frequencies() -> None:
     fitted = Majority().fit(windows_of([0, 0, 2, 0], 3), resources())
     assert fitted.predict_proba(windows_of([2, 2], 3)).tolist() == [[0.75, 0.0, 0.25]] * 2

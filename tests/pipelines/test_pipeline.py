@@ -255,8 +255,11 @@ Pipeline([Slow()]).run(Context("run", Layout(Path("data").absolute(), Path("arti
 
 
 def test_two_processes_build_the_same_artifact_once(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(_TWO)
+
     def start() -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", _TWO], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
 
     def read_until(process: subprocess.Popen[str], event: str) -> None:
         assert process.stdout is not None

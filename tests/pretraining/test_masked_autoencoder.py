@@ -155,8 +155,8 @@ def test_windows_of_fewer_than_two_patches_are_refused() -> None:
 
 def test_wrong_settings_are_all_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        MaskedAutoencoder(patch_bars=0, ratio=1.0, variance_weight=-1.0, decoder_hidden=0)
-    assert len(caught.value.problems) == 4
+        MaskedAutoencoder(patch_bars=0, ratio=1.0, variance_weight=-1.0, decoder_hidden=0, seed=-1)
+    assert len(caught.value.problems) == 5
 
 
 def test_the_encoder_keeps_the_encoder_suite() -> None:

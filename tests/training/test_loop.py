@@ -19,7 +19,7 @@ from moola.models.bilstm import BiLstm
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderObjective
 from moola.training.device import choose_device
 from moola.training.loop import DivergedError, ParameterGroup, fit
-from moola.training.schedule import FitConfig
+from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 EPOCHS = 4
 VALUES = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).cumsum(dim=0) * 0.1
@@ -286,6 +286,28 @@ def test_wrong_schedules_are_told_with_every_problem() -> None:
     with pytest.raises(ConfigError) as caught:
         FitConfig(0, 0, 0.0, -1.0, 1.0, 2.0, 0.0, 0)
     assert len(caught.value.problems) == 8
+
+
+def test_the_whole_trainer_section_is_checked_at_once() -> None:
+    schedule = {"epochs": 1, "batch_size": 2}
+    built = TrainerSection.from_config({"pretrain": schedule, "finetune": {**schedule, "lr": 1}})
+    assert (built.finetune.lr, built.monitoring) == (1.0, Monitoring())
+    with pytest.raises(ConfigError) as caught:
+        TrainerSection.from_config(
+            {
+                "pretrain": {**schedule, "epoch": 3},
+                "finetune": {"epochs": 0, "batch_size": 2},
+                "monitoring": {"validation_share": 0.5, "snapshot_epochs": [0]},
+                "pretrian": {},
+            }
+        )
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "trainer.pretrian",
+        "trainer.pretrain.epoch",
+        "trainer.finetune.epochs",
+        "trainer.monitoring.validation_share",
+        "trainer.monitoring.snapshot_epochs",
+    ]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

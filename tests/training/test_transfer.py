@@ -129,6 +129,16 @@ def test_an_encoder_that_stays_frozen_to_the_end_is_refused(frozen_epochs: int) 
         FinetunedEncoder(frozen_epochs=frozen_epochs).fit(windows(), resources())
 
 
+def test_a_schedule_that_never_unfreezes_the_encoder_is_known_before_training() -> None:
+    schedule = FitConfig(epochs=3, batch_size=8)
+    assert [FinetunedEncoder(frozen_epochs=n).never_trains(schedule, "model.a")[0] for n in (2, 3, 4)] == [
+        False,
+        True,
+        True,
+    ]
+    assert FinetunedEncoder(frozen_epochs=3).never_trains(schedule, "model.a")[1].startswith("model.a.frozen_epochs: 3")
+
+
 def test_an_encoder_that_is_unfrozen_in_time_moves_in_every_tensor() -> None:
     fitted = FinetunedEncoder(frozen_epochs=2).fit(windows(), resources())
     assert set(fitted.deltas) == set(pretrained())

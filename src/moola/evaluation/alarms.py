@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ COLLAPSED_SPREAD = 1e-3
 MAX_ECE = 0.15
 MIN_STRETCHES = 10.0
 MIN_PER_CLASS = 30
+_WHERE = {"oof": "out of fold", "test": "on the sealed test"}
 TEST_BASED = frozenset({"not_better_than_chance", "worse_out_of_sample", "overconfident", "underconfident"})
 """Codes that rest on the sealed test's labels: they are told, but must not choose between models."""
 
@@ -52,7 +54,7 @@ class AlarmReport:
 
 
 def constant_predictor(
-    model: str, probabilities: FloatArray, truth: IntArray | None = None, where: str = "on the sealed test"
+    model: str, probabilities: FloatArray, truth: IntArray | None = None, split: Literal["oof", "test"] = "test"
 ) -> list[Alarm]:
     """Fires if any seed predicts one class for >= 99 % of windows, or if its probabilities hardly move.
 
@@ -64,7 +66,7 @@ def constant_predictor(
         model: its name.
         probabilities: [n_seeds, n_windows, n_classes].
         truth: [n_windows], or None; DataError if it does not fit.
-        where: the predictions were made, for the message.
+        split: where the predictions were made.
     """
     p = np.asarray(probabilities)
     limit = 1 - COLLAPSED_SHARE
@@ -78,11 +80,11 @@ def constant_predictor(
         return []
     worst = int(np.flatnonzero(collapsed)[np.argmax(top[collapsed])])
     message = (
-        f"{model} is a constant predictor in {int(collapsed.sum())} of {len(p)} seeds {where}: "
+        f"{model} is a constant predictor in {int(collapsed.sum())} of {len(p)} seeds {_WHERE[split]}: "
         f"seed {worst} gives class {int(shares[worst].argmax())} to {top[worst]:.1%} of windows, "
         f"with a spread of {spread[worst]:.2g} in its probabilities."
     )
-    return [Alarm("constant_predictor", "alarm", model, message)]
+    return [Alarm("constant_predictor", "alarm", model, message, split)]
 
 
 def not_better_than_chance(model: str, balanced_accuracy: Estimate, n_classes: int) -> list[Alarm]:
@@ -183,10 +185,10 @@ def all_alarms(
 def _of_model(one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | None) -> list[list[Alarm]]:
     """One entry a check that could be run."""
     results: list[list[Alarm]] = []
-    on_test = ("on the sealed test", one.test_probabilities, test_truth)
-    for where, p, truth in (on_test, ("out of fold", one.oof_probabilities, oof_truth)):
-        if p is not None and not one.constant_by_design:
-            results.append(constant_predictor(one.model, p, truth, where))
+    if one.test_probabilities is not None and not one.constant_by_design:
+        results.append(constant_predictor(one.model, one.test_probabilities, test_truth, "test"))
+    if one.oof_probabilities is not None and not one.constant_by_design:
+        results.append(constant_predictor(one.model, one.oof_probabilities, oof_truth, "oof"))
     test, oof = one.test.get("balanced_accuracy"), one.oof.get("balanced_accuracy")
     if test and test_truth is not None and not one.constant_by_design:
         results.append(not_better_than_chance(one.model, test, len(np.unique(test_truth))))

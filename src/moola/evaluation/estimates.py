@@ -34,9 +34,11 @@ class Alarm:
         severity: ``"alarm"`` when the figure must not be used as evidence, else ``"note"``.
         model: the model it speaks of, or ``""``.
         message: one sentence with the values that show it.
+        split: ``"oof"`` or ``"test"`` where it rests on one of them; what rests on the test must not choose a model.
     """
 
     code: str
     severity: Literal["alarm", "note"]
     model: str
     message: str
+    split: Literal["", "oof", "test"] = ""

@@ -22,7 +22,8 @@ class Candidate:
 
     Attributes:
         name: the model.
-        oof, test: figure out of fold (it makes the choice) and on the sealed test; None if not scored.
+        oof, test: figure out of fold on the labels as given (it makes the choice; no truth may that a user does not
+            have) and on the sealed test; None if not scored.
         is_control: a control or simple baseline, which cannot be the best model but must be beaten.
     """
 
@@ -86,6 +87,12 @@ def choose_best(inputs: VerdictInputs, controls: bool = False) -> Candidate | No
 
 
 def _barring(inputs: VerdictInputs) -> list[Alarm]:
+    """Alarms that keep a model from being chosen: those that the sealed test has no part in."""
+    return [a for a in _discrediting(inputs) if a.split != "test"]
+
+
+def _discrediting(inputs: VerdictInputs) -> list[Alarm]:
+    """Alarms that take the worth from a model's figures, wherever its predictions collapsed."""
     return [a for a in inputs.alarms if a.severity == "alarm" and a.code not in TEST_BASED]
 
 
@@ -107,7 +114,7 @@ def _did_pretraining_help(inputs: VerdictInputs) -> str:
     difference = _difference(inputs, inputs.fine_tuned, inputs.scratch)
     if difference is None:
         return f"Whether pretraining helped cannot be said, because {_why_no_difference(inputs)} ({basis})."
-    for a in _barring(inputs):
+    for a in _discrediting(inputs):
         if a.model in (inputs.fine_tuned, inputs.scratch):
             return (
                 f"Whether pretraining helped cannot be said, because {a.model} stands under the alarm "
@@ -136,7 +143,8 @@ def _best_model(inputs: VerdictInputs) -> str:
     best = choose_best(inputs)
     if best is None or best.oof is None:
         return f"No best model can be named, because {_why_no_best(inputs)}."
-    chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} ({plain(best.oof)}), not on the test,"
+    chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} on the given labels ({plain(best.oof)}), "
+    chosen += "not on the test,"
     if not inputs.n_test or best.test is None:
         return f"{chosen} was not scored on a sealed test, so how it does on new data is not known."
     doing = f"reaches {plain(best.test)} on the sealed test"

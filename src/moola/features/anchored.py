@@ -43,7 +43,7 @@ class Anchored:
         levels = (prices - prices[:, -1:, 3:4]) / (unit * self.level_scale)
         returns = torch.zeros_like(prices)
         returns[:, 1:] = (prices[:, 1:] - prices[:, :-1]) / unit
-        return torch.cat([levels, returns], dim=-1)
+        return torch.cat([levels, returns], dim=-1).to(bars.dtype)
 
     def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
         """The level of the close."""
@@ -52,7 +52,8 @@ class Anchored:
     def restore(self, outputs: Tensor, bars: Tensor, channels: tuple[str, ...]) -> Tensor:
         """Candles [B, T, 4] from outputs [B, T, 8], given the bars that set anchor and unit: the inverse of `apply`."""
         prices = log_candles(bars, channels, "anchored")
-        return torch.exp(outputs[..., :4] * self._unit(prices) * self.level_scale + prices[:, -1:, 3:4])
+        logs = outputs[..., :4].double() * self._unit(prices) * self.level_scale + prices[:, -1:, 3:4]
+        return torch.exp(logs).to(bars.dtype)
 
     def _unit(self, prices: Tensor) -> Tensor:
         """TR of each window: [B, T, 4] -> [B, 1, 1]."""

@@ -30,6 +30,10 @@ class WindowLabels:
 class Labeller(Protocol):
     """Gives windows their labels."""
 
+    def fingerprint(self) -> str:
+        """Digest of what it reads from outside, empty when nothing; a changed file has to change it."""
+        ...
+
     def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
         """Labels in the order of `windows`.
 

@@ -39,6 +39,10 @@ class StructureRule:
         limits = {"move_tr": self.move_tr, "undone": self.undone, "range_tr": self.range_tr, "net_tr": self.net_tr}
         reject(*((value <= 0, f"{name}: {value} must be positive") for name, value in limits.items()))
 
+    def fingerprint(self) -> str:
+        """Nothing is read from outside."""
+        return ""
+
     def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
         """Label every window.
 

@@ -47,6 +47,10 @@ class LabelledWindows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def without_labels(self) -> LabelledWindows:
+        """The same windows with -1 for every label: what a model gets to predict."""
+        return LabelledWindows(self.bars, self.inputs, np.full_like(self.labels, -1), self.n_classes)
+
 
 @dataclass(frozen=True)
 class FitResources:
@@ -58,7 +62,7 @@ class FitResources:
         device: torch device name.
         encoder: configuration of the encoder of this run.
         pretrained: encoder weights pretrained with this seed, or None where that stage is off.
-        trainer: fine-tuning schedule (`moola.training.loop.FitConfig`).
+        trainer: fine-tuning schedule (`moola.training.schedule.FitConfig`).
     """
 
     seed: int

@@ -157,10 +157,13 @@ class ArtifactStore:
             "cost_usd": None,
         }
         write_json(building / "manifest.json", manifest)
+        old = final.with_name(f".{final.name}.old")
+        shutil.rmtree(old, ignore_errors=True)  # left by a kill between the two renames below
         if final.exists():
-            shutil.rmtree(final)
+            os.replace(final, old)  # never a folder that is half deleted under its final name
         os.replace(building, final)
         sync_folder(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
         return Artifact(recipe.stage, recipe.key, manifest["digest"], final, manifest)
 
     def discard(self, recipe: Recipe) -> None:

@@ -128,5 +128,5 @@ def _needed(stages: list[Stage], target: str) -> list[Stage]:
         raise ConfigError([f"stage.skip: the command needs the stage '{target}', which is switched off"])
     for stage in reversed(stages):
         if stage.name in chosen:
-            chosen |= {provider[name].name for name in (*stage.requires, *stage.uses) if name in provider}
+            chosen |= {provider[name].name for name in (*stage.needs(), *stage.uses) if name in provider}
     return [stage for stage in stages if stage.name in chosen]

@@ -6,34 +6,61 @@ import ast
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from moola.errors import ConfigError
+
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Modules whose package has another name."""
 
 
 def code_version(stage: Any) -> str:
     """Digest of a stage's own source, its components' and everything of their packages that they import.
 
-    Imports inside functions count; other packages do not (their versions stand in the manifest). So a change of the
-    report leaves a pretrained encoder valid, and a change of the loop does not.
+    Imports inside functions count. Other packages count with their version, where the code reached imports them. So a
+    change of the report leaves a pretrained encoder valid, and a change of the loop or another torch does not.
+
+    Raises:
+        ConfigError: a component was defined where its source cannot be read, as in an interpreter.
     """
     return _digest(tuple(sorted(_modules_of(stage))))
 
 
 @functools.cache
 def _digest(modules: tuple[str, ...]) -> str:
-    packages = {module.partition(".")[0] for module in modules}
+    unread = [module for module in modules if _source(module) is None]
+    if unread:
+        raise ConfigError(
+            [f"the source of {module} cannot be read, so a change of it could not be noticed" for module in unread],
+            "put the component into a module file",
+        )
+    packages = {module.partition(".")[0] for module in modules} | {"moola"}
+    reached = _closure(modules, packages)
     total = hashlib.sha256()
-    for module in sorted(_closure(modules, packages | {"moola"})):
-        path = _source(module)
-        if path is not None:
-            total.update(f"{module}\0".encode())
-            total.update(_meaning(path))
-            for beside in sorted(path.parent.glob(f"{path.stem}.*")):
-                if beside.suffix != ".py":  # a template or table that the module reads
-                    total.update(beside.read_bytes())
+    for module, path in sorted(reached.items()):
+        total.update(f"{module}\0".encode())
+        total.update(_meaning(path))
+        for beside in sorted(path.parent.glob(f"{path.stem}.*")):
+            if beside.suffix != ".py":  # a template or table that the module reads
+                total.update(beside.read_bytes())
+    imported = {name.partition(".")[0] for module, path in reached.items() for name in _imports(path, module)}
+    for name in sorted(imported - packages - sys.stdlib_module_names):
+        total.update(f"{name}={_version(name)}\0".encode())
     return total.hexdigest()
+
+
+@functools.cache
+def _version(module: str) -> str:
+    """Version of the package that a module comes from; empty where it is not installed."""
+    try:
+        return importlib.metadata.version(_DISTRIBUTIONS.get(module, module))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _modules_of(value: Any) -> set[str]:
@@ -48,8 +75,9 @@ def _modules_of(value: Any) -> set[str]:
     return {type(value).__module__}.union(*(_modules_of(item) for item in fields))
 
 
-def _closure(modules: Iterable[str], packages: set[str]) -> set[str]:
-    reached: set[str] = set()
+def _closure(modules: Iterable[str], packages: set[str]) -> dict[str, Path]:
+    """Every module of `packages` that `modules` import, directly or not, with its file."""
+    reached: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
@@ -58,7 +86,7 @@ def _closure(modules: Iterable[str], packages: set[str]) -> set[str]:
         path = _source(module)
         if path is None:
             continue
-        reached.add(module)
+        reached[module] = path
         parents = module.split(".")
         waiting += [".".join(parents[:depth]) for depth in range(1, len(parents))]
         waiting += _imports(path, module)
@@ -90,22 +118,28 @@ def _origin(node: ast.ImportFrom, package: str) -> str:
 
 @functools.cache
 def _meaning(path: Path) -> bytes:
-    """A file's syntax tree, so that comments and formatting invalidate nothing."""
-    return ast.dump(ast.parse(path.read_text())).encode()
+    """A file's syntax tree without docstrings, so that comments, formatting and words invalidate nothing."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
 
 
 @functools.cache
 def _source(module: str) -> Path | None:
     """The file of a module, found without importing it: `find_spec` of a dotted name imports what is above it."""
     top, _, rest = module.partition(".")
-    try:
-        found = importlib.util.find_spec(top)
-    except ValueError:  # a script's __main__
-        return None
-    if found is None or found.origin is None:
+    if top == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        return Path(file) if file else None
+    found = importlib.util.find_spec(top)
+    if found is None:
         return None
     if not rest:
-        return Path(found.origin) if found.origin.endswith(".py") else None
+        return Path(found.origin) if found.origin and found.origin.endswith(".py") else None
     for folder in found.submodule_search_locations or ():
         place = Path(folder, *rest.split("."))
         for file in (place / "__init__.py", place.with_suffix(".py")):

@@ -107,10 +107,10 @@ def recipe_of(stage: Stage, inputs: Mapping[str, Artifact], run_id: str) -> Reci
 
 
 def _inputs(stage: Stage, context: Context) -> dict[str, Artifact]:
-    missing = [name for name in stage.requires if name not in context.artifacts]
+    missing = [name for name in stage.needs() if name not in context.artifacts]
     if missing:
         raise ConfigError([f"stage '{stage.name}' requires {', '.join(missing)}, which no stage before it provides"])
-    wanted = (*stage.requires, *stage.uses)
+    wanted = dict.fromkeys((*stage.needs(), *stage.uses))
     return {name: context.artifacts[name] for name in wanted if name in context.artifacts}
 
 
@@ -119,7 +119,7 @@ def _order_problems(stages: Sequence[Stage]) -> list[str]:
     provided: dict[str, str] = {}
     everything = {stage.provides: stage.name for stage in stages}
     for stage in stages:
-        for name in stage.requires:
+        for name in stage.needs():
             if name not in provided:
                 where = (
                     f"stage '{everything[name]}' provides it later" if name in everything else "no stage provides it"

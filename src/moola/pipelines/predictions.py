@@ -54,6 +54,10 @@ class Predictions:
         """What the model is there for."""
         return self.kinds[model]["role"]
 
+    def has(self, model: str, split: Literal["oof", "test"]) -> bool:
+        """Whether the model was asked on this split."""
+        return not self.table.filter((pl.col("model") == model) & (pl.col("split") == split)).is_empty()
+
     def of_model(self, model: str, split: Literal["oof", "test"], window_ids: pl.Series) -> np.ndarray:
         """float64 [n_seeds, n_windows, n_classes] in the order of `window_ids`; seeds ascending."""
         rows = self.table.filter((pl.col("model") == model) & (pl.col("split") == split))

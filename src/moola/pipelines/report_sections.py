@@ -69,7 +69,7 @@ def build_report(
         calibration=_calibration(data, predictions, scores),
         doubtful=_doubtful(data, doubtful) if doubtful is not None else None,
         planted=_planted(data, doubtful, queue) if doubtful is not None else None,
-        lineage=_lineage(inputs, seeds, run_id),
+        lineage=_lineage(inputs, seeds),
     )
 
 
@@ -107,6 +107,11 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
             "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
             "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
         )
+    if "stack" in inputs:
+        told.append(
+            "The stack has no out-of-fold figure: its meta model would have learned from models that trained on the "
+            "labels it is judged on. It is scored on the sealed test only, and never chosen as the best model."
+        )
     told.append(
         f"Seeds {', '.join(map(str, seeds))}{'' if data.every_label_given else '; one draw of labels'}. "
         + (
@@ -120,7 +125,10 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
 
 def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -> page.Leaderboard:
     shown: list[SplitName] = [split for split in SPLITS if split in scores.figures]
-    order = sorted(predictions.models, key=lambda model: -scores.figures[shown[0]][model][HEADLINE].value)
+    order = sorted(
+        (m for m in predictions.models if m in scores.figures[shown[0]]),
+        key=lambda model: -scores.figures[shown[0]][model][HEADLINE].value,
+    )
     rows = tuple(
         page.ModelRow(
             display_name(model),
@@ -129,6 +137,7 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
             {
                 (SPLITS[split], METRICS[metric].label): scores.figures[split][model][metric]
                 for split in shown
+                if model in scores.figures[split]
                 for metric in SHOWN_METRICS[split]
             },
         )
@@ -228,7 +237,7 @@ def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tup
     ids = (data.test if split == "test" else data.labels)["window_id"]
     found: list[page.Calibration] = []
     for model in predictions.models:
-        if predictions.role(model) == "control":
+        if predictions.role(model) == "control" or not predictions.has(model, split):
             continue
         probabilities = predictions.of_model(model, split, ids)
         bins = reliability(probabilities, scores.truth[split])
@@ -295,11 +304,10 @@ def _share(hits: int, n: int) -> Estimate:
     return Estimate(hits / n, low, high, n, 1)
 
 
-def _lineage(inputs: Mapping[str, Artifact], seeds: tuple[int, ...], run_id: str) -> page.Lineage:
+def _lineage(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page.Lineage:
     stages = tuple(
         page.StageRow(item.stage, item.key, item.digest, item.manifest["seconds"])
         for item in sorted(inputs.values(), key=lambda item: item.manifest["started"])
     )
     versions = {"moola": moola.__version__, **inputs["oof"].manifest["versions"]}
-    again = f'moola run --config-path "$PWD/artifacts/results/{run_id}"'
-    return page.Lineage(stages, versions, seeds, (again,))
+    return page.Lineage(stages, versions, seeds, ("moola run --config-path FOLDER_OF_THIS_FILE",))

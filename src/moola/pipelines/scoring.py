@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from moola.config import reject
+from moola.errors import DataError
 from moola.evaluation.alarms import AlarmReport, Evidence, all_alarms
 from moola.evaluation.comparison import compare, estimates, excludes_zero
 from moola.evaluation.estimates import Estimate
@@ -101,7 +102,7 @@ class Scores:
     truth: Mapping[SplitName, np.ndarray]
     stretches: float | None
 
-    def rows(self, seeds: int) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""
         return [
             {
@@ -135,27 +136,33 @@ def score(
     splits: tuple[SplitName, ...] = ("oof", "test") if len(data.test) else ("oof",)
     weights: dict[SplitName, np.ndarray] = {split: _weights(data, split, config) for split in splits}
     truth: dict[SplitName, np.ndarray] = {split: _truth(data, split) for split in splits}
+    given = data.class_numbers(data.labels["label"])
     found: dict[SplitName, dict[str, np.ndarray]] = {}
     figures: dict[SplitName, dict[str, dict[str, Estimate]]] = {}
     for split in splits:
-        found[split] = {model: predictions.of_model(model, split, _ids(data, split)) for model in predictions.models}
+        models = [model for model in predictions.models if predictions.has(model, split)]
+        found[split] = {model: predictions.of_model(model, split, _ids(data, split)) for model in models}
         figures[split] = {model: estimates(p, truth[split], weights[split]) for model, p in found[split].items()}
+    # Choices are made on the labels as given: a user with wrong labels has no truth to choose by.
+    as_given = {m: estimates(p, given, weights["oof"], names=(HEADLINE,))[HEADLINE] for m, p in found["oof"].items()}
     stretches = None
     if len(data.test) and not data.store.independent:
         stretches = independent_stretches(data.test["step"].to_numpy(), data.span)
     evidence = [
         Evidence(
             display_name(model),
-            found["test"][model] if "test" in found else None,
-            found["oof"][model],
-            figures["test"][model] if "test" in found else {},
-            figures["oof"][model],
-            constant_by_design=predictions.role(model) == "control" and model == "majority",
+            found.get("test", {}).get(model),
+            found["oof"].get(model),
+            figures.get("test", {}).get(model, {}),
+            figures["oof"].get(model, {}),
+            constant_by_design=model == "majority" and predictions.role(model) == "control",
         )
         for model in predictions.models
     ]
-    alarms = all_alarms(evidence, test_truth=truth.get("test"), oof_truth=truth["oof"], stretches=stretches)
-    inputs = _verdict_inputs(data, predictions, figures, alarms, n_seeds, stretches, pretrained)
+    alarms = all_alarms(evidence, test_truth=truth.get("test"), oof_truth=given, stretches=stretches)
+    inputs = _verdict_inputs(
+        data, predictions, as_given, figures.get("test", {}), alarms, n_seeds, stretches, pretrained
+    )
     pairs = _pairs(predictions, inputs)
     differences = tuple(
         PairedDifference(
@@ -163,6 +170,7 @@ def score(
         )
         for split in reversed(splits)
         for a, b in pairs
+        if a in found[split] and b in found[split]
     )
     on_test = {(display_name(d.a), display_name(d.b)): d.difference for d in differences if d.split == "test"}
     told = verdict(dataclasses.replace(inputs, differences=on_test))
@@ -172,7 +180,8 @@ def score(
 def _verdict_inputs(
     data: Dataset,
     predictions: Predictions,
-    figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]],
+    oof: Mapping[str, Estimate],
+    test: Mapping[str, Mapping[str, Estimate]],
     alarms: AlarmReport,
     n_seeds: int,
     stretches: float | None,
@@ -181,8 +190,8 @@ def _verdict_inputs(
     candidates = [
         Candidate(
             display_name(model),
-            figures["oof"][model][HEADLINE],
-            figures["test"][model][HEADLINE] if "test" in figures else None,
+            oof.get(model),
+            test[model][HEADLINE] if model in test else None,
             is_control=predictions.role(model) in ("baseline", "control"),
         )
         for model in predictions.models
@@ -190,7 +199,7 @@ def _verdict_inputs(
     return VerdictInputs(
         n_labels=len(data.labels),
         n_seeds=n_seeds,
-        n_draws=0 if data.every_label_given else 1,
+        n_draws=0 if data.every_label_given and not data.labels["planted"].any() else 1,
         models=candidates,
         fine_tuned=display_name(FINETUNED) if FINETUNED in predictions.models else "",
         scratch=display_name(SCRATCH) if SCRATCH in predictions.models else "",
@@ -229,4 +238,11 @@ def _weights(data: Dataset, split: SplitName, config: EvaluationConfig) -> np.nd
     frame = data.labels if split == "oof" else data.test
     if data.store.independent:
         return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
-    return moving_block_weights(frame["step"].to_numpy(), config.block_bars or data.span, config.n_resamples)
+    block_bars = config.block_bars or data.span
+    if block_bars < data.span:
+        raise DataError(
+            f"evaluation.block_bars={block_bars} is shorter than the {data.span} bars that a window spans",
+            "blocks that part overlapping windows give intervals that are far too short",
+            f"choose evaluation.block_bars={data.span} or more, or null",
+        )
+    return moving_block_weights(frame["step"].to_numpy(), block_bars, config.n_resamples)

@@ -73,6 +73,10 @@ class Stage(ABC):
         """
         return structure(cls, settings, f"stage.insert.{cls.name}")
 
+    def needs(self) -> tuple[str, ...]:
+        """Inputs without which this very stage cannot run: `requires`, and what its configuration adds."""
+        return self.requires
+
     def outside(self) -> str:
         """Digest of what the stage reads from outside moola (files, packages' data); empty when nothing."""
         return ""

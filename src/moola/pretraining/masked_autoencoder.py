@@ -31,7 +31,7 @@ class MaskedAutoencoder:
         ratio: share of patches to hide; the realised share is reported.
         variance_weight: weight of the spread term; 0 switches it off.
         decoder_hidden: width of the decoder's one hidden layer.
-        seed: of the masks.
+        seed: of the masks, the same for every seed of the run: the spread over seeds does not hold theirs.
     """
 
     patch_bars: int = 5
@@ -45,6 +45,7 @@ class MaskedAutoencoder:
             (self.patch_bars < 1, f"patch_bars: {self.patch_bars} must be at least 1"),
             (not 0 < self.ratio < 1, f"ratio: {self.ratio} must lie between 0 and 1"),
             (self.variance_weight < 0, f"variance_weight: {self.variance_weight} must not be negative"),
+            (self.seed < 0, f"seed: {self.seed} must not be negative"),
             (self.decoder_hidden < 1, f"decoder_hidden: {self.decoder_hidden} must be at least 1"),
         )
 

@@ -14,7 +14,11 @@ from moola.data.device_batches import Batch, DeviceBatches, mix_seeds
 from moola.models import FitResources, LabelledWindows, Role
 from moola.models.heads import ClassificationHead
 from moola.training.probe import build_encoder
+from moola.training.schedule import FitConfig
 from moola.training.weights import check_moved, snapshot, weight_deltas
+
+_PORTION = 1024
+"""Windows predicted at once; many at once would need memory that training does not."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class FinetunedEncoder:
             (not 0 <= self.head_dropout < 1, f"head_dropout: {self.head_dropout} must lie in [0, 1)"),
             (self.frozen_epochs < 0, f"frozen_epochs: {self.frozen_epochs} must not be negative"),
             (self.encoder_lr_factor <= 0, f"encoder_lr_factor: {self.encoder_lr_factor} must be positive"),
+        )
+
+    def never_trains(self, schedule: FitConfig, path: str) -> tuple[bool, str]:
+        """A rule for `moola.config.reject`: the encoder would stay frozen for the whole schedule."""
+        return (
+            self.frozen_epochs >= schedule.epochs,
+            f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}",
         )
 
     @property
@@ -114,5 +125,6 @@ class FittedEncoder:
     def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
         """[n, n_classes]."""
         self.task.eval()
-        logits = self.task.logits(torch.from_numpy(windows.inputs).to(self.device))
-        return logits.double().softmax(dim=-1).cpu().numpy()
+        portions = torch.from_numpy(windows.inputs).split(_PORTION)
+        logits = torch.cat([self.task.logits(portion.to(self.device)).cpu() for portion in portions])
+        return logits.double().softmax(dim=-1).numpy()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from moola.config import reject
+from moola.config import reject, structure
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,51 @@ class FitConfig:
             (self.clip_norm <= 0, f"clip_norm: {self.clip_norm} must be positive"),
             (self.checkpoint_every_epochs < 1, "checkpoint_every_epochs: must be at least 1"),
         )
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """What is watched while pretraining.
+
+    Attributes:
+        validation_share: last part of the training span, in time, kept for the validation loss; windows across its
+            border train nothing.
+        snapshot_epochs: epochs after which the encoder is kept for the probe curve; before the first and after the
+            last it always is.
+    """
+
+    validation_share: float = 0.1
+    snapshot_epochs: tuple[int, ...] = (1, 2, 4)
+
+    def __post_init__(self) -> None:
+        reject(
+            (not 0 < self.validation_share < 0.5, f"validation_share: {self.validation_share} must lie in (0, 0.5)"),
+            (
+                any(epoch < 1 for epoch in self.snapshot_epochs),
+                f"snapshot_epochs: {list(self.snapshot_epochs)} must be at least 1",
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class TrainerSection:
+    """The section ``trainer``.
+
+    Attributes:
+        pretrain: schedule of pretraining.
+        finetune: schedule of fine-tuning, for every model that trains an encoder.
+        monitoring: what is watched while pretraining.
+    """
+
+    pretrain: FitConfig
+    finetune: FitConfig
+    monitoring: Monitoring = Monitoring()
+
+    @classmethod
+    def from_config(cls, section: Mapping[str, Any]) -> TrainerSection:
+        """Check the whole section, so that no key in it is passed over.
+
+        Raises:
+            ConfigError: every problem in one go.
+        """
+        return structure(cls, section, "trainer")

@@ -57,6 +57,20 @@ def test_a_glob_is_one_series_a_file_in_order_of_names(tmp_path: Path) -> None:
     assert source.load().frame["series"].to_list() == ["a", "a", "a", "b", "b"]
 
 
+def test_a_file_keeps_the_dots_in_its_name(tmp_path: Path) -> None:
+    write(tmp_path / "btc.2022-01.csv", *GOOD)
+    assert write(tmp_path / "btc.2022-02.csv", *GOOD).load().series["series"].to_list() == ["btc.2022-02"]
+    assert CsvFiles(str(tmp_path / "btc*")).load().series["series"].to_list() == ["btc.2022-01", "btc.2022-02"]
+
+
+def test_two_files_of_one_name_do_not_become_one_series(tmp_path: Path) -> None:
+    for folder, rows in (("nq", GOOD[:1]), ("es", GOOD[1:])):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "bars.csv", *rows)
+    error = refused(CsvFiles(str(tmp_path / "*" / "bars.csv")))
+    assert (error.what, error.why) == ("two files would become one series", "- bars")
+
+
 def test_a_gzip_file_is_read_like_any_other(tmp_path: Path) -> None:
     plain = write(tmp_path / "x.csv", *GOOD)
     packed = tmp_path / "x.csv.gz"

@@ -51,7 +51,16 @@ class CsvFiles:
 
     def load(self) -> Bars:
         """Read, normalise times to UTC, check; rows must be in time order."""
-        frame = pl.concat([self._read(file) for file in self._files()])
+        files = self._files()
+        names = [_series_name(file) for file in files]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice and self.symbol is None:
+            raise DataError(
+                "two files would become one series",
+                "\n".join(f"- {name}" for name in twice),
+                "rename the files, or name a symbol column with data.symbol=",
+            )
+        frame = pl.concat([self._read(file) for file in files])
         frame = frame.sort("series", maintain_order=True)
         _check_time(frame)
         way_out = f"mend these rows in {self.path} (rows counted from 0 within all files, in order of series)"
@@ -95,7 +104,7 @@ class CsvFiles:
         if text:
             problems = [f"- column '{name}': {_first_text(raw, name)}" for name in text]
             raise DataError(f"{file} holds values that are not numbers", "\n".join(problems), "mend these rows")
-        name = pl.col(self.symbol).cast(pl.String) if self.symbol else pl.lit(file.name.split(".")[0])
+        name = pl.col(self.symbol).cast(pl.String) if self.symbol else pl.lit(_series_name(file))
         values = [pl.col(channel).cast(pl.Float64) for channel in self.channels]
         try:
             return raw.select(name.alias("series"), self._utc(raw, file), *values)
@@ -130,6 +139,11 @@ def _is_timezone(name: str) -> bool:
     except pl.exceptions.ComputeError:
         return False
     return bool(name)
+
+
+def _series_name(file: Path) -> str:
+    """A file's name without ``.csv`` or ``.csv.gz``."""
+    return file.name.removesuffix(".gz").removesuffix(".csv")
 
 
 def _first_text(raw: pl.DataFrame, name: str) -> str:

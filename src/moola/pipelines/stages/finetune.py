@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from moola.config import RunConfig, build_all, describe, structure
+from moola.config import RunConfig, build_all, describe, reject, structure
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
-from moola.training.schedule import FitConfig
+from moola.training.schedule import FitConfig, TrainerSection
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,21 @@ class Finetune(Stage):
     room: ClassVar[str] = "artifacts/models/pretrained"
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
+    def __post_init__(self) -> None:
+        reject(self.model.never_trains(self.fit, "model.finetuned"))
+
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``trainer.finetune`` and the model named ``finetuned``, or its defaults where there is none."""
         from moola.training.finetuning import FinetunedEncoder
 
         chosen = {key: value for key, value in config.model.get("finetuned", {}).items() if key != "kind"}
-        return cls(
-            *build_all(
-                lambda: EncoderSetup.from_config(config),
-                lambda: structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
-                lambda: structure(FinetunedEncoder, chosen, "model.finetuned"),
-            ),
+        setup, trainer, model = build_all(
+            lambda: EncoderSetup.from_config(config),
+            lambda: TrainerSection.from_config(config.trainer),
+            lambda: structure(FinetunedEncoder, chosen, "model.finetuned"),
         )
+        return cls(setup, trainer.finetune, model)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``classifier-seedS.safetensors`` and ``classifier.json``."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from moola.config import RunConfig
+from moola.errors import DataError
 from moola.labels.issues import find_label_issues
 from moola.layout import replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
@@ -40,7 +41,13 @@ class LabelIssues(Stage):
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])
-        models = choose_bases(predictions, data)[0] or predictions.models
+        models, left_out = choose_bases(predictions, data)
+        if not models:
+            raise DataError(
+                "no model is left that could judge the labels",
+                "\n".join(f"- {model}: {why}" for model, why in left_out.items()),
+                "add a model, or switch the stage off: 'stage.skip=[label_issues]'",
+            )
         ids = data.labels["window_id"]
         consensus = np.mean([predictions.of_model(model, "oof", ids).mean(axis=0) for model in models], axis=0)
         consensus /= consensus.sum(axis=1, keepdims=True)

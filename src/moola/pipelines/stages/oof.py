@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, build_all, describe, digest_json, structure
+from moola.config import RunConfig, build_all, describe, digest_json, reject
 from moola.errors import ConfigError
-from moola.layout import replace_atomically, write_json
+from moola.layout import replace_atomically, write_bytes, write_json
 from moola.models import MODELS, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
-from moola.training.schedule import FitConfig
+from moola.training.finetuning import FinetunedEncoder
+from moola.training.schedule import FitConfig, TrainerSection
 
 TEST_FOLD = -1
 """Number of the fold that trains on all labels and predicts the sealed test."""
@@ -51,16 +54,24 @@ class Oof(Stage):
     publishes: ClassVar[tuple[str, ...]] = ("oof.parquet",)
     packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data", "sklearn": "evidence"}
 
+    def __post_init__(self) -> None:
+        tuned = {name: model for name, model in self.models.items() if isinstance(model, FinetunedEncoder)}
+        reject(*(model.never_trains(self.fit, f"model.{name}") for name, model in tuned.items()))
+
+    def needs(self) -> tuple[str, ...]:
+        """The pretrained encoder too, where a model starts from it."""
+        pretrained = any(model.needs_pretraining for model in self.models.values())
+        return (*self.requires, "encoder") if pretrained else self.requires
+
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``model``, ``transform``, ``encoder`` and ``trainer.finetune``."""
-        return cls(
-            *build_all(
-                lambda: EncoderSetup.from_config(config),
-                lambda: structure(FitConfig, config.trainer.get("finetune", {}), "trainer.finetune"),
-                lambda: _models(config.model),
-            ),
+        setup, trainer, models = build_all(
+            lambda: EncoderSetup.from_config(config),
+            lambda: TrainerSection.from_config(config.trainer),
+            lambda: _models(config.model),
         )
+        return cls(setup, trainer.finetune, models)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``oof.parquet`` (both splits) and ``models.json``."""
@@ -74,7 +85,7 @@ class Oof(Stage):
         frames: list[pl.DataFrame] = []
         for number, unit in enumerate(units, start=1):
             rows = data.folds[unit.fold].held_out if unit.fold != TEST_FOLD else np.arange(len(test))
-            held_out = labelled[rows] if unit.fold != TEST_FOLD else test
+            held_out = (labelled if unit.fold != TEST_FOLD else test)[rows].without_labels()
             probabilities = self._predict(unit, labelled[unit.train], held_out, data, inputs, workspace)
             ids = (data.labels if unit.fold != TEST_FOLD else data.test)["window_id"][rows.tolist()]
             frames.append(predictions_frame(unit, ids, probabilities, data.classes))
@@ -109,15 +120,15 @@ class Oof(Stage):
         workspace: Workspace,
     ) -> np.ndarray:
         """Class probabilities [n, n_classes] of one fit, from the cache where they are."""
-        path = workspace.cache / f"{self._unit_key(unit, inputs)[:32]}.npy"
-        if path.exists() and not workspace.fresh:
-            return np.load(path, allow_pickle=False)
+        path = workspace.cache / f"{self._unit_key(unit, inputs)[:32]}.safetensors"
+        shape = (len(held_out), held_out.n_classes)
+        if not workspace.fresh and (cached := read_unit(path, shape)) is not None:
+            return cached
         model = self.models[unit.model]
         pretrained = inputs.get("encoder") if model.needs_pretraining else None
         fitted = model.fit(train, self.setup.resources(unit.seed, data, self.fit, pretrained))
         probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
-        with replace_atomically(path) as handle:
-            np.save(handle, probabilities, allow_pickle=False)
+        write_unit(path, probabilities)
         return probabilities
 
     def _unit_key(self, unit: Unit, inputs: Mapping[str, Artifact]) -> str:
@@ -127,6 +138,28 @@ class Oof(Stage):
         read = {name: item.digest for name, item in inputs.items() if name != "encoder" or model.needs_pretraining}
         config = {**describe(alone), "models": [describe(model)]}  # the name a user gives a model changes nothing
         return digest_json({"config": config, "fold": unit.fold, "inputs": read, "code": code_version(alone)})
+
+
+def write_unit(path: Path, probabilities: np.ndarray) -> None:
+    """Keep the predictions of one fit with a digest of their bytes."""
+    from safetensors.numpy import save
+
+    digest = hashlib.sha256(probabilities.tobytes()).hexdigest()
+    write_bytes(path, save({"probabilities": probabilities}, metadata={"sha256": digest}))
+
+
+def read_unit(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Kept predictions, or None where there are none or they are not what was written: then they are made again."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as opened:
+            probabilities = opened.get_tensor("probabilities")
+            digest = opened.metadata()["sha256"]
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return None
+    whole = probabilities.shape == shape and hashlib.sha256(probabilities.tobytes()).hexdigest() == digest
+    return probabilities if whole else None
 
 
 def predictions_frame(unit: Unit, ids: pl.Series, probabilities: np.ndarray, classes: tuple[str, ...]) -> pl.DataFrame:
@@ -148,6 +181,8 @@ def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
     if not section:
         raise ConfigError(["model: needs at least one"])
+    if "stack" in section:
+        raise ConfigError(["model.stack: this name belongs to the stacked model; choose another"])
     builders = (
         functools.partial(MODELS.build_section, values, f"model.{name}", key="kind") for name, values in section.items()
     )

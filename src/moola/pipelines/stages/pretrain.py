@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, build_all, describe, reject, structure
+from moola.config import RunConfig, build_all, describe
 from moola.errors import DataError
 from moola.features import Transform
 from moola.layout import write_json
@@ -18,31 +18,16 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig
-from moola.training.schedule import FitConfig
+from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 if TYPE_CHECKING:
     import torch
 
+    from moola.data.device_batches import DeviceBatches
+
 
 N_PICTURES = 3
-
-
-@dataclass(frozen=True)
-class Monitoring:
-    """What is watched while pretraining.
-
-    Attributes:
-        validation_share: last part of the training span, in time, kept for the validation loss; windows across its
-            border train nothing.
-        snapshot_epochs: epochs after which the encoder is kept for the probe curve; before the first and after the
-            last it always is.
-    """
-
-    validation_share: float = 0.1
-    snapshot_epochs: tuple[int, ...] = (1, 2, 4)
-
-    def __post_init__(self) -> None:
-        reject((not 0 < self.validation_share < 0.5, f"validation_share: {self.validation_share} must lie in (0, 0.5)"))
+_PORTION = 1024
 
 
 @dataclass(frozen=True)
@@ -62,14 +47,12 @@ class Pretrain(Stage):
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``transform``, ``encoder``, ``objective`` and ``trainer.pretrain``."""
-        return cls(
-            *build_all(
-                lambda: EncoderSetup.from_config(config),
-                lambda: OBJECTIVES.build_section(config.objective, "objective"),
-                lambda: structure(FitConfig, config.trainer.get("pretrain", {}), "trainer.pretrain"),
-                lambda: structure(Monitoring, config.trainer.get("monitoring", {}), "trainer.monitoring"),
-            ),
+        setup, objective, trainer = build_all(
+            lambda: EncoderSetup.from_config(config),
+            lambda: OBJECTIVES.build_section(config.objective, "objective"),
+            lambda: TrainerSection.from_config(config.trainer),
         )
+        return cls(setup, objective, trainer.pretrain, trainer.monitoring)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``."""
@@ -109,15 +92,15 @@ class Pretrain(Stage):
         def apply(bars: torch.Tensor) -> torch.Tensor:
             return self.setup.transform.apply(bars, data.store.channels)
 
+        n_inputs = len(self.setup.transform.output_channels(data.store.channels))
         torch.manual_seed(seed)
-        encoder = self.setup.encoder.build(len(self.setup.transform.output_channels(data.store.channels)))
+        encoder = self.setup.encoder.build(n_inputs)
         save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", encoder.state_dict())
-        objective: Any = self.objective.build(
-            encoder, len(self.setup.transform.output_channels(data.store.channels)), visible
-        )
+        objective: Any = self.objective.build(encoder, n_inputs, visible)
         objective.to(device)
-        held_out = torch.from_numpy(data.windows.gather(data.store.values, validation)).to(device)
-        batches = DeviceBatches(values, data.windows.starts[train], visible, apply, self.fit.batch_size, seed)
+        starts = data.windows.starts
+        batches = DeviceBatches(values, starts[train], visible, apply, self.fit.batch_size, seed)
+        watched = DeviceBatches(values, starts[validation], visible, apply, _PORTION, seed, shuffle=False)
 
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
@@ -131,15 +114,24 @@ class Pretrain(Stage):
             objective,
             batches,
             self.fit,
-            validate=lambda: objective.validate(apply(held_out)),
+            validate=lambda: mean_over_windows(objective, watched),
             checkpoint=folder / "resume" / f"seed{seed}.safetensors",
             on_epoch=on_epoch,
         )
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
         if seed == self.setup.seeds[0]:
-            pictured = held_out[:: max(len(held_out) // N_PICTURES, 1)]
-            _save_pictures(folder, objective, self.setup.transform, pictured, data)
+            pictured = data.windows.gather(data.store.values, validation[:: max(len(validation) // N_PICTURES, 1)])
+            _save_pictures(folder, objective, self.setup.transform, torch.from_numpy(pictured).to(device), data)
         write_json(folder / f"history-seed{seed}.json", history)
+
+
+def mean_over_windows(objective: Objective, batches: DeviceBatches) -> dict[str, float]:
+    """Validation figures of all windows, a portion at a time: memory does not grow with their number."""
+    totals: dict[str, float] = {}
+    for batch in batches:
+        for name, value in objective.validate(batch.inputs).items():
+            totals[name] = totals.get(name, 0.0) + value * len(batch.index)
+    return {name: total / len(batches.starts) for name, total in totals.items()}
 
 
 def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, structure
@@ -44,11 +42,6 @@ class Report(Stage):
         """``evaluation``."""
         return cls(config.name, config.seeds, structure(EvaluationConfig, config.evaluation, "evaluation"))
 
-    def outside(self) -> str:
-        """The template of the page, which is not code."""
-        template = resources.files("moola.evaluation").joinpath("report.html.j2").read_bytes()
-        return hashlib.sha256(template).hexdigest()
-
     def run_identity(self, run_id: str) -> str:
         """The page names its run."""
         return run_id
@@ -64,7 +57,7 @@ class Report(Stage):
         page = build_report(
             data, predictions, scores, inputs, self.experiment, workspace.run_id, self.seeds, self.queue
         )
-        write_json(workspace.folder / "metrics.json", scores.rows(len(self.seeds)))
+        write_json(workspace.folder / "metrics.json", scores.rows())
         alarms = [vars(alarm) for alarm in scores.alarms.alarms]
         write_json(workspace.folder / "summary.json", {"verdict": list(scores.verdict), "alarms": alarms})
         write_text(workspace.folder / "report.html", render_report(page))

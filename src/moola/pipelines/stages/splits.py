@@ -56,7 +56,10 @@ class Splits(Stage):
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
         span = windows.length if store.independent else windows.calendar_length(store)
         folds = self.splitter.folds(steps, span, numbers)
+        check_folds(folds, len(given))
         check_classes(folds, numbers, classes)
+        proof = prove(table, steps, span, folds, store.independent)
+        check_gaps(proof)
         fold_of = np.empty(len(given), dtype=np.int64)
         for k, fold in enumerate(folds):
             fold_of[fold.held_out] = k
@@ -69,7 +72,48 @@ class Splits(Stage):
             workspace.folder / "folds.json",
             [{"train": fold.train.tolist(), "held_out": fold.held_out.tolist()} for fold in folds],
         )
-        write_json(workspace.folder / "proof.json", prove(table, steps, span, folds, store.independent))
+        write_json(workspace.folder / "proof.json", proof)
+
+
+def check_folds(folds: list[Fold], n_windows: int) -> None:
+    """Every window is held out exactly once, and never by a fold that trains on it.
+
+    Raises:
+        DataError: a splitter broke this; every fold that did is named.
+    """
+    counts = np.bincount(np.concatenate([fold.held_out for fold in folds]), minlength=n_windows)
+    problems = [
+        f"- fold {k} trains on {len(both)} of the windows it holds out"
+        for k, fold in enumerate(folds)
+        if len(both := np.intersect1d(fold.train, fold.held_out))
+    ]
+    if np.any(counts != 1):
+        problems.append(
+            f"- {int((counts == 0).sum())} windows are never held out, {int((counts > 1).sum())} more than once"
+        )
+    if problems:
+        raise DataError(
+            "the folds leak", "\n".join(problems), "this is a defect of the splitter that split.name chooses"
+        )
+
+
+def check_gaps(proof: Mapping[str, Any]) -> None:
+    """No window that trains overlaps one that is held out.
+
+    Raises:
+        DataError: some gap is negative; each is named.
+    """
+    gaps = {"the sealed test": proof["train_test_gap_bars"]}
+    gaps |= {f"fold {k}": gap for k, gap in enumerate(proof["fold_gap_bars"])}
+    problems = [
+        f"- {name}: {-gap} bars are shared with what trains"
+        for name, gap in gaps.items()
+        if gap is not None and gap < 0
+    ]
+    if problems:
+        raise DataError(
+            "the split leaks", "\n".join(problems), "this is a defect of the splitter that split.name chooses"
+        )
 
 
 def check_classes(folds: list[Fold], labels: np.ndarray, classes: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Stacking (Wolpert 1992): a meta model on the base models' out-of-fold predictions, itself judged out of fold."""
+"""Stacking (Wolpert 1992): a meta model on the base models' out-of-fold predictions, judged on the sealed test."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ NAME = "stack"
 class Stack(Stage):
     """Logistic regression on all base probabilities and three measures of their disagreement.
 
-    The meta model of a fold is fitted on the out-of-fold rows of that fold's purged training windows. Base models are
-    taken once per seed; those without seeds are repeated. Controls and collapsed models are left out.
+    There is no out-of-fold figure of the stack. Its meta model would be fitted on predictions of base models that had
+    trained on the labels of the fold it is judged on, and on noise that alone lifts it above its bases; an honest one
+    needs every base model refitted inside every fold. Base models are taken once per seed; those without seeds are
+    repeated. Controls and collapsed models are left out.
 
     Attributes:
         c: inverse strength of the penalty.
@@ -55,36 +57,26 @@ class Stack(Stage):
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])
         bases, left_out = choose_bases(predictions, data)
-        frames: list[pl.DataFrame] = []
-        if len(bases) > 1:
-            for seed in predictions.seeds:
-                frames += self._stack_seed(seed, bases, predictions, data)
+        stacked = len(bases) > 1 and len(data.test) > 0
+        frames = [self._stack(seed, bases, predictions, data) for seed in predictions.seeds] if stacked else []
         table = pl.concat(frames) if frames else pl.read_parquet(inputs["oof"].path("oof.parquet")).clear()
         table = check(table, schemas.predictions(data.classes), "the stacked predictions", "this is a defect")
         with replace_atomically(workspace.folder / "stack.parquet") as handle:
             table.write_parquet(handle)
-        write_json(workspace.folder / "stack.json", {"bases": bases, "left_out": left_out, "stacked": bool(frames)})
+        write_json(workspace.folder / "stack.json", {"bases": bases, "left_out": left_out, "stacked": stacked})
 
-    def _stack_seed(self, seed: int, bases: list[str], predictions: Predictions, data: Dataset) -> list[pl.DataFrame]:
+    def _stack(self, seed: int, bases: list[str], predictions: Predictions, data: Dataset) -> pl.DataFrame:
+        """Predictions of the sealed test by a meta model fitted on all out-of-fold rows of one seed."""
         from moola.models.classical import linear_probe
 
         features = meta_features(predictions.of_seed(bases, "oof", seed, data.labels["window_id"]))
-        given = data.class_numbers(data.labels["label"])
-        frames: list[pl.DataFrame] = []
-        for number, fold in enumerate(data.folds):
-            meta = linear_probe(self.c).fit(features[fold.train], given[fold.train])
-            ids = data.labels["window_id"][fold.held_out.tolist()]
-            found = _spread(meta, features[fold.held_out], len(data.classes))
-            frames.append(predictions_frame(Unit(NAME, seed, number, fold.train), ids, found, data.classes))
-        if len(data.test):
-            meta = linear_probe(self.c).fit(features, given)
-            ids = data.test["window_id"]
-            test = meta_features(predictions.of_seed(bases, "test", seed, ids))
-            found = _spread(meta, test, len(data.classes))
-            frames.append(
-                predictions_frame(Unit(NAME, seed, TEST_FOLD, np.arange(len(given))), ids, found, data.classes)
-            )
-        return frames
+        meta = linear_probe(self.c).fit(features, data.class_numbers(data.labels["label"]))
+        ids = data.test["window_id"]
+        test = meta_features(predictions.of_seed(bases, "test", seed, ids))
+        probabilities = np.zeros((len(test), len(data.classes)))
+        probabilities[:, meta.classes_] = meta.predict_proba(test)
+        unit = Unit(NAME, seed, TEST_FOLD, np.arange(len(features)))
+        return predictions_frame(unit, ids, probabilities, data.classes)
 
 
 def choose_bases(predictions: Predictions, data: Dataset) -> tuple[list[str], dict[str, str]]:
@@ -95,7 +87,7 @@ def choose_bases(predictions: Predictions, data: Dataset) -> tuple[list[str], di
         probabilities = predictions.of_model(model, "oof", data.labels["window_id"])
         if predictions.role(model) == "control":
             left_out[model] = "control"
-        elif constant_predictor(model, probabilities, data.class_numbers(data.labels["label"]), "out of fold"):
+        elif constant_predictor(model, probabilities, data.class_numbers(data.labels["label"]), "oof"):
             left_out[model] = "collapsed"
         else:
             bases.append(model)
@@ -117,9 +109,3 @@ def meta_features(probabilities: np.ndarray) -> np.ndarray:
     disagreement = [confidence.std(axis=0), -(mean * np.log(mean)).sum(axis=1), confidence.max(axis=0)]
     flat = probabilities.transpose(1, 0, 2).reshape(probabilities.shape[1], -1)
     return np.column_stack([flat, *disagreement])
-
-
-def _spread(meta: Any, features: np.ndarray, n_classes: int) -> np.ndarray:
-    probabilities = np.zeros((len(features), n_classes))
-    probabilities[:, meta.classes_] = meta.predict_proba(features)
-    return probabilities

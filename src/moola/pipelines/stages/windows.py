@@ -43,8 +43,7 @@ class Windows(Stage):
 
     def outside(self) -> str:
         """A label file lies outside moola."""
-        fingerprint = getattr(self.labeller, "fingerprint", None)
-        return fingerprint() if fingerprint else ""
+        return self.labeller.fingerprint()
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``starts.npy``, ``windows.parquet``, ``windows.json``."""

@@ -1,0 +1,140 @@
+"""What may choose a model, and what may not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moola.errors import DataError
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scoring import EvaluationConfig, score
+from moola.pipelines.stages.stack import choose_bases
+
+CLASSES = ("down", "up")
+N, N_TEST, SPAN = 60, 80, 5
+
+
+def _rows(model: str, split: str, ids: list[str], up: np.ndarray) -> pl.DataFrame:
+    n = len(ids)
+    return pl.DataFrame(
+        {
+            "window_id": ids,
+            "model": [model] * n,
+            "seed": pl.Series([0] * n, dtype=pl.Int64),
+            "split": [split] * n,
+            "fold": pl.Series([0] * n, dtype=pl.Int64),
+            "prob_down": 1 - up,
+            "prob_up": up,
+        }
+    )
+
+
+def _guess(truth: np.ndarray, share_right: float, seed: int) -> np.ndarray:
+    """Probabilities of "up" that are right for about that share of windows."""
+    generator = np.random.default_rng(seed)
+    right = generator.random(len(truth)) < share_right
+    return np.where(right == (truth == 1), 0.8, 0.2) + generator.uniform(-0.1, 0.1, len(truth))
+
+
+@pytest.fixture
+def given() -> np.ndarray:
+    return np.arange(N) % 2
+
+
+def _data(given: np.ndarray, true: np.ndarray) -> Any:
+    """As much of a data set as scoring looks at."""
+    names = np.array(CLASSES, dtype=object)
+    label_ids, test_ids = [f"w{i}" for i in range(N)], [f"t{i}" for i in range(N_TEST)]
+    labels = pl.DataFrame(
+        {
+            "window_id": label_ids,
+            "label": names[given].tolist(),
+            "true_label": names[true].tolist(),
+            "planted": (given != true).tolist(),
+            "step": np.arange(N) * SPAN,
+        }
+    )
+    test_truth = names[np.arange(N_TEST) % 2].tolist()
+    test = pl.DataFrame({"window_id": test_ids, "true_label": test_truth, "step": np.arange(N_TEST) * SPAN})
+    return SimpleNamespace(
+        labels=labels,
+        test=test,
+        span=SPAN,
+        store=SimpleNamespace(independent=False),
+        every_label_given=False,
+        class_numbers=lambda column: np.array([CLASSES.index(name) for name in column]),
+    )
+
+
+def _predictions(given: np.ndarray, test_of_first: np.ndarray | None = None) -> Predictions:
+    label_ids, test_ids = [f"w{i}" for i in range(N)], [f"t{i}" for i in range(N_TEST)]
+    test_truth = np.arange(N_TEST) % 2
+    frames = []
+    for number, (model, oof) in enumerate({"first": 0.95, "second": 0.7, "simple": 0.6, "majority": 0.5}.items()):
+        frames.append(_rows(model, "oof", label_ids, _guess(given, oof, number)))
+        test = _guess(test_truth, 0.7, 10 + number)
+        frames.append(
+            _rows(model, "test", test_ids, test_of_first if model == "first" and test_of_first is not None else test)
+        )
+    roles = {"first": "model", "second": "model", "simple": "baseline", "majority": "control"}
+    return Predictions(pl.concat(frames), {m: {"role": r, "deterministic": True} for m, r in roles.items()}, CLASSES)
+
+
+CONFIG = EvaluationConfig(n_resamples=200)
+
+
+def test_the_truth_behind_the_given_labels_takes_no_part_in_the_choice(given: np.ndarray) -> None:
+    predictions = _predictions(given)
+    honest = score(_data(given, given), predictions, CONFIG, 1, pretrained=False).verdict[1]
+    flipped = score(_data(given, 1 - given), predictions, CONFIG, 1, pretrained=False).verdict[1]
+    assert honest.startswith("first, chosen")
+    assert flipped.split(", not on the test")[0] == honest.split(", not on the test")[0]
+
+
+def test_the_sealed_test_takes_no_part_in_the_choice_even_when_a_model_collapses_on_it(given: np.ndarray) -> None:
+    collapsed = score(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)), CONFIG, 1, pretrained=False)
+    assert collapsed.verdict[1].startswith("first, chosen")
+    assert "under the alarm" in collapsed.verdict[1]
+    assert {(a.code, a.split) for a in collapsed.alarms.alarms if a.model == "first"} >= {
+        ("constant_predictor", "test")
+    }
+
+
+def test_figures_are_scored_against_the_truth_all_the_same(given: np.ndarray) -> None:
+    flipped = score(_data(given, 1 - given), _predictions(given), CONFIG, 1, pretrained=False)
+    assert flipped.figures["oof"]["first"]["balanced_accuracy"].value < 0.5
+
+
+def test_blocks_shorter_than_a_window_are_refused(given: np.ndarray) -> None:
+    with pytest.raises(DataError, match="block_bars=2 is shorter than the 5 bars"):
+        score(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2), 1, pretrained=False)
+
+
+def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarray) -> None:
+    predictions = _predictions(given)
+    stacked = _rows("stack", "test", [f"t{i}" for i in range(N_TEST)], _guess(np.arange(N_TEST) % 2, 1.0, 99))
+    kinds = {**predictions.kinds, "stack": {"role": "stack", "deterministic": True}}
+    scores = score(
+        _data(given, given),
+        Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES),
+        CONFIG,
+        1,
+        pretrained=False,
+    )
+    assert "stack" not in scores.figures["oof"] and "stack" in scores.figures["test"]
+    assert scores.verdict[1].startswith("first, chosen")
+
+
+def test_controls_and_collapsed_models_are_not_stacked(given: np.ndarray) -> None:
+    predictions = _predictions(given)
+    flat = _rows("flat", "oof", [f"w{i}" for i in range(N)], np.full(N, 0.6))
+    kinds = {**predictions.kinds, "flat": {"role": "model", "deterministic": True}}
+    bases, left_out = choose_bases(
+        Predictions(pl.concat([predictions.table, flat]), kinds, CLASSES), _data(given, given)
+    )
+    assert bases == ["first", "second", "simple"]
+    assert left_out == {"majority": "control", "flat": "collapsed"}
