@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import shlex
 import signal
@@ -28,6 +29,7 @@ from moola.errors import (
 JOBS = {
     "run": "every stage: bars to report (the default job needs no further words)",
     "ingest": "bars, checked and stored",
+    "windows": "windows, their names and labels",
     "pretrain": "the encoder and what it needs",
     "finetune": "classifiers on all given labels, saved for use",
     "oof": "out-of-fold and test predictions of every model",
@@ -64,6 +66,9 @@ exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a minus sign must not end a finished run
     parser = _parser()
     command, rest = (words[0], words[1:]) if words else ("--help", [])
     if command in JOBS:

@@ -118,7 +118,7 @@ def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        (replace(FULL, models=MODELS[2:]), "no model other than controls was run"),
+        (replace(FULL, models=MODELS[2:]), "no model other than controls and baselines was run"),
         (
             replace(FULL, alarms=(alarm("constant_predictor", "tuned"), alarm("constant_predictor", "scratch"))),
             "every model that is not a control stands under an alarm (tuned, scratch)",
@@ -182,3 +182,10 @@ def test_always_exactly_three_sentences() -> None:
         assert len(sentences) == 3
         for sentence in sentences:
             assert len(re.findall(r"[.!?](?:\s|$)", sentence)) == 1 and sentence.endswith(".")
+
+
+def test_pretraining_that_lifts_one_coin_over_another_is_not_said_to_help() -> None:
+    alarms = (alarm("not_better_than_chance", "tuned"), alarm("not_better_than_chance", "scratch"))
+    first = verdict(replace(with_differences(UP, UP), alarms=alarms))[0]
+    assert first.startswith("Whether pretraining helped cannot be said, because neither tuned nor scratch")
+    assert verdict(replace(with_differences(UP, UP), alarms=alarms[1:]))[0].startswith("Pretraining helped")

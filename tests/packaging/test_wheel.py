@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 _WITHOUT_REPOSITORY = f"""
 import sys
-sys.path[:] = [entry for entry in sys.path if not entry.startswith({str(ROOT)!r})]
+kept = (sys.prefix, sys.base_prefix)  # the environment may lie inside the repository
+sys.path[:] = [entry for entry in sys.path if entry.startswith(kept) or not entry.startswith({str(ROOT)!r})]
 """
 
 

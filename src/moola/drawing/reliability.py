@@ -1,6 +1,6 @@
 """A reliability diagram: how often the model is right at each confidence it claims.
 
-Whiskers are Wilson intervals (Wilson 1927, JASA 22), because a bin of five windows says little.
+It has no whiskers: windows overlap, so the counts of a bin are not independent trials; the ECE has the interval.
 """
 
 from __future__ import annotations
@@ -46,18 +46,16 @@ def draw_reliability(
         *y_axis(frame, _UNIT),
         line(frame.left, frame.bottom, frame.right, frame.top, "reference"),
         *_counts(strip, conf, n),
-        *_points(frame, conf, acc, n),
+        *_points(frame, conf, acc),
         *x_axis(strip, _UNIT, "confidence"),
         text(frame.left + 6, frame.top + 12, "accuracy", "axis-title"),
     ]
     return picture(width, strip.bottom + 34, title, parts if n.size else [*parts, no_data(frame)], "reliability")
 
 
-def _points(frame: Frame, conf: NDArray[np.float64], acc: NDArray[np.float64], n: NDArray[np.float64]) -> list[str]:
-    low, high = _wilson(acc, n)
+def _points(frame: Frame, conf: NDArray[np.float64], acc: NDArray[np.float64]) -> list[str]:
     x, y = frame.x.many(conf), frame.y.many(acc)
-    parts = [line(x[b], frame.y(low[b]), x[b], frame.y(high[b]), "whisker model") for b in range(len(x))]
-    parts.append(path(through(x, y), "series s0"))
+    parts = [path(through(x, y), "series s0")]
     parts += [element("circle", cx=float(x[b]), cy=float(y[b]), r=4.0, class_="symbol model") for b in range(len(x))]
     return parts
 
@@ -74,13 +72,3 @@ def _counts(strip: Frame, conf: NDArray[np.float64], n: NDArray[np.float64]) -> 
         parts.append(text(strip.left - 6, strip.top + 8, f"{n.max():.0f}", "tick", "end"))
         parts.append(text(strip.left - 6, strip.bottom, "n", "tick", "end"))
     return parts
-
-
-def _wilson(share: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    z = 1.959964
-    # Shares from other hands may leave [0, 1] by rounding.
-    share, n = np.clip(share, 0, 1), np.clip(n, 1, 1e12)
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    inner = share * (1 - share) / n + z**2 / (4 * n**2)
-    half = z * np.sqrt(inner) / (1 + z**2 / n)
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

@@ -179,8 +179,8 @@ def independent_stretches(steps: IntArray, window_length: int) -> float:
 def simulated_coverage(stretches: float) -> float:
     """How often a "95 %" interval over so many stretches held the truth when every date was scored.
 
-    Between the simulated sizes it is interpolated, beyond the largest it stays there, and below the smallest,
-    where no interval is made, it is nan. With few of the dates scored it is a few points lower.
+    Between the simulated sizes it is interpolated; beyond the largest nothing was simulated, and below the smallest
+    no interval is made: there it is nan. With few of the dates scored it is a few points lower.
     """
     sizes, shares = zip(*COVERAGE_BY_STRETCHES, strict=True)
-    return float(np.interp(stretches, sizes, shares, left=math.nan))
+    return float(np.interp(stretches, sizes, shares, left=math.nan, right=math.nan))

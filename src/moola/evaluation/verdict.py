@@ -120,6 +120,12 @@ def _did_pretraining_help(inputs: VerdictInputs) -> str:
                 f"Whether pretraining helped cannot be said, because {a.model} stands under the alarm "
                 f"{a.code}; the difference would read {signed(difference)} ({basis})."
             )
+    at_chance = {a.model for a in inputs.alarms if a.code == "not_better_than_chance"}
+    if {inputs.fine_tuned, inputs.scratch} <= at_chance:
+        return (
+            f"Whether pretraining helped cannot be said, because neither {inputs.fine_tuned} nor {inputs.scratch} is "
+            f"shown to be better than chance; the difference would read {signed(difference)} ({basis})."
+        )
     words = {1: "helped", -1: "hurt", 0: "made no difference that this test can show"}
     said = words[_outcome(difference, inputs.higher_is_better)]
     direction = "" if inputs.higher_is_better else ", where lower is better,"
@@ -165,7 +171,7 @@ def _best_model(inputs: VerdictInputs) -> str:
 def _why_no_best(inputs: VerdictInputs) -> str:
     own = [m.name for m in inputs.models if not m.is_control]
     if not own:
-        return "no model other than controls was run"
+        return "no model other than controls and baselines was run"
     if {a.model for a in _barring(inputs)}.issuperset(own):
         return f"every model that is not a control stands under an alarm ({', '.join(own)})"
     return "no model free of alarms was scored out of fold, and the sealed test must not choose"

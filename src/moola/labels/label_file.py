@@ -63,7 +63,7 @@ class LabelFile:
         if missing:
             problems = [f"- column '{name}' is missing; {did_you_mean(name, raw.columns)}" for name in missing]
             raise DataError(f"{path} lacks columns", "\n".join(problems), "the columns are window_id,label")
-        return raw.select(pl.col(name).replace("", None) for name in ("window_id", "label"))
+        return raw.select(pl.col(name).str.strip_chars().replace("", None) for name in ("window_id", "label"))
 
 
 def _problems(found: pl.DataFrame, known: pl.Series) -> list[str]:

@@ -107,7 +107,7 @@ class ArtifactStore:
         if changed:
             raise StorageError(
                 f"the artifact {folder} was changed since it was written",
-                "\n".join(f"- {name}: not what the manifest says" for name in changed),
+                "\n".join(f"- {name}: {_what_is_wrong(folder / name)}" for name in changed),
                 f"make it again with --force={recipe.stage}, or put the files back",
             )
         return Artifact(recipe.stage, manifest["key"], manifest["digest"], folder, manifest)
@@ -196,6 +196,10 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def _what_is_wrong(path: Path) -> str:
+    return "not what the manifest says" if path.is_file() else "is missing"
 
 
 def _is_file(path: Path, digest: str) -> bool:

@@ -84,12 +84,15 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     if windows["from_rule"]:
         told.append(
             "The labels are weak: a formula made them from the candles, no person did. "
-            "So the truth of every window is known, and figures are computed against it."
+            "So the truth of every labelled window is known and figures are computed against it; windows that the "
+            "formula leaves open are never scored, which makes the scored ones the clearer cases."
         )
     told.append(
         f"The models were given {len(data.labels)} labels"
         + (f", {flipped} of which were flipped on purpose, so that finding them can be measured." if flipped else ".")
     )
+    counts = data.labels["label"].value_counts().sort("label").iter_rows()
+    told.append("Labels as given: " + ", ".join(f"{n} {name}" for name, n in counts) + ".")
     gap = proof["train_test_gap_bars"]
     told.append(
         f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed "
@@ -99,8 +102,8 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     )
     if not data.store.independent:
         told.append(
-            f"{len(data.folds)} folds in time, purged and with an embargo; at least {min(proof['fold_gap_bars'])} bars "
-            f"lie between what a fold trains on and what it predicts."
+            f"{len(data.folds)} folds in time, purged, with an embargo after each held-out block; at least "
+            f"{min(proof['fold_gap_bars'])} bars lie between what a fold trains on and what it predicts."
         )
     if "encoder" in inputs:
         told.append(

@@ -14,7 +14,7 @@ from moola.config import reject
 from moola.errors import DataError
 from moola.evaluation.alarms import AlarmReport, Evidence, all_alarms
 from moola.evaluation.comparison import compare, estimates, excludes_zero
-from moola.evaluation.estimates import Estimate
+from moola.evaluation.estimates import Alarm, Estimate
 from moola.evaluation.intervals import independent_stretches, moving_block_weights
 from moola.evaluation.metrics import METRICS
 from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verdict
@@ -160,6 +160,9 @@ def score(
         for model in predictions.models
     ]
     alarms = all_alarms(evidence, test_truth=truth.get("test"), oof_truth=given, stretches=stretches)
+    if "test" not in truth:
+        nothing = "No sealed window has a known label: nothing here is scored on data that the models have not seen."
+        alarms = AlarmReport((Alarm("no_sealed_test", "note", "", nothing), *alarms.alarms), alarms.n_checks + 1)
     inputs = _verdict_inputs(
         data, predictions, as_given, figures.get("test", {}), alarms, n_seeds, stretches, pretrained
     )

@@ -198,7 +198,7 @@ def test_a_file_that_is_no_table_of_bars_is_told(tmp_path: Path, content: bytes,
 
 def test_a_folder_that_matches_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.csv").mkdir()
-    assert "is not a readable CSV file" in refused(CsvFiles(str(tmp_path / "x.csv"))).what
+    assert "is a folder" in refused(CsvFiles(str(tmp_path / "x.csv"))).what
 
 
 def test_a_local_time_that_the_clock_jumped_over_is_told(tmp_path: Path) -> None:
@@ -253,3 +253,10 @@ def test_a_real_market_of_minute_bars_is_read_whole(name: str, tmp_path: Path) -
     windows = WindowIndex.build(store, WindowConfig(length=105, max_gap_days=0.5))
     spans = store.timestamps[windows.starts + 104] - store.timestamps[windows.starts]
     assert len(windows) > 20_000 and spans.max() < 2 * 86_400_000_000
+
+
+def test_dates_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> None:
+    rows = "\n".join(f"01/{day:02d}/2023 00:00,1,2,1,1" for day in range(2, 12))
+    (tmp_path / "us.csv").write_text("timestamp,open,high,low,close\n" + rows + "\n")
+    with pytest.raises(DataError, match=r"01/02/2023 00:00' can be read in two ways|does not read as times"):
+        CsvFiles(str(tmp_path / "us.csv")).load()

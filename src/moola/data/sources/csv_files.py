@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,9 @@ class CsvFiles:
         return Bars(checked, series_table(names), independent=False)
 
     def _files(self) -> list[Path]:
-        files = sorted(Path(name) for name in glob.glob(self.path))
+        files = sorted(path for name in glob.glob(self.path) if (path := Path(name)).is_file())
+        if not files and Path(self.path).is_dir():
+            raise DataError(f"data.path={self.path} is a folder", "", f"name its files: data.path='{self.path}/*.csv'")
         if not files:
             folder = Path(self.path).parent
             near = (
@@ -100,6 +103,8 @@ class CsvFiles:
             )
         if raw.is_empty():
             raise DataError(f"{file} has a header and no rows", "", "replace the file")
+        if isinstance(raw.schema[self.timestamp], pl.Date | pl.Datetime):
+            self._refuse_ambiguous_dates(file)
         text = [name for name in self.channels if not raw.schema[name].is_numeric()]
         if text:
             problems = [f"- column '{name}': {_first_text(raw, name)}" for name in text]
@@ -114,6 +119,16 @@ class CsvFiles:
                 str(error).splitlines()[0],
                 "check data.timezone, or mend these rows",
             ) from error
+
+    def _refuse_ambiguous_dates(self, file: Path) -> None:
+        """Dates that do not begin with the year can be read in two ways, and a wrong guess shifts every split."""
+        first = str(pl.read_csv(file, columns=[self.timestamp], infer_schema=False, n_rows=1)[self.timestamp][0])
+        if not re.match(r"\s*\d{4}", first):
+            raise DataError(
+                f"{file}: times such as '{first}' can be read in two ways",
+                "the day and the month cannot be told apart",
+                "write them as ISO 8601, e.g. 2024-01-31 15:45:00",
+            )
 
     def _utc(self, raw: pl.DataFrame, file: Path) -> pl.Expr:
         kind = raw.schema[self.timestamp]
