@@ -140,9 +140,6 @@ def _run_job(command: str, words: list[str]) -> int:
     from moola.composition import compose_and_call
 
     signal.signal(signal.SIGTERM, _interrupt)
-    # Threads that wait by spinning take the cores from those that work: beside other processes, training took three
-    # times as long. The OpenMP runtime reads this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     failures: list[BaseException] = []
     line = shlex.join(["moola", command, *words])
 
