@@ -111,6 +111,8 @@ class WindowIndex:
         It is `length` where all series have their bars at the same times, and more where one has bars while another
         pauses; purging by `length` would then let windows that share time train and be held out.
         """
+        if store.independent:  # cases share no calendar
+            return self.length
         steps = store.steps()
         return int((steps[self.starts + self.length - 1] - steps[self.starts]).max()) + 1
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from moola import drawing
 from moola.drawing.intervals import Kind
 from moola.errors import MoolaError
+from moola.evaluation.comparison import excludes_zero
 from moola.evaluation.estimates import Alarm, Estimate
 
 
@@ -82,7 +83,7 @@ class Comparison:
     @property
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of zero."""
-        return self.difference.low > 0 or self.difference.high < 0
+        return excludes_zero(self.difference)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Dataset:
     @cached_property
     def span(self) -> int:
         """Positions on the common calendar that a window spans, the most of any; what purging has to count with."""
-        return self.windows.length if self.store.independent else self.windows.calendar_length(self.store)
+        return self.windows.calendar_length(self.store)
 
     @property
     def every_label_given(self) -> bool:

@@ -92,7 +92,6 @@ class Scores:
         alarms: what fired, of how many checks.
         verdict: three sentences.
         truth: split -> int64 [n_windows] classes that figures are computed against.
-        stretches: independent stretches of time in the sealed test, None for independent cases.
     """
 
     figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]]
@@ -100,7 +99,6 @@ class Scores:
     alarms: AlarmReport
     verdict: tuple[str, str, str]
     truth: Mapping[SplitName, np.ndarray]
-    stretches: float | None
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""
@@ -177,7 +175,7 @@ def score(
     )
     on_test = {(display_name(d.a), display_name(d.b)): d.difference for d in differences if d.split == "test"}
     told = verdict(dataclasses.replace(inputs, differences=on_test))
-    return Scores(figures, differences, alarms, told, truth, stretches)
+    return Scores(figures, differences, alarms, told, truth)
 
 
 def _verdict_inputs(

@@ -54,7 +54,7 @@ class Splits(Stage):
         given = self.draw.choose(candidates, classes)
         steps = given.join(table, on="window_id", how="left", maintain_order="left")["step"].to_numpy()
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
-        span = windows.length if store.independent else windows.calendar_length(store)
+        span = windows.calendar_length(store)
         folds = self.splitter.folds(steps, span, numbers)
         check_folds(folds, len(given))
         check_classes(folds, numbers, classes)
