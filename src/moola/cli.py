@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import shlex
@@ -35,6 +36,11 @@ JOBS = {
     "oof": "out-of-fold and test predictions of every model",
     "stack": "the stacked model",
     "report": "metrics, verdict and report.html",
+}
+COMMANDS = {
+    "data": "validate, describe and compare bars; fetch public ones",
+    "init": "make the data/ and artifacts/ folders",
+    "layout": "check the folders, or move an old tree into them",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",
@@ -73,11 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = (words[0], words[1:]) if words else ("--help", [])
     if command in JOBS:
         return _guarded(lambda: _run_job(command, rest))
+    if command in COMMANDS:
+        return _guarded(lambda: importlib.import_module(f"moola.commands.{command}").main(rest))
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])
         return EXIT_OK
     if command not in _OTHERS:
-        print(f"moola: there is no command '{command}'; {did_you_mean(command, [*JOBS, *_OTHERS])}", file=sys.stderr)
+        print(f"moola: there is no command '{command}'; {did_you_mean(command, [*JOBS, *COMMANDS, *_OTHERS])}", file=sys.stderr)
         return EXIT_USAGE
     parser.parse_args(words)
     return _guarded(_print_stages if command == "stages" else _examine)
@@ -92,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"moola {moola.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, words in {**JOBS, **_OTHERS}.items():
+    for name, words in {**JOBS, **COMMANDS, **_OTHERS}.items():
         commands.add_parser(name, help=words, description=words, add_help=name in _OTHERS)
     return parser
 

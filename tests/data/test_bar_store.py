@@ -12,7 +12,7 @@ import pytest
 from moola.data.bar_store import BarStore, save_bars, times
 from moola.data.sources import Bars, series_table
 from moola.errors import StorageError
-from moola.schemas.tables import TIMESTAMP
+from moola.schemas import TIMESTAMP
 
 MINUTE = 60_000_000
 

@@ -13,7 +13,7 @@ import pytest
 
 from moola import schemas
 from moola.errors import DataError
-from moola.schemas.tables import OHLC, TIMESTAMP, check
+from moola.schemas import OHLC, TIMESTAMP, check
 
 CLASSES = ("flat", "turn")
 NOON = datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.UTC)

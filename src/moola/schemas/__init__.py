@@ -1,5 +1,14 @@
-"""One pandera definition for each table that moola reads or writes."""
+"""One pandera definition for each table that moola reads or writes.
 
-from moola.schemas.tables import bars, label_issues, labels, predictions, splits, windows
+Each function returns a strict schema; `check` collects every offence before it raises. pandera looks at a LazyFrame's
+names but not at its values, so only collected frames are accepted.
+"""
 
-__all__ = ["bars", "label_issues", "labels", "predictions", "splits", "windows"]
+from moola.schemas.bars import OHLC, TIMESTAMP, bars
+from moola.schemas.checking import check
+from moola.schemas.labels import label_issues, labels
+from moola.schemas.predictions import predictions
+from moola.schemas.splits import splits
+from moola.schemas.windows import windows
+
+__all__ = ["OHLC", "TIMESTAMP", "bars", "check", "label_issues", "labels", "predictions", "splits", "windows"]

@@ -15,7 +15,7 @@ from moola.config import reject
 from moola.data.sources import Bars, series_table
 from moola.errors import MissingPackageError
 from moola.layout import digest_file
-from moola.schemas.tables import OHLC, TIMESTAMP, check
+from moola.schemas import OHLC, TIMESTAMP, check
 
 _COLUMNS = {"Date": "timestamp", "Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
 

@@ -14,7 +14,7 @@ from moola import schemas
 from moola.data.sources import Bars, series_table
 from moola.errors import DataError, MissingPackageError, did_you_mean
 from moola.layout import digest_file
-from moola.schemas.tables import TIMESTAMP, check
+from moola.schemas import TIMESTAMP, check
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class LabelIssues(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``label_issues.csv`` and ``consensus.json`` (whose predictions were averaged)."""
         from moola import schemas
-        from moola.schemas.tables import check
+        from moola.schemas import check
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])

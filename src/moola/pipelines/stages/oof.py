@@ -76,7 +76,7 @@ class Oof(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``oof.parquet`` (both splits) and ``models.json``."""
         from moola import schemas
-        from moola.schemas.tables import check
+        from moola.schemas import check
 
         data = Dataset.open(inputs)
         labelled = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)

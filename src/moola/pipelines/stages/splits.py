@@ -45,7 +45,7 @@ class Splits(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``."""
         from moola import schemas
-        from moola.schemas.tables import check
+        from moola.schemas import check
 
         store = BarStore.open(inputs["bars"].folder)
         windows, table, classes = open_windows(inputs["windows"])

@@ -52,7 +52,7 @@ class Stack(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``stack.parquet`` (predictions) and ``stack.json`` (what went in, what stayed out and why)."""
         from moola import schemas
-        from moola.schemas.tables import check
+        from moola.schemas import check
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])

@@ -48,7 +48,7 @@ class Windows(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``starts.npy``, ``windows.parquet``, ``windows.json``."""
         from moola import schemas
-        from moola.schemas.tables import check
+        from moola.schemas import check
 
         store = BarStore.open(inputs["bars"].folder)
         windows = WindowIndex.build(store, self.window)

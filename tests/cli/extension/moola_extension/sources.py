@@ -9,7 +9,7 @@ import polars as pl
 
 from moola import schemas
 from moola.data.sources import Bars, series_table
-from moola.schemas.tables import TIMESTAMP, check
+from moola.schemas import TIMESTAMP, check
 
 N_STEPS = 24
 

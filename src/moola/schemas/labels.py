@@ -1,0 +1,37 @@
+"""Labels given to the models, and the labels that look wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandera.polars as pa
+import polars as pl
+
+
+def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
+    """One row a labelled window: the label given to the models, the truth where it is known, whether it was flipped."""
+    return pa.DataFrameSchema(
+        {
+            "window_id": pa.Column(pl.String, unique=True),
+            "label": pa.Column(pl.String, pa.Check.isin(list(classes))),
+            "true_label": pa.Column(pl.String, pa.Check.isin(list(classes)), nullable=True),
+            "planted": pa.Column(pl.Boolean),
+            "fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+        },
+        strict=True,
+    )
+
+
+def label_issues(classes: Sequence[str]) -> pa.DataFrameSchema:
+    """One row a labelled window, the most doubtful first."""
+    return pa.DataFrameSchema(
+        {
+            "window_id": pa.Column(pl.String, unique=True),
+            "given_label": pa.Column(pl.String, pa.Check.isin(list(classes))),
+            "pred_label": pa.Column(pl.String, pa.Check.isin(list(classes))),
+            **{f"prob_{name}": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)) for name in classes},
+            "label_quality": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+            "is_label_issue": pa.Column(pl.Boolean),
+        },
+        strict=True,
+    )

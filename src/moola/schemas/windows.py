@@ -1,0 +1,24 @@
+"""Windows: one row a window."""
+
+from __future__ import annotations
+
+import pandera.polars as pa
+import polars as pl
+
+from moola.schemas.bars import TIMESTAMP
+
+
+def windows() -> pa.DataFrameSchema:
+    """One row a window: its name, series, first bar (global index), and the times of its first and last bar."""
+    return pa.DataFrameSchema(
+        {
+            "window_id": pa.Column(pl.String, unique=True),
+            "series": pa.Column(pl.String),
+            "start": pa.Column(pl.Int64, pa.Check.ge(0)),
+            "step": pa.Column(pl.Int64, pa.Check.ge(0)),
+            "first_time": pa.Column(TIMESTAMP),
+            "last_time": pa.Column(TIMESTAMP),
+            "true_label": pa.Column(pl.String, nullable=True),
+        },
+        strict=True,
+    )
