@@ -7,12 +7,8 @@ import errno
 import importlib
 import io
 import os
-import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import moola
 from moola.errors import (
@@ -78,14 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     command, rest = (words[0], words[1:]) if words else ("--help", [])
     if command in JOBS:
-        return _guarded(lambda: _run_job(command, rest))
+        return _guarded(lambda: importlib.import_module("moola.commands.jobs").main(command, rest))
     if command in COMMANDS:
         return _guarded(lambda: importlib.import_module(f"moola.commands.{command}").main(rest))
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])
         return EXIT_OK
     if command not in _OTHERS:
-        print(f"moola: there is no command '{command}'; {did_you_mean(command, [*JOBS, *COMMANDS, *_OTHERS])}", file=sys.stderr)
+        near = did_you_mean(command, [*JOBS, *COMMANDS, *_OTHERS])
+        print(f"moola: there is no command '{command}'; {near}", file=sys.stderr)
         return EXIT_USAGE
     parser.parse_args(words)
     return _guarded(_print_stages if command == "stages" else _examine)
@@ -110,13 +107,13 @@ def _guarded(work: Callable[[], int]) -> int:
     try:
         return work()
     except MoolaError as error:
-        _complain(error)
+        print(error.spoken(), file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
         absent = missing_extras()
-        _complain(absent)
+        print(absent.spoken(), file=sys.stderr)
         return absent.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
@@ -128,80 +125,9 @@ def _guarded(work: Callable[[], int]) -> int:
         if error.errno not in _STORAGE_ERRORS:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _complain(
-            MoolaError(
-                f"{place}{error.strerror or error}", "", "free space or permissions, then run the same command again"
-            )
-        )
+        way_out = "free space or permissions, then run the same command again"
+        print(MoolaError(f"{place}{error.strerror or error}", "", way_out).spoken(), file=sys.stderr)
         return EXIT_STORAGE
-
-
-def _complain(error: MoolaError) -> None:
-    print(f"moola: {error.what}", file=sys.stderr)
-    for part in (error.why, error.way_out and f"-> {error.way_out}"):
-        for line in part.splitlines():
-            print(f"  {line}", file=sys.stderr)
-
-
-def _run_job(command: str, words: list[str]) -> int:
-    """Compose the configuration as Hydra does, then run it; with -m once for each combination."""
-    from moola.composition import compose_and_call
-
-    signal.signal(signal.SIGTERM, _interrupt)
-    failures: list[BaseException] = []
-    line = shlex.join(["moola", command, *words])
-
-    def job(composed: Any) -> None:
-        try:
-            _run_composed(command, composed, line)
-        except Exception as error:  # Hydra would print its own words around it; raised again below
-            failures.append(error)
-
-    compose_and_call(command, words, job)
-    for failure in failures[:-1]:
-        if not isinstance(failure, MoolaError):
-            raise failure
-        _complain(failure)
-    if failures:
-        raise failures[-1]
-    return EXIT_OK
-
-
-def _interrupt(number: int, frame: object) -> None:
-    """End on SIGTERM as on Ctrl-C: with everything finished kept."""
-    raise KeyboardInterrupt
-
-
-def _run_composed(command: str, composed: Any, line: str) -> None:
-    from omegaconf import OmegaConf
-
-    from moola.config import from_omegaconf
-    from moola.pipelines.console import open_console
-    from moola.pipelines.run import execute
-
-    config = from_omegaconf(composed)
-    console = open_console()
-    try:
-        target = None if command == "run" else command
-        kept = OmegaConf.to_yaml(OmegaConf.merge(composed, {"force": []}), resolve=True)  # to repeat is not to force
-        folder = execute(config, kept, target, [line], console)
-    finally:
-        console.close()
-    _print_outcome(folder)
-
-
-def _print_outcome(folder: Path) -> None:
-    from moola.layout import read_json
-
-    if (folder / "summary.json").exists():
-        summary = read_json(folder / "summary.json")
-        print()
-        for sentence in summary["verdict"]:
-            print(sentence + "\n")
-        for alarm in summary["alarms"]:
-            print(f"{alarm['severity']}: {alarm['message']}")
-        print(f"\nopen {folder / 'report.html'}")
-    print(folder)
 
 
 def _print_stages() -> int:

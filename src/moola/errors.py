@@ -37,6 +37,12 @@ class MoolaError(Exception):
         self.what, self.why, self.way_out = what, why, way_out
         super().__init__("\n".join(part for part in (what, why, way_out) if part))
 
+    def spoken(self) -> str:
+        """All of it as a terminal shows it."""
+        details = [*self.why.splitlines(), *(f"-> {line}" for line in self.way_out.splitlines()[:1])]
+        details += self.way_out.splitlines()[1:]
+        return "\n".join([f"moola: {self.what}", *(f"  {line}" for line in details)])
+
 
 class ConfigError(MoolaError):
     """The configuration is wrong; `why` lists every problem found, one a line."""

@@ -1,0 +1,89 @@
+"""The jobs of the pipeline: compose the configuration, run it as far as the job goes, print what came out."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moola.errors import EXIT_OK, MoolaError
+
+if TYPE_CHECKING:
+    from moola.config import RunConfig
+
+
+def main(command: str, words: Sequence[str]) -> int:
+    """Run a job, e.g. ``main("oof", ["seeds=[0]"])``; with ``-m`` once for each combination."""
+    target = None if command == "run" else command.rpartition(" ")[2]
+    line = shlex.join(["moola", *command.split(), *words])
+
+    def job(config: RunConfig, config_yaml: str) -> None:
+        _print_outcome(_run(config, config_yaml, target, line))
+
+    for_each(command, words, job)
+    return EXIT_OK
+
+
+def for_each(command: str, words: Sequence[str], work: Callable[[RunConfig, str], None]) -> None:
+    """Call `work` with each composed configuration, checked, and as YAML.
+
+    Raises:
+        MoolaError: of the last configuration that failed; what went wrong in the others has been printed.
+    """
+    from moola.composition import compose_and_call
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    failures: list[BaseException] = []
+
+    def job(composed: Any) -> None:
+        from omegaconf import OmegaConf
+
+        from moola.config import from_omegaconf
+
+        try:
+            config = from_omegaconf(composed)
+            kept = OmegaConf.merge(composed, {"force": []})  # to repeat is not to force
+            work(config, OmegaConf.to_yaml(kept, resolve=True))
+        except Exception as error:  # Hydra would print its own words around it; raised again below
+            failures.append(error)
+
+    compose_and_call(command, list(words), job)
+    for failure in failures[:-1]:
+        if not isinstance(failure, MoolaError):
+            raise failure
+        print(failure.spoken(), file=sys.stderr)
+    if failures:
+        raise failures[-1]
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End on SIGTERM as on Ctrl-C: with everything finished kept."""
+    raise KeyboardInterrupt
+
+
+def _run(config: RunConfig, config_yaml: str, target: str | None, line: str) -> Path:
+    from moola.pipelines.console import open_console
+    from moola.pipelines.run import execute
+
+    console = open_console()
+    try:
+        return execute(config, config_yaml, target, [line], console)
+    finally:
+        console.close()
+
+
+def _print_outcome(folder: Path) -> None:
+    from moola.layout import read_json
+
+    if (folder / "summary.json").exists():
+        summary = read_json(folder / "summary.json")
+        print()
+        for sentence in summary["verdict"]:
+            print(sentence + "\n")
+        for alarm in summary["alarms"]:
+            print(f"{alarm['severity']}: {alarm['message']}")
+        print(f"\nopen {folder / 'report.html'}")
+    print(folder)

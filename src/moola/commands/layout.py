@@ -1,0 +1,94 @@
+"""``moola layout``: look at the folders, or move an old tree into them."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moola.errors import EXIT_OK, EXIT_STORAGE
+from moola.layout import Layout
+
+if TYPE_CHECKING:
+    from moola.migration import Step
+
+
+def main(words: Sequence[str]) -> int:
+    """``check`` or ``migrate``; exit code 4 when something needs a person."""
+    parser = argparse.ArgumentParser(prog="moola layout", description="Check the folders, or move an old tree in.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="name strays and duplicates; changes nothing")
+    migrate = commands.add_parser("migrate", help="move an old tree into the folders; nothing is lost")
+    migrate.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    for each in (check, migrate):
+        add_folders(each)
+    arguments = parser.parse_args(words)
+    layout = layout_of(arguments)
+    return _check(layout) if arguments.command == "check" else _migrate(layout, dry=arguments.dry_run)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """The options ``--data`` and ``--artifacts``."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: artifacts")
+
+
+def layout_of(arguments: argparse.Namespace) -> Layout:
+    """The two folders that the options name."""
+    return Layout(arguments.data.absolute(), arguments.artifacts.absolute())
+
+
+def _check(layout: Layout) -> int:
+    from moola.tree import check_tree
+
+    found = check_tree(layout)
+    for path in found.missing:
+        print(f"missing    {path}  (made when needed, or now by `moola init`)")
+    for path in found.strays:
+        print(f"stray      {path}")
+    for group in found.duplicates:
+        print("duplicates " + "\n           ".join(map(str, group)))
+    if found.is_clean:
+        print("nothing lies where it should not")
+        return EXIT_OK
+    print(
+        f"{len(found.strays)} strays, {len(found.duplicates)} groups of duplicates; "
+        "`moola layout migrate --dry-run` shows what it would move"
+    )
+    return EXIT_STORAGE
+
+
+def _migrate(layout: Layout, *, dry: bool) -> int:
+    from moola.migration import migrate, plan_migration
+
+    steps = plan_migration(layout)
+    if not steps:
+        print("no old folders here: nothing to move")
+        return EXIT_OK
+    for step in steps:
+        print(_spoken(step))
+    counts = Counter(step.kind for step in steps)
+    waiting = counts["conflict"] + counts["review"]
+    summary = (
+        f"{counts['move']} files to move, {counts['drop_copy']} copies to drop, {counts['conflict']} conflicts, "
+        f"{counts['review']} to review"
+    )
+    if dry:
+        print(f"{summary}; nothing was changed")
+    else:
+        layout.check_writable()
+        journal = layout.artifacts / "metadata" / "migration.jsonl"
+        migrate(steps, journal)
+        print(f"{summary}: done, written to {journal}")
+    return EXIT_STORAGE if waiting else EXIT_OK
+
+
+def _spoken(step: Step) -> str:
+    words = {"move": "move", "drop_copy": "drop copy", "remove_empty": "remove when empty"}
+    target = "" if step.target is None else f" -> {step.target}" if step.kind == "move" else f" = {step.target}"
+    if step.kind in ("conflict", "review"):
+        met = f" (meets {step.target})" if step.target else ""
+        return f"{step.kind:18}{step.source}{met}: {step.why}"
+    return f"{words[step.kind]:18}{step.source}{target}"
