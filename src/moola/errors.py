@@ -39,9 +39,8 @@ class MoolaError(Exception):
 
     def spoken(self) -> str:
         """All of it as a terminal shows it."""
-        details = [*self.why.splitlines(), *(f"-> {line}" for line in self.way_out.splitlines()[:1])]
-        details += self.way_out.splitlines()[1:]
-        return "\n".join([f"moola: {self.what}", *(f"  {line}" for line in details)])
+        details = "\n".join(part for part in (self.why, self.way_out and f"-> {self.way_out}") if part)
+        return "\n".join([f"moola: {self.what}", *(f"  {line}" for line in details.splitlines())])
 
 
 class ConfigError(MoolaError):

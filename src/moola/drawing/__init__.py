@@ -10,6 +10,7 @@ from moola.drawing.numbers import duration, figure, interval
 from moola.drawing.reliability import draw_reliability
 from moola.drawing.spans import Mark, Span
 from moola.drawing.theme import STYLESHEET
+from moola.drawing.timeline import TimeSpan, Trace, draw_timeline
 from moola.drawing.window import OHLC, draw_window
 
 __all__ = [
@@ -20,11 +21,14 @@ __all__ = [
     "Mark",
     "Reference",
     "Span",
+    "TimeSpan",
+    "Trace",
     "draw_candles",
     "draw_curves",
     "draw_intervals",
     "draw_lines",
     "draw_reliability",
+    "draw_timeline",
     "draw_window",
     "duration",
     "figure",

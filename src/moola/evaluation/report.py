@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from moola import drawing
 from moola.drawing.intervals import Kind
+from moola.drawing.page import render_page
 from moola.errors import MoolaError
 from moola.evaluation.comparison import excludes_zero
 from moola.evaluation.estimates import Alarm, Estimate
@@ -262,20 +262,13 @@ def render_report(report: Report) -> str:
     Raises:
         DataError: an array has a shape that cannot be drawn.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"figure": drawing.figure, "duration": drawing.duration}
-    template = resources.files("moola.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     alarmed = {alarm.model for alarm in report.alarms if alarm.severity == "alarm"}
-    return environment.from_string(template).render(
+    return render_page(
+        "moola.evaluation:report.html.j2",
         report=report,
         alarmed=alarmed,
         names={row.model: row.name for row in report.leaderboard.rows} if report.leaderboard else {},
         best=_best_cells(report.leaderboard, alarmed) if report.leaderboard else {},
-        drawing=drawing,
         dots=_dots,
         counts=_counts,
         metrics_of=_metrics_of,
