@@ -40,18 +40,19 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The bars of the default job with their windows, rule labels and spans, as the pipeline makes them."""
     import polars as pl
 
-    from moola.data.bar_store import BarStore, save_bars
+    from moola.data.bar_store import BarStore
+    from moola.data.ingestion import ingest
     from moola.data.sources.arch_indices import ArchIndices
-    from moola.data.splits import SealedDate
+    from moola.data.splits.purged_kfold import PurgedKFold
     from moola.data.window_index import WindowConfig, WindowIndex
     from moola.labels.structure_rule import StructureRule
 
     folder = tmp_path_factory.mktemp("market")
-    save_bars(ArchIndices().load(), folder)
+    ingest(ArchIndices().scan(), folder)
     store = BarStore.open(folder)
-    windows = WindowIndex.build(store, WindowConfig(length=105, visible=75, zone=(30, 75), max_gap_days=8))
+    windows = WindowIndex.build(store, WindowConfig(length=105, visible=75, zone=(30, 75), max_gap="8d"))
     table = windows.table(store)
     labels = StructureRule().label(store, windows, table)
-    spans = SealedDate("2013-01-01").spans(store, windows, table)
+    spans = PurgedKFold(test_from="2013-01-01").spans(store, windows.spans(store))
     table = table.with_columns(true_label=labels.values, span=pl.Series(spans, dtype=pl.String))
     return SimpleNamespace(store=store, windows=windows, table=table, classes=labels.classes)

@@ -170,7 +170,7 @@ def _structure(cls: type[Any], values: Any, path: str, problems: list[str]) -> A
 def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     """`value` as `hint` asks for it; on a mismatch one more problem and `_INVALID`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or getattr(hint, "_is_protocol", False):  # a component that its registry has built
         return value
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else _structure(typing.cast("type[Any]", hint), value, path, problems)  # type: ignore[arg-type]

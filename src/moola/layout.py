@@ -57,6 +57,53 @@ class Layout:
                 ) from error
 
 
+class PendingFile:
+    """A file that grows under a temporary name and gets its own, whole and on disk, when it is published.
+
+    Args:
+        path: its own name; the folder is made where it is missing.
+
+    Attributes:
+        handle: open for reading and writing until the file is published or discarded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        self.path, self._temporary = path, Path(name)
+        self.handle: IO[bytes] = os.fdopen(descriptor, "w+b")
+
+    def publish(self) -> None:
+        """Bring the content to disk (fsync) and give the file its name, in place of what had it before."""
+        self.handle.flush()
+        os.fsync(self.handle.fileno())
+        self.handle.close()
+        os.chmod(self._temporary, 0o644)
+        os.replace(self._temporary, self.path)
+        sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Delete what was written; nothing happens after `publish`."""
+        with contextlib.suppress(OSError):  # a full disk refuses the rest of the buffer, which nobody wants
+            self.handle.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replace_file_atomically(path: Path) -> Iterator[IO[bytes]]:
+    """Give a handle whose content becomes the file `path` when the block ends well; else nothing happens.
+
+    For what does not fit into memory; `replace_atomically` is for the rest.
+    """
+    pending = PendingFile(path)
+    try:
+        yield pending.handle
+        pending.publish()
+    except BaseException:
+        pending.discard()
+        raise
+
+
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """Give a buffer whose content becomes the file `path` when the block ends well; else nothing happens.
@@ -66,19 +113,8 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
     """
     buffer = io.BytesIO()
     yield buffer
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(buffer.getbuffer())
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-        sync_folder(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replace_file_atomically(path) as handle:
+        handle.write(buffer.getbuffer())
 
 
 def remove_torn_files(folder: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from moola.layout import Layout, digest_file, sync_folder
+from moola.layout import Layout, digest_file, replace_file_atomically, sync_folder
 
 Kind = Literal["move", "drop_copy", "conflict", "review", "remove_empty"]
 _EVENT_FILE = "events.out.tfevents"
@@ -159,14 +159,12 @@ def _copy(source: Path, target: Path) -> None:
     """Copy to another file system, and look at the copy before the original may go."""
     if target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    copy = target.with_name(f".{target.name}.part")
-    shutil.copy2(source, copy)
-    with copy.open("rb") as handle:
-        os.fsync(handle.fileno())
-    if digest_file(source) != digest_file(copy):
-        copy.unlink()
+    with replace_file_atomically(target) as copy, source.open("rb") as original:
+        shutil.copyfileobj(original, copy)
+    if digest_file(target) != digest_file(source):
+        target.unlink()
         raise OSError(errno.EIO, "the copy differs from its original", str(target))
-    copy.rename(target)
+    shutil.copystat(source, target)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-CSV = ("debug=fast", "data=csv", "data.path=bars.csv", "split.test_from=2024-01-09")
+CSV = ("debug=fast", "data=files", "data.path=bars.csv", "split.test_from=2024-01-09")
 SMALL_WINDOWS = ("data.window.length=20", "data.window.visible=16", "data.window.zone=[8,16]", "split.embargo_bars=0")
 LABELS = ("task=label_file", "task.path=labels.csv")
 
@@ -65,13 +65,13 @@ def test_a_missing_csv_file_is_named_with_near_files(moola):
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ("", ["bars.csv is not a readable CSV file", "mend or replace"]),
-        ("timestamp,open,high,low\n2024-01-01,1,2,0\n", ["lacks columns", "column 'close' is missing"]),
-        (bars(40, lambda row, c: [*c[:4], "n/a"] if row == 7 else c), ["not numbers", "row 7", "'n/a'"]),
+        ("", ["bars.csv is empty: no line holds anything", "replace the file"]),
+        ("timestamp,open,high,low\n2024-01-01,1,2,0\n", ["column 'close' is missing", r"data\.columns=\{close"]),
+        (bars(40, lambda row, c: [*c[:4], "n/a"] if row == 7 else c), ["close: is not a number", "bars.csv:9 .*'n/a'"]),
         (bars(40, lambda row, c: [c[0], c[1], "1.0", *c[3:]] if row == 7 else c), ["high"]),
         (
             bars(40, lambda row, c: ["2023-01-01 00:00:00", *c[1:]] if row == 7 else c),
-            ["time does not go forward", "row 7"],
+            ["time is earlier than that of a row before it", "bars.csv:9 "],
         ),
         (bars(40, lambda row, c: ["yesterday", *c[1:]]), ["does not read as times", "yesterday", "ISO 8601"]),
     ],
@@ -95,7 +95,7 @@ def test_all_problems_of_a_label_file_are_reported_in_one_go(csv_moola):
         3,
         "1 rows without a window_id or label",
         "1 labels for windows that do not exist: bars_9999999",
-        "2 windows with more than one label: bars_0000003, bars_0000006",
+        r"2 windows given more than once: bars_0000003 \(line 3, line 42\); bars_0000006",
     )
 
 
@@ -105,7 +105,7 @@ def test_labels_of_one_class_are_refused(csv_moola):
 
 
 def test_a_class_without_training_labels_is_refused(csv_moola):
-    text = labels("a") + "bars_0000210,b\n"
+    text = labels("a") + "bars_0000210,b\nbars_0000213,b\n"
     (csv_moola.folder / "labels.csv").write_text(text)
     assert_said(csv_moola("run", *CSV, *SMALL_WINDOWS, *LABELS), 3, "one class only", "'b': 0")
 
@@ -137,7 +137,7 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
         (["encoder.hidden=wide"], ["encoder.hidden: 'wide' must be a whole number"]),
         (["seeds=3"], ["seeds: 3 must be"]),
         (["seeds=[0,0]"], ["holds one twice"]),
-        (["data=csv"], [r"data\.path: has no value", "KEY=VALUE"]),
+        (["data=files"], [r"data\.path: has no value", "KEY=VALUE"]),
         (["name=a/b"], ["letters, digits"]),
         (["foo"], ["Error parsing override 'foo'"]),
         (["seeds=[0"], [r"seeds=\[0: no viable alternative"]),

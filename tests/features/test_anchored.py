@@ -71,7 +71,7 @@ def test_restore_finds_the_candles_among_other_channels() -> None:
     torch.testing.assert_close(restored, bars, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("name", ["anchored", "relative", "standardised"])
+@pytest.mark.parametrize("name", ["anchored", "log_returns", "relative", "standardised", "volatility"])
 def test_bars_at_and_after_the_last_visible_one_never_reach_the_inputs(name: str, store_of) -> None:
     """Windows show their first `visible` bars; what comes after may be anything."""
     length, visible = 30, 20

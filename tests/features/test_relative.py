@@ -1,6 +1,8 @@
-"""The eleven relative channels against their definition written out in plain NumPy."""
+"""The eleven relative channels against their definition: in 60 decimals, and written out in plain NumPy."""
 
 from __future__ import annotations
+
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.errors import ConfigError, DataError
-from moola.features.relative import Relative
+from moola.features.relative import RelativeTransform
 from moola.testing import check_transform
 
 OHLC = ("open", "high", "low", "close")
@@ -24,6 +26,57 @@ def candles(seed: int, n_windows: int = 3, n_bars: int = 60, volatility: float =
     high = np.maximum(opened, close) * (1 + volatility * rng.random(close.shape))
     low = np.minimum(opened, close) * (1 - volatility * rng.random(close.shape))
     return np.stack([opened, high, low, close], axis=-1).astype(np.float32)
+
+
+def exact(window: np.ndarray) -> np.ndarray:
+    """One window [T, 4] -> [T, 11] in decimals of 60 digits, straight from the definition."""
+    with localcontext(prec=60):
+        prices = [[Decimal(float(price)) for price in bar] for bar in window]
+        epsilon, ten, one, nought = Decimal(EPSILON), Decimal(10), Decimal(1), Decimal(0)
+        rows: list[list[Decimal]] = []
+        for t, (opened, high, low, close) in enumerate(prices):
+            returns, scores = [nought] * 4, [nought] * 4
+            span = high - low + epsilon
+            shape = (abs(close - opened), high - max(opened, close), min(opened, close) - low)
+            for channel in range(4 if t else 0):
+                past = [bar[channel] for bar in prices[max(t - 19, 0) : t + 1]]
+                mean = sum(past) / len(past)
+                deviation = (sum((price - mean) ** 2 for price in past) / len(past)).sqrt()
+                returns[channel] = ((past[-1] + epsilon) / (past[-2] + epsilon)).ln()
+                scores[channel] = min(max((past[-1] - mean) / (deviation + epsilon), -ten), ten)
+            rows.append([*returns, *(min(max(part / span, nought), one) for part in shape), *scores])
+        return np.array(rows, dtype=np.float64)
+
+
+def golden_windows() -> dict[str, np.ndarray]:
+    """Fixed windows of every awkward kind, float32 [T, 4]."""
+    ordinary = candles(11, n_windows=1, n_bars=60)[0]
+    flat = np.full((25, 4), 101.25, dtype=np.float32)
+    doji = ordinary.copy()
+    doji[::3, 3] = doji[::3, 0]
+    gap = ordinary.copy()
+    gap[30:] *= np.float32(50)
+    gap[45:] /= np.float32(7)
+    still = ordinary.copy()
+    still[10:40] = still[10]
+    lengths = {f"{n} bars": ordinary[:n] for n in (1, 2, 5, 18, 19, 20, 21, 22, 60)}
+    level = {"a market at 19,800": ordinary * np.float32(198), "a penny": ordinary * np.float32(1e-4)}
+    return {**lengths, **level, "flat": flat, "doji": doji, "gap": gap, "stands still, then moves": still}
+
+
+@pytest.mark.parametrize("name", golden_windows())
+def test_golden_vectors_computed_exactly(name: str) -> None:
+    window = golden_windows()[name]
+    outputs = RelativeTransform().apply(torch.from_numpy(window).double()[None], OHLC)[0].numpy()
+    np.testing.assert_allclose(outputs, exact(window), rtol=1e-10, atol=1e-12)
+
+
+def test_golden_numbers_worked_out_by_hand() -> None:
+    """Closes 1, 2, 3: mean 2 and deviation sqrt(2/3) at the last, so a score of sqrt(1.5)."""
+    bars = np.array([[[1, 1, 1, 1], [1, 2, 1, 2], [2, 4, 2, 3]]], dtype=np.float32)
+    last = relative(bars)[0, 2]
+    np.testing.assert_allclose(last[[3, 4, 5, 6]], [np.log(1.5), 0.5, 0.5, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(last[10], np.sqrt(1.5), rtol=1e-6)
 
 
 def reference(window: np.ndarray) -> np.ndarray:
@@ -46,7 +99,7 @@ def reference(window: np.ndarray) -> np.ndarray:
 
 
 def relative(bars: np.ndarray) -> np.ndarray:
-    return Relative().apply(torch.from_numpy(bars), OHLC).numpy()
+    return RelativeTransform().apply(torch.from_numpy(bars), OHLC).numpy()
 
 
 @pytest.mark.parametrize("n_bars", [1, 2, 19, 20, 21, 60])
@@ -58,7 +111,7 @@ def test_it_is_its_definition(n_bars: int, volatility: float) -> None:
 
 
 def test_the_order_of_the_channels_is_fixed_and_named() -> None:
-    assert Relative().output_channels(OHLC) == (
+    assert RelativeTransform().output_channels(OHLC) == (
         "log_return_open",
         "log_return_high",
         "log_return_low",
@@ -71,13 +124,13 @@ def test_the_order_of_the_channels_is_fixed_and_named() -> None:
         "zscore_low",
         "zscore_close",
     )
-    assert Relative().summary_channels(OHLC) == (10,)
+    assert RelativeTransform().summary_channels(OHLC) == (10,)
 
 
 def test_columns_are_found_by_name_wherever_they_stand() -> None:
     bars = candles(2)
     shuffled = np.concatenate([bars[..., [3]], np.full_like(bars[..., :1], 7.0), bars[..., [1, 2, 0]]], axis=-1)
-    outputs = Relative().apply(torch.from_numpy(shuffled), ("close", "volume", "high", "low", "open")).numpy()
+    outputs = RelativeTransform().apply(torch.from_numpy(shuffled), ("close", "volume", "high", "low", "open")).numpy()
     np.testing.assert_array_equal(outputs, relative(bars))
 
 
@@ -94,7 +147,7 @@ def test_shapes_of_broken_candles_are_clipped_to_their_range() -> None:
 def test_scores_are_clipped_at_ten() -> None:
     flat = np.full((1, 150, 4), 100.0, dtype=np.float32)
     flat[0, -1] = 200.0
-    scores = Relative(window_bars=150).apply(torch.from_numpy(flat), OHLC)[0, :, 7:]
+    scores = RelativeTransform(window_bars=150).apply(torch.from_numpy(flat), OHLC)[0, :, 7:]
     assert torch.all(scores[-1] == 10.0) and torch.all(scores[:-1].abs() < 1e-3)
 
 
@@ -116,7 +169,7 @@ def test_bars_before_the_rolling_window_are_forgotten(seed: int, t: int) -> None
     bars = candles(seed)
     changed = bars.copy()
     changed[:, : t - 19] *= 3
-    np.testing.assert_allclose(relative(changed)[:, t], relative(bars)[:, t], atol=1e-5)
+    np.testing.assert_array_equal(relative(changed)[:, t], relative(bars)[:, t])
 
 
 @given(seed=st.integers(0, 100), factor=st.sampled_from([0.01, 0.5, 3.0, 198.0, 1000.0]))
@@ -126,16 +179,16 @@ def test_the_price_level_is_not_in_it(seed: int, factor: float) -> None:
 
 
 def test_it_keeps_the_transform_suite() -> None:
-    check_transform(Relative(), OHLC)
-    check_transform(Relative(), (*OHLC, "volume"), n_bars=5)
+    check_transform(RelativeTransform(), OHLC)
+    check_transform(RelativeTransform(), (*OHLC, "volume"), n_bars=5)
 
 
 def test_data_without_candles_is_refused_with_the_way_out() -> None:
     with pytest.raises(DataError, match="no channel high, low") as caught:
-        Relative().output_channels(("open", "close"))
+        RelativeTransform().output_channels(("open", "close"))
     assert "transform=standardised" in caught.value.way_out
 
 
 def test_a_rolling_window_of_one_bar_is_refused() -> None:
     with pytest.raises(ConfigError, match="window_bars: 1"):
-        Relative(window_bars=1)
+        RelativeTransform(window_bars=1)

@@ -78,7 +78,7 @@ def test_training_imports_with_the_core_packages_alone():
 
 
 def test_the_block_stops_a_module_that_needs_an_extra():
-    done = _import_without_extras("moola.data.sources.csv_files")
+    done = _import_without_extras("moola.data.sources.files")
     assert done.returncode == 1
     assert "No module named 'polars'" in done.stderr
 

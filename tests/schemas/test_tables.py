@@ -101,21 +101,21 @@ def test_a_column_of_another_type_is_named(table: str) -> None:
 @pytest.mark.parametrize(
     ("table", "changes", "told"),
     [
-        ("bars", {"open": math.nan}, "- column 'open': is a finite number (1 rows; the first: 1)"),
-        ("bars", {"high": math.inf}, "- column 'high': is a finite number (1 rows; the first: 1)"),
+        ("bars", {"open": math.nan}, "- column 'open': is not a finite number (1 rows; the first: 1)"),
+        ("bars", {"high": math.inf}, "- column 'high': is not a finite number (1 rows; the first: 1)"),
         ("bars", {"close": None}, "- column 'close': is not empty (1 rows; the first: 1)"),
         ("bars", {"series": None}, "- column 'series': is not empty (1 rows; the first: 1)"),
         ("bars", {"timestamp": None}, "- column 'timestamp': is not empty (1 rows; the first: 1)"),
-        ("bars", {"high": 2.4}, "- high is at least open and close (1 rows; the first: 1)"),
-        ("bars", {"low": 2.1}, "- low is at most open and close (1 rows; the first: 1)"),
-        ("bars", {"low": 0.0}, "- prices are above 0 (1 rows; the first: 1)"),
+        ("bars", {"high": 2.4}, "- high is below open or close (1 rows; the first: 1)"),
+        ("bars", {"low": 2.1}, "- low is above open or close (1 rows; the first: 1)"),
+        ("bars", {"low": 0.0}, "- a price is 0 or less (1 rows; the first: 1)"),
         ("windows", {"window_id": "a_0"}, "- column 'window_id': values are unique"),
         ("windows", {"start": -1}, "- column 'start': greater_than_or_equal_to(0) (1 rows; the first: 1)"),
         ("windows", {"step": -1}, "- column 'step': greater_than_or_equal_to(0) (1 rows; the first: 1)"),
         ("labels", {"window_id": "a_0"}, "- column 'window_id': values are unique"),
         ("labels", {"label": "up"}, "- column 'label': isin(['flat', 'turn']) (1 rows; the first: 1)"),
         ("labels", {"true_label": "up"}, "- column 'true_label': isin(['flat', 'turn']) (1 rows; the first: 1)"),
-        ("labels", {"fold": -1}, "- column 'fold': greater_than_or_equal_to(0) (1 rows; the first: 1)"),
+        ("labels", {"fold": -2}, "- column 'fold': greater_than_or_equal_to(-1) (1 rows; the first: 1)"),
         ("labels", {"planted": None}, "- column 'planted': is not empty (1 rows; the first: 1)"),
         ("splits", {"window_id": "a_0"}, "- column 'window_id': values are unique"),
         ("splits", {"span": "valid"}, "- column 'span': isin(('train', 'test', 'excluded')) (1 rows; the first: 1)"),
@@ -139,10 +139,10 @@ def test_each_broken_rule_is_told_with_its_first_rows(table: str, changes: dict[
 def test_all_broken_rules_are_told_at_once() -> None:
     told = offences("bars", bar(open=math.nan), bar(low=-1.0), bar(high=2.0), bar(close=None))
     assert {line.split(" (")[0] for line in told} >= {
-        "- column 'open': is a finite number",
+        "- column 'open': is not a finite number",
         "- column 'close': is not empty",
-        "- prices are above 0",
-        "- high is at least open and close",
+        "- a price is 0 or less",
+        "- high is below open or close",
     }
 
 

@@ -57,7 +57,7 @@ def draw_timeline(traces: Sequence[Trace], *, title: str, spans: Sequence[TimeSp
     Args:
         traces: what to draw; the caller thins long ones to what a screen shows.
         title: what the picture shows, for screen readers.
-        spans: shaded behind every pane.
+        spans: shaded behind every pane, and named above the first.
         width: of the viewBox.
 
     Raises:
@@ -68,7 +68,7 @@ def draw_timeline(traces: Sequence[Trace], *, title: str, spans: Sequence[TimeSp
     levels = [ticks(*bounds(np.concatenate([low, high]), margin=0.05), count=4) for _, low, high in data]
     left = max((left_margin(values) for values in levels), default=20.0)
     parts: list[str] = []
-    bottom = 16.0
+    bottom = 16.0 if spans else 0.0
     frame = Frame(Scale(*times, left, width - 12), Scale(0, 1, bottom + _PANE, bottom))
     for trace, (seconds, low, high), values in zip(traces, data, levels, strict=True):
         frame = Frame(
@@ -78,7 +78,7 @@ def draw_timeline(traces: Sequence[Trace], *, title: str, spans: Sequence[TimeSp
         parts += [_path(frame, seconds, low, high), line(frame.left, frame.bottom, frame.right, frame.bottom, "base")]
         parts += [] if np.isfinite(low).any() else [no_data(frame)]
         bottom = frame.bottom + 12
-    parts += _dates(frame)
+    parts += [*_names(frame, spans), *_dates(frame)]
     return picture(width, frame.bottom + 22, title, parts, "timeline")
 
 
@@ -99,25 +99,33 @@ def _path(frame: Frame, seconds: NDArray[np.float64], low: NDArray[np.float64], 
 
 
 def _shaded(frame: Frame, spans: Sequence[TimeSpan]) -> list[str]:
-    parts: list[str] = []
-    for span in spans:
-        x1, x2 = frame.x(span.start_s), frame.x(span.stop_s)
-        parts.append(rect(x1, frame.top, x2, frame.bottom, f"span {span.kind}"))
-        parts.append(text(x1 + 4, frame.top + 12, fitted(span.label, x2 - x1 - 8), "span-label"))
-    return parts
+    return [
+        rect(frame.x(span.start_s), frame.top, frame.x(span.stop_s), frame.bottom, f"span {span.kind}")
+        for span in spans
+    ]
+
+
+def _names(frame: Frame, spans: Sequence[TimeSpan]) -> list[str]:
+    """Names on the line above the first pane, each from where its span begins as far as the next name leaves room."""
+    shown = sorted(spans, key=lambda span: span.start_s)
+    edge = frame.right + 12
+    places = [min(frame.x(span.start_s), edge - text_width(span.label)) for span in shown]
+    return [
+        text(x, 12, fitted(span.label, beyond - x - (8 if beyond < edge else 0)), "span-label")
+        for span, x, beyond in zip(shown, places, [*places[1:], edge], strict=False)
+    ]
 
 
 def _dates(frame: Frame) -> list[str]:
     """Strokes and dates at whole minutes, hours, days, months or years: the finest that leaves room."""
     parts: list[str] = []
-    shown = _date_ticks(frame.x.low, frame.x.high)
-    free = frame.left
-    for value, label in shown:
-        x = frame.x(value)
+    free = frame.left - 30
+    for value, label in _date_ticks(frame.x.low, frame.x.high):
+        x, half = frame.x(value), text_width(label) / 2
         parts.append(line(x, frame.bottom, x, frame.bottom + 3, "base"))
-        if x - text_width(label) / 2 >= free - 30:
+        if x - half >= free and x + half <= frame.right + 12:
             parts.append(text(x, frame.bottom + 14, label, "tick", "middle"))
-            free = x + text_width(label) / 2 + 34
+            free = x + half + 4
     return parts
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from moola.config import reject
+from moola.features import Causality
 from moola.features.candles import OHLC, candle_columns, log_candles
 
 
@@ -27,6 +29,9 @@ class Anchored:
 
     level_scale: float = 5.0
     epsilon: float = 1e-8
+    causality: ClassVar[Causality] = "window"
+    scale_invariant: ClassVar[bool] = True
+    memory_bars: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         reject((self.level_scale <= 0, f"level_scale: {self.level_scale} must be positive"))

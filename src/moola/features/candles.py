@@ -27,9 +27,14 @@ def candle_columns(channels: tuple[str, ...], transform: str) -> list[int]:
 
 
 def log_candles(bars: Tensor, channels: tuple[str, ...], transform: str) -> Tensor:
-    """Natural logs of open, high, low, close: [B, T, C] -> [B, T, 4].
+    """Natural logs of open, high, low, close: [B, T, C] -> [B, T, 4], contiguous.
 
     In float64: the log of a price has an absolute error of 1e-6 in float32, which is not small beside the range of a
-    one-minute bar.
+    one-minute bar. Contiguous, because the order in which torch sums depends on the memory layout.
     """
-    return torch.log(bars[..., candle_columns(channels, transform)].double())
+    return torch.log(bars[..., candle_columns(channels, transform)].contiguous().double())
+
+
+def log_returns(logs: Tensor) -> Tensor:
+    """Bar-to-bar differences of log prices, 0 at the first bar: [B, T, n] -> [B, T, n]."""
+    return torch.diff(logs, dim=1, prepend=logs[:, :1])

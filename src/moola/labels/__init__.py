@@ -18,7 +18,7 @@ class WindowLabels:
 
     Attributes:
         values: String [n_windows], null where a window has no label.
-        classes: class names in the order of every probability column.
+        classes: class names in the order of every probability column; none where nothing is labelled.
         from_rule: True when a formula made them, so that the truth of every window is known.
     """
 
@@ -49,5 +49,6 @@ LABELLERS: Registry[Labeller] = Registry(
         "case_labels": "moola.labels.case_labels:CaseLabels",
         "label_file": "moola.labels.label_file:LabelFile",
         "structure_rule": "moola.labels.structure_rule:StructureRule",
+        "unlabelled": "moola.labels.unlabelled:Unlabelled",
     },
 )

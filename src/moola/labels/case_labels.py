@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +23,27 @@ class CaseLabels:
         return ""
 
     def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
-        """Classes in alphabetical order."""
+        """Classes in alphabetical order.
+
+        Raises:
+            DataError: a series without a label, or a class with one series only, which cannot both train and be tested.
+        """
         if None in store.series_label:
             raise DataError(
                 "task.labels=case_labels needs data whose series carry labels",
-                f"series '{store.series[store.series_label.index(None)]}' has none",
+                f"{store.series_label.count(None)} of {len(store.series)} series have none, "
+                f"the first is '{store.series[store.series_label.index(None)]}'",
                 "use task.labels=label_file task.path=FILE, or task.labels=structure_rule on candles",
+            )
+        counts = Counter(label for label in store.series_label if label is not None)
+        alone = sorted(label for label, n in counts.items() if n == 1)
+        if alone:
+            named = (f"- '{label}' ({store.series[store.series_label.index(label)]})" for label in alone)
+            raise DataError(
+                "the labels of the series hold classes with one series only",
+                "\n".join(named),
+                "add cases of these classes to the data, or leave them out",
             )
         number = np.searchsorted(store.offsets, windows.starts, side="right") - 1
         values = pl.Series(np.asarray(store.series_label, dtype=object)[number].tolist(), dtype=pl.String)
-        return WindowLabels(
-            values, tuple(sorted({label for label in store.series_label if label is not None})), from_rule=False
-        )
+        return WindowLabels(values, tuple(sorted(counts)), from_rule=False)

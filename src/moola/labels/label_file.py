@@ -1,85 +1,155 @@
-"""Labels from a CSV file: window_id, label."""
+"""Labels from a file of one's own: window_id, label, and what else was marked in the window."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from moola.config import reject
+from moola.data.annotation_rows import JUDGED, RowRules
 from moola.data.bar_store import BarStore
+from moola.data.sources.problems import Problems, refuse
+from moola.data.sources.text_files import read_lines
+from moola.data.sources.whole_parquet import read_whole_parquet
 from moola.data.window_index import WindowIndex
 from moola.errors import DataError, did_you_mean
 from moola.labels import WindowLabels
 from moola.layout import digest_file
 
-_SHOWN = 5
+_NEEDED = ("window_id", "label")
+_NEAR = 10_000
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A CSV file with the columns ``window_id`` and ``label``; other columns are left alone.
+    """A CSV (or Parquet) file with the columns ``window_id`` and ``label``, one row a window.
+
+    Pointers (``expansion_start``, ``expansion_end``: whole numbers, bars within the window, inside the zone of the
+    windows, start before end; ``pointer_start``, ``pointer_end``: the same counted from the zone) and grades
+    (``quality``: A to D) are checked where they are given. They never reach a model. Other columns are left alone.
 
     Attributes:
-        path: the file.
+        path: the file; ``.parquet``, else CSV with a header and commas (gzip allowed).
+        classes: the labels there may be, in the order of every probability column; null: those found, alphabetically.
     """
 
     path: str
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        classes = self.classes or ()
+        reject(
+            (self.classes is not None and len(classes) < 2, f"classes: {list(classes)} must name at least two"),
+            (len(set(classes)) < len(classes), f"classes: {list(classes)} holds one twice"),
+        )
 
     def fingerprint(self) -> str:
         """Digest of the file; empty where there is none, which `label` then reports."""
         return digest_file(Path(self.path)) if Path(self.path).is_file() else ""
 
     def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
-        """Labels by window id; classes in alphabetical order.
+        """Labels by window id.
 
         Raises:
-            DataError: the file is missing or broken, names a window twice or one that does not exist.
+            DataError: the file is missing or broken, names a window twice or one that does not exist, holds a class
+                with one window only or one that `classes` does not name, or pointers outside the zone; all in one go,
+                with lines as an editor numbers them.
         """
-        found = self._read()
-        problems = _problems(found, table["window_id"])
-        if problems:
-            raise DataError(
-                f"the labels in {self.path} cannot be used",
-                "\n".join(problems),
-                "mend the file; `window_id` is SERIES_FIRSTBAR as in windows.parquet",
-            )
-        joined = table.select("window_id").join(found, on="window_id", how="left", maintain_order="left")
-        return WindowLabels(joined["label"], tuple(sorted(found["label"].unique().to_list())), from_rule=False)
-
-    def _read(self) -> pl.DataFrame:
         path = Path(self.path)
-        try:
-            raw = pl.read_csv(path, infer_schema=False)
-        except FileNotFoundError as error:
-            raise DataError(
-                f"there is no label file {path}", "", "give an existing file with task.path=FILE"
-            ) from error
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(
-                f"{path} is not a readable CSV file", str(error).splitlines()[0], "mend or replace the file"
-            ) from error
-        missing = [name for name in ("window_id", "label") if name not in raw.columns]
-        if missing:
-            problems = [f"- column '{name}' is missing; {did_you_mean(name, raw.columns)}" for name in missing]
-            raise DataError(f"{path} lacks columns", "\n".join(problems), "the columns are window_id,label")
-        return raw.select(pl.col(name).str.strip_chars().replace("", None) for name in ("window_id", "label"))
+        if not path.is_file():
+            raise DataError(f"there is no label file {path}", "", "give an existing file with task.path=FILE")
+        problems = Problems()
+        rows = _read_parquet(path, problems) if path.suffix == ".parquet" else _read_csv(path, problems)
+        if rows.height:
+            RowRules(windows.zone, self.classes).judge(rows, problems)
+            _judge_windows(rows, table["window_id"], problems)
+        refuse(f"the labels in {path} cannot be used", problems)
+        found = rows.select(_NEEDED)
+        joined = table.select("window_id").join(found, on="window_id", how="left", maintain_order="left")
+        classes = self.classes or tuple(sorted(found["label"].unique().to_list()))
+        return WindowLabels(joined["label"], classes, from_rule=False)
 
 
-def _problems(found: pl.DataFrame, known: pl.Series) -> list[str]:
-    empty = found.filter(pl.any_horizontal(pl.col("window_id", "label").is_null()))
-    unknown = found.filter(~pl.col("window_id").is_in(known.implode()))["window_id"].drop_nulls().to_list()
-    twice = found.filter(pl.col("window_id").is_duplicated())["window_id"].drop_nulls().unique().to_list()
-    problems: list[str] = [] if found.height else ["- it holds no labels"]
-    if empty.height:
-        problems.append(f"- {empty.height} rows without a window_id or label")
-    if unknown:
-        near = did_you_mean(unknown[0], known.head(10_000).to_list()) if len(unknown) == 1 else ""
-        shown = ", ".join(unknown[:_SHOWN])
-        problems.append(
-            f"- {len(unknown)} labels for windows that do not exist: {shown}"
-            + (f"; {near}" if near.startswith("did") else "")
-        )
-    if twice:
-        problems.append(f"- {len(twice)} windows with more than one label: {', '.join(sorted(twice)[:_SHOWN])}")
-    return problems
+def _judge_windows(rows: pl.DataFrame, known: pl.Series, problems: Problems) -> None:
+    """Tell labels of windows that there are not, with the near name where it is one."""
+    unknown = rows.drop_nulls("window_id").filter(~pl.col("window_id").is_in(known.implode()))
+    near = did_you_mean(unknown["window_id"][0], known.head(_NEAR).to_list()) if unknown.height == 1 else ""
+    for place, name in unknown.select("place", "window_id").iter_rows():
+        told = f"{name} ({place}){f'; {near}' if near.startswith('did') else ''}"
+        way_out = "mend the names: `window_id` is SERIES_FIRSTBAR as in windows.parquet"
+        problems.count("labels for windows that do not exist", told, way_out)
+
+
+def _read_csv(path: Path, problems: Problems) -> pl.DataFrame:
+    """Rows as `RowRules` wants them; empty where the file cannot be read."""
+    lines = read_lines(path, problems)
+    if problems:
+        return pl.DataFrame()
+    reader = csv.reader([f"{line}\n" for line in lines], strict=True)
+    header: list[str] = []
+    rows: list[list[str | None]] = []
+    line = 1
+    try:
+        for cells in reader:
+            texts = [cell.strip() or None for cell in cells]
+            if not any(texts):
+                pass  # an empty line
+            elif not header:
+                header = [cell or "" for cell in texts]
+            elif len(cells) != len(header):
+                place = f"line {line} has {len(cells)}, the header {len(header)}"
+                problems.count("lines with another number of cells than the header", place, "mend these lines")
+            else:
+                rows.append([f"line {line}", *texts])
+            line = reader.line_num + 1  # a quoted cell may hold line breaks: the next row begins after them
+    except csv.Error as error:
+        problems.say(f"line {line} is no CSV ({error})", "mend the quotes of this line")
+    if not _is_header(header, problems):
+        return pl.DataFrame()
+    if not rows and not problems:
+        problems.say("it holds no labels", "add rows such as s0_0000042,up")
+    columns = dict.fromkeys(["place", *header], pl.String)
+    return pl.DataFrame(rows, schema=columns, orient="row").select("place", *(n for n in JUDGED if n in header))
+
+
+def _read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
+    """The same from Parquet; rows are numbered from 1."""
+    frame = read_whole_parquet(path, problems)
+    if frame is None:
+        return pl.DataFrame()
+    if not _is_header(frame.columns, problems):
+        return pl.DataFrame()
+    judged = [name for name in JUDGED if name in frame.columns]
+    odd = [name for name in judged if frame.schema[name].is_nested() or frame.schema[name] == pl.Binary]
+    odd += [name for name in _NEEDED if frame.schema[name].is_float()]
+    for name in odd:
+        problems.say(f"column '{name}' holds {frame.schema[name]}", "store text there, and whole numbers in pointers")
+    if odd:
+        return pl.DataFrame()
+    if frame.is_empty():
+        problems.say("it holds no labels", "add rows")
+    texts = (pl.col(name).cast(pl.String).str.strip_chars().replace("", None) for name in judged)
+    place = pl.format("row {}", pl.int_range(1, pl.len() + 1)).alias("place")
+    return frame.select(place, *texts)
+
+
+def _is_header(header: list[str], problems: Problems) -> bool:
+    """Whether the columns are there, each once; what is wrong with them is told."""
+    if not header:
+        problems.say("it is empty", "write a header window_id,label and one row a window")
+        return False
+    missing = [name for name in _NEEDED if name not in header]
+    separator = next((sign for sign in (";", "\t", "|") if len(header) == 1 and sign in header[0]), None)
+    if missing and separator is not None:
+        problems.say(f"its cells are separated by {separator!r}", "separate them by commas")
+        return False
+    for name in missing:
+        way_out = "begin the file with the header window_id,label"
+        problems.say(f"column '{name}' is missing; {did_you_mean(name, header)}", way_out)
+    twice = [name for name in JUDGED if header.count(name) > 1]
+    for name in twice:
+        problems.say(f"column '{name}' stands twice in the header", "keep one of them")
+    return not missing and not twice

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from moola.errors import StorageError
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 
@@ -58,8 +59,22 @@ class Predictions:
         """Whether the model was asked on this split."""
         return not self.table.filter((pl.col("model") == model) & (pl.col("split") == split)).is_empty()
 
+    def judged(self, labels: pl.DataFrame) -> pl.DataFrame:
+        """The labelled windows that some fold held out, in the order of `labels`.
+
+        Under walk-forward the first block only trains, so nothing is said of it out of fold.
+        """
+        held_out = self.table.filter(pl.col("split") == "oof").select("window_id").unique()
+        return labels.join(held_out, on="window_id", how="semi", maintain_order="left")
+
     def of_model(self, model: str, split: Literal["oof", "test"], window_ids: pl.Series) -> np.ndarray:
-        """float64 [n_seeds, n_windows, n_classes] in the order of `window_ids`; seeds ascending."""
+        """float64 [n_seeds, n_windows, n_classes] in the order of `window_ids`; seeds ascending.
+
+        A window that several folds held out (combinatorial folds) has the mean of their probabilities.
+
+        Raises:
+            StorageError: the model said nothing of some window; see `judged`.
+        """
         rows = self.table.filter((pl.col("model") == model) & (pl.col("split") == split))
         seeds = sorted(rows["seed"].unique().to_list())
         return np.stack([self._of(rows.filter(pl.col("seed") == seed), window_ids) for seed in seeds])
@@ -67,7 +82,10 @@ class Predictions:
     def of_seed(
         self, models: Sequence[str], split: Literal["oof", "test"], seed: int, window_ids: pl.Series
     ) -> np.ndarray:
-        """float64 [n_models, n_windows, n_classes] of one seed; models without seeds give their only predictions."""
+        """float64 [n_models, n_windows, n_classes] of one seed; models without seeds give their only predictions.
+
+        Otherwise as `of_model`.
+        """
         parts: list[np.ndarray] = []
         for model in models:
             rows = self.table.filter((pl.col("model") == model) & (pl.col("split") == split))
@@ -78,5 +96,14 @@ class Predictions:
 
     def _of(self, rows: pl.DataFrame, window_ids: pl.Series) -> np.ndarray:
         names = [f"prob_{name}" for name in self.classes]
-        ordered = window_ids.to_frame("window_id").join(rows, on="window_id", how="left", maintain_order="left")
+        averaged = rows.sort("fold").group_by("window_id", maintain_order=True).agg(pl.col(names).mean())
+        ordered = window_ids.to_frame("window_id").join(averaged, on="window_id", how="left", maintain_order="left")
+        missing = ordered.filter(pl.col(names[0]).is_null())["window_id"]
+        if len(missing):
+            models = ", ".join(rows["model"].unique())
+            raise StorageError(
+                f"{len(missing)} of {len(window_ids)} windows have no prediction of {models}",
+                f"the first of them: {', '.join(missing.head(5))}",
+                "predict again with --force=oof",
+            )
         return ordered.select(names).to_numpy().astype(np.float64)

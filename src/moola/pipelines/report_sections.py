@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -93,18 +94,14 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     )
     counts = data.labels["label"].value_counts().sort("label").iter_rows()
     told.append("Labels as given: " + ", ".join(f"{n} {name}" for name, n in counts) + ".")
-    gap = proof["train_test_gap_bars"]
+    gap = proof["test"]["gap_bars"]
     told.append(
         f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed "
         f"({len(data.test):,} of them with a known label), "
         f"{proof['windows']['excluded']:,} lie across the border and belong to neither"
         + ("." if gap is None else f"; {gap} bars lie between the last training and the first test window.")
     )
-    if not data.store.independent:
-        told.append(
-            f"{len(data.folds)} folds in time, purged, with an embargo after each held-out block; at least "
-            f"{min(proof['fold_gap_bars'])} bars lie between what a fold trains on and what it predicts."
-        )
+    told.append(_folds_told(data, proof))
     if "encoder" in inputs:
         told.append(
             "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
@@ -124,6 +121,21 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
         )
     )
     return tuple(told)
+
+
+def _folds_told(data: Dataset, proof: Mapping[str, Any]) -> str:
+    """How the labelled windows were folded, as measured on the finished folds."""
+    gaps = [fold["gap_bars"] for fold in proof["folds"] if fold["gap_bars"] is not None]
+    told = f"{len(data.folds)} folds; no window that trains overlaps one that its fold predicts"
+    if gaps:
+        told += f", and at least {min(gaps)} bars lie between them"
+    told += {
+        "once": ".",
+        "some": f". {(data.labels['fold'] < 0).sum()} labelled windows only train: their block comes before every "
+        "held-out one.",
+        "many": ". A window is held out by several folds, and the mean of their probabilities is what is scored.",
+    }[proof["coverage"]]
+    return told
 
 
 def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -> page.Leaderboard:
@@ -237,7 +249,7 @@ def _reconstructions(data: Dataset, inputs: Mapping[str, Artifact]) -> tuple[pag
 
 def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tuple[page.Calibration, ...]:
     split: SplitName = "test" if "test" in scores.figures else "oof"
-    ids = (data.test if split == "test" else data.labels)["window_id"]
+    ids = (data.test if split == "test" else predictions.judged(data.labels))["window_id"]
     found: list[page.Calibration] = []
     for model in predictions.models:
         if predictions.role(model) == "control" or not predictions.has(model, split):

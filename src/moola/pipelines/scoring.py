@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from moola.config import reject
 from moola.errors import DataError
@@ -131,15 +132,19 @@ def score(
         n_seeds: seeds of the run, for the verdict.
         pretrained: whether an encoder was pretrained on the inputs of held-out folds.
     """
-    splits: tuple[SplitName, ...] = ("oof", "test") if len(data.test) else ("oof",)
-    weights: dict[SplitName, np.ndarray] = {split: _weights(data, split, config) for split in splits}
-    truth: dict[SplitName, np.ndarray] = {split: _truth(data, split) for split in splits}
-    given = data.class_numbers(data.labels["label"])
+    judged: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
+    if len(data.test):
+        judged["test"] = data.test
+    weights: dict[SplitName, np.ndarray] = {split: _weights(data, frame, config) for split, frame in judged.items()}
+    truth: dict[SplitName, np.ndarray] = {
+        split: data.class_numbers(frame["true_label"]) for split, frame in judged.items()
+    }
+    given = data.class_numbers(judged["oof"]["label"])
     found: dict[SplitName, dict[str, np.ndarray]] = {}
     figures: dict[SplitName, dict[str, dict[str, Estimate]]] = {}
-    for split in splits:
+    for split, frame in judged.items():
         models = [model for model in predictions.models if predictions.has(model, split)]
-        found[split] = {model: predictions.of_model(model, split, _ids(data, split)) for model in models}
+        found[split] = {model: predictions.of_model(model, split, frame["window_id"]) for model in models}
         figures[split] = {model: estimates(p, truth[split], weights[split]) for model, p in found[split].items()}
     # Choices are made on the labels as given: a user with wrong labels has no truth to choose by.
     as_given = {m: estimates(p, given, weights["oof"], names=(HEADLINE,))[HEADLINE] for m, p in found["oof"].items()}
@@ -169,7 +174,7 @@ def score(
         PairedDifference(
             a, b, split, HEADLINE, compare(found[split][a], found[split][b], truth[split], weights[split], HEADLINE)
         )
-        for split in reversed(splits)
+        for split in reversed(judged)
         for a, b in pairs
         if a in found[split] and b in found[split]
     )
@@ -225,18 +230,8 @@ def _pairs(predictions: Predictions, inputs: VerdictInputs) -> list[tuple[str, s
     return list(dict.fromkeys(pairs))
 
 
-def _ids(data: Dataset, split: SplitName) -> Any:
-    return (data.labels if split == "oof" else data.test)["window_id"]
-
-
-def _truth(data: Dataset, split: SplitName) -> np.ndarray:
-    frame = data.labels if split == "oof" else data.test
-    return data.class_numbers(frame["true_label"])
-
-
-def _weights(data: Dataset, split: SplitName, config: EvaluationConfig) -> np.ndarray:
+def _weights(data: Dataset, frame: pl.DataFrame, config: EvaluationConfig) -> np.ndarray:
     """Resamples [n_resamples, n_windows]: blocks of time, or single cases where these are independent."""
-    frame = data.labels if split == "oof" else data.test
     if data.store.independent:
         return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
     block_bars = config.block_bars or data.span

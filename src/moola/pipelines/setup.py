@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from moola.config import RunConfig, build_all
-from moola.features import TRANSFORMS, Transform
-from moola.models import ENCODERS, EncoderConfig, FitResources
+from moola.features import TRANSFORMS, Fittable, Transform
+from moola.models import ENCODERS, EncoderConfig, FitResources, LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.training.schedule import FitConfig
+
+FITTED_TRANSFORM = "transform.json"
+"""File of the encoder artifact that holds the fitted transform, where the transform has to be fitted."""
+_FITTED_ON = 4096
+"""Windows a transform is fitted on, evenly spaced over those given; neighbours overlap, so more would add little."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class EncoderSetup:
     Attributes:
         seeds: one encoder each.
         device: ``auto``, ``cpu`` or ``cuda``.
-        transform: from bars to the encoder's inputs.
+        transform: from bars to the encoder's inputs; perhaps one that is still to be fitted.
         encoder: its configuration.
     """
 
@@ -41,6 +48,47 @@ class EncoderSetup:
             lambda: ENCODERS.build_section(config.encoder, "encoder"),
         )
         return cls(config.seeds, config.device, *built)
+
+    def fitted_transform(self, data: Dataset, rows: np.ndarray) -> Transform:
+        """The transform, fitted on the visible bars of windows by number where it has to be; else as it is."""
+        import torch
+
+        if not isinstance(self.transform, Fittable):
+            return self.transform
+        chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FITTED_ON)).astype(np.int64)]
+        bars = torch.from_numpy(data.windows.gather(data.store.values, chosen))
+        return self.transform.fit([bars], data.store.channels)
+
+    def encoder_transform(self, encoder: Artifact) -> Transform:
+        """The transform that the encoder of this artifact was pretrained with.
+
+        Raises:
+            StorageError: the artifact holds none, or not one that can be used.
+        """
+        from moola.features.saving import load_transform
+
+        if not isinstance(self.transform, Fittable):
+            return self.transform
+        return load_transform(encoder.path(FITTED_TRANSFORM))
+
+    def fold_inputs(
+        self, train: LabelledWindows, held_out: LabelledWindows, data: Dataset, pretrained: Artifact | None
+    ) -> tuple[LabelledWindows, LabelledWindows]:
+        """Both parts of a fold with the inputs that one model gets.
+
+        A transform that has to be fitted comes with the pretrained encoder where the model starts from one. Else it
+        is fitted here, on the training windows of the fold; what is held out is never looked at.
+        """
+        import torch
+
+        if not isinstance(self.transform, Fittable):
+            return train, held_out
+        transform = (
+            self.encoder_transform(pretrained)
+            if pretrained
+            else self.transform.fit([torch.from_numpy(train.bars)], data.store.channels)
+        )
+        return data.with_inputs(train, transform), data.with_inputs(held_out, transform)
 
     def resources(self, seed: int, data: Dataset, trainer: FitConfig, pretrained: Artifact | None) -> FitResources:
         """What a model may use besides its training windows.

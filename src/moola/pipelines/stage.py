@@ -98,6 +98,7 @@ STAGES: Registry[Stage] = Registry(
             "ingest": "Ingest",
             "windows": "Windows",
             "splits": "Splits",
+            "describe": "Describe",
             "pretrain": "Pretrain",
             "probe": "Probe",
             "finetune": "Finetune",

@@ -4,11 +4,24 @@ Each function returns a strict schema; `check` collects every offence before it 
 names but not at its values, so only collected frames are accepted.
 """
 
+from moola.schemas.annotations import annotations
 from moola.schemas.bars import OHLC, TIMESTAMP, bars
 from moola.schemas.checking import check
 from moola.schemas.labels import label_issues, labels
-from moola.schemas.predictions import predictions
+from moola.schemas.predictions import oof, predictions
 from moola.schemas.splits import splits
 from moola.schemas.windows import windows
 
-__all__ = ["OHLC", "TIMESTAMP", "bars", "check", "label_issues", "labels", "predictions", "splits", "windows"]
+__all__ = [
+    "OHLC",
+    "TIMESTAMP",
+    "annotations",
+    "bars",
+    "check",
+    "label_issues",
+    "labels",
+    "oof",
+    "predictions",
+    "splits",
+    "windows",
+]

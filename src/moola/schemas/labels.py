@@ -9,14 +9,17 @@ import polars as pl
 
 
 def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
-    """One row a labelled window: the label given to the models, the truth where it is known, whether it was flipped."""
+    """One row a labelled window: the label given to the models, the truth where it is known, whether it was flipped.
+
+    ``fold`` is the fold that holds the window out; -1: never held out.
+    """
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),
             "label": pa.Column(pl.String, pa.Check.isin(list(classes))),
             "true_label": pa.Column(pl.String, pa.Check.isin(list(classes)), nullable=True),
             "planted": pa.Column(pl.Boolean),
-            "fold": pa.Column(pl.Int64, pa.Check.ge(0)),
+            "fold": pa.Column(pl.Int64, pa.Check.ge(-1)),
         },
         strict=True,
     )

@@ -9,7 +9,11 @@ from moola.schemas.bars import TIMESTAMP
 
 
 def windows() -> pa.DataFrameSchema:
-    """One row a window: its name, series, first bar (global index), and the times of its first and last bar."""
+    """One row a window: its name, its series, its first bar, and what it spans.
+
+    ``start`` is the number of the first bar in the store, ``step`` its place on the calendar of all distinct times (the
+    number of the bar where cases are independent). ``last_time`` is that of the last bar of the window's horizon.
+    """
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from moola.config import describe, digest_json
-from moola.data.sources import Source
-from moola.features import Transform
+from moola.data.bar_store import BarStore
+from moola.data.ingestion import ingest
+from moola.data.sources import UNREAD, Source
 from moola.layout import Layout
 from moola.models import EncoderConfig, FitResources, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact, ArtifactStore
@@ -20,45 +19,27 @@ from moola.pipelines.code_version import code_version
 from moola.pipelines.events import EventLog
 from moola.pipelines.pipeline import recipe_of
 from moola.pipelines.stage import Stage, Workspace
-
-
-def check_component(component: Any) -> None:
-    """A component is a frozen dataclass that describes itself in plain JSON, the same way twice."""
-    assert dataclasses.is_dataclass(type(component)), f"{component!r} is not a dataclass"
-    assert type(component).__dataclass_params__.frozen, f"{type(component).__name__} is not frozen"  # type: ignore[attr-defined]
-    json.dumps(describe(component), allow_nan=False)
-    assert digest_json(component) == digest_json(dataclasses.replace(component)), "equal components differ in digest"
+from moola.testing.component import check_component
 
 
 def check_source(source: Source) -> None:
-    """The fingerprint is stable; bars fit their schema; series come one after the other in time order."""
-    from moola import schemas
-
+    """The fingerprint is stable; two scans give the same chunks, of the promised form; every bar can be stored."""
     check_component(source)
     assert source.fingerprint() == source.fingerprint(), "the fingerprint changes between calls"
-    bars = source.load()
-    schemas.bars(bars.channels).validate(bars.frame, lazy=True)
-    assert bars.frame["series"].unique(maintain_order=True).to_list() == bars.series["series"].to_list()
-    for _, rows in bars.frame.group_by("series", maintain_order=True):
-        assert (rows["timestamp"].diff().drop_nulls().dt.total_microseconds() > 0).all(), "time does not go forward"
-
-
-def check_transform(transform: Transform, channels: tuple[str, ...], n_bars: int = 40) -> None:
-    """Shapes and names agree; windows do not see each other; flat windows stay finite."""
-    import torch
-
-    check_component(transform)
-    names = transform.output_channels(channels)
-    assert len(set(names)) == len(names), "output names repeat"
-    bars = _random_candles(6, n_bars, len(channels))
-    outputs = transform.apply(bars, channels)
-    assert outputs.shape == (6, n_bars, len(names)), f"{tuple(outputs.shape)} for {len(names)} names"
-    assert outputs.dtype == bars.dtype
-    alone = transform.apply(bars[2:3], channels)
-    assert torch.allclose(outputs[2:3], alone, atol=1e-5), "a window's outputs depend on the other windows"
-    flat = transform.apply(torch.full((2, n_bars, len(channels)), 5.0), channels)
-    assert torch.isfinite(flat).all(), "a window that never moves gives NaN or infinity"
-    assert all(0 <= number < len(names) for number in transform.summary_channels(channels))
+    scan = source.scan()
+    chunks = list(scan.chunks)
+    again = list(source.scan().chunks)
+    assert [chunk.place for chunk in chunks] == [chunk.place for chunk in again], "the second scan reads other files"
+    for chunk, other in zip(chunks, again, strict=True):
+        same = chunk.frame.equals(other.frame) and chunk.unread.equals(other.unread)
+        assert same, f"the second scan of {chunk.place} reads otherwise"
+        assert dict(chunk.unread.schema) == UNREAD, f"unread cells come as {chunk.unread.schema}"
+    names = {name for chunk in chunks for name in chunk.frame["series"].unique()}
+    known = names if scan.series is None else set(scan.series["series"])
+    assert names == known, f"series that came and series that were announced differ by {sorted(names ^ known)[:5]}"
+    with tempfile.TemporaryDirectory() as folder:
+        ingest(dataclasses.replace(scan, chunks=iter(chunks)), Path(folder))
+        BarStore.open(Path(folder)).verify()
 
 
 def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) -> None:
@@ -118,19 +99,6 @@ def check_stage(stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> A
     assert not missing, f"published files were not written: {missing}"
     assert store.find(recipe) is not None, "the finished artifact is not found again"
     return artifact
-
-
-def _random_candles(n_windows: int, n_bars: int, n_channels: int):
-    """Positive bars whose first four channels are valid candles: float32 [n_windows, n_bars, n_channels]."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    close = 100 * torch.exp(0.01 * torch.randn(n_windows, n_bars, 1, generator=generator).cumsum(dim=1))
-    opened = close * (1 + 0.002 * torch.randn(n_windows, n_bars, 1, generator=generator))
-    high = torch.maximum(opened, close) * 1.003
-    low = torch.minimum(opened, close) * 0.997
-    more = close.expand(-1, -1, max(n_channels - 4, 0))
-    return torch.cat([opened, high, low, close, more], dim=-1)[..., :n_channels].contiguous()
 
 
 def _separable_windows(n_bars: int, n_inputs: int) -> LabelledWindows:

@@ -10,14 +10,13 @@ from typing import Literal
 
 import polars as pl
 
-from moola import schemas
 from moola.config import reject
-from moola.data.sources import Bars, series_table
+from moola.data.sources import BarScan, Chunk
 from moola.errors import MissingPackageError
 from moola.layout import digest_file
-from moola.schemas import OHLC, TIMESTAMP, check
+from moola.schemas import OHLC
 
-_COLUMNS = {"Date": "timestamp", "Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+_CHANNELS = (*OHLC, "volume")
 
 
 @dataclass(frozen=True)
@@ -39,21 +38,14 @@ class ArchIndices:
         """Digest of the files inside the installed package."""
         return hashlib.sha256("".join(digest_file(self._file(name)) for name in self.symbols).encode()).hexdigest()
 
-    def load(self) -> Bars:
-        """Read both files; the dates become midnight UTC."""
-        frame = pl.concat([self._read(name) for name in self.symbols])
-        checked = check(
-            frame, schemas.bars((*OHLC, "volume")), "the index bars of the arch package", "reinstall arch 8.0.0"
-        )
-        return Bars(checked, series_table(list(self.symbols)), independent=False)
+    def scan(self) -> BarScan:
+        """One chunk a symbol; the dates become midnight UTC.
 
-    def _read(self, symbol: str) -> pl.DataFrame:
-        raw = pl.read_csv(self._file(symbol)).select(list(_COLUMNS)).rename(_COLUMNS)
-        return raw.select(
-            pl.lit(symbol).alias("series"),
-            pl.col("timestamp").str.to_datetime("%m/%d/%Y", time_unit="us").dt.replace_time_zone("UTC").cast(TIMESTAMP),
-            *(pl.col(name).cast(pl.Float64) for name in (*OHLC, "volume")),
-        )
+        Raises:
+            MissingPackageError: arch is not installed.
+        """
+        files = {symbol: self._file(symbol) for symbol in self.symbols}
+        return BarScan(_CHANNELS, (_chunk(symbol, file) for symbol, file in files.items()))
 
     @staticmethod
     def _file(symbol: str) -> Path:
@@ -66,3 +58,13 @@ class ArchIndices:
                 "pip install 'moola[data]'",
             )
         return Path(found.origin).parent / "data" / symbol / f"{symbol}.csv.gz"
+
+
+def _chunk(symbol: str, file: Path) -> Chunk:
+    days = pl.col("Date").str.to_datetime("%m/%d/%Y", time_unit="us").dt.replace_time_zone("UTC")
+    frame = pl.read_csv(file).select(
+        pl.lit(symbol).alias("series"),
+        days.alias("timestamp"),
+        *(pl.col(name.capitalize()).cast(pl.Float64).alias(name) for name in _CHANNELS),
+    )
+    return Chunk(frame, str(file), first_row=2)

@@ -10,6 +10,7 @@ from moola.config import RunConfig, build_all, describe, reject, structure
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.labelled import require_labels
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
@@ -50,7 +51,9 @@ class Finetune(Stage):
         from moola.training.weights import save_weights
 
         data = Dataset.open(inputs)
-        windows = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
+        require_labels(data)
+        transform = self.setup.encoder_transform(inputs["encoder"])
+        windows = data.gather(data.labels["row"], data.labels["label"], transform)
         deltas: dict[str, dict[str, float]] = {}
         for number, seed in enumerate(self.setup.seeds, start=1):
             resources = self.setup.resources(seed, data, self.fit, inputs["encoder"])
@@ -66,7 +69,7 @@ class Finetune(Stage):
                 "classes": list(data.classes),
                 "model": describe(self.model),
                 "encoder": describe(self.setup.encoder),
-                "transform": describe(self.setup.transform),
+                "transform": describe(transform),
                 "source_channels": list(data.store.channels),
                 "visible_bars": data.windows.visible,
                 "labels": len(windows),

@@ -48,10 +48,11 @@ class LabelIssues(Stage):
                 "\n".join(f"- {model}: {why}" for model, why in left_out.items()),
                 "add a model, or switch the stage off: 'stage.skip=[label_issues]'",
             )
-        ids = data.labels["window_id"]
+        judged = predictions.judged(data.labels)
+        ids = judged["window_id"]
         consensus = np.mean([predictions.of_model(model, "oof", ids).mean(axis=0) for model in models], axis=0)
         consensus /= consensus.sum(axis=1, keepdims=True)
-        table = find_label_issues(ids.to_list(), data.class_numbers(data.labels["label"]), consensus, data.classes)
+        table = find_label_issues(ids.to_list(), data.class_numbers(judged["label"]), consensus, data.classes)
         table = check(table, schemas.label_issues(data.classes), "the label issues", "this is a defect")
         with replace_atomically(workspace.folder / "label_issues.csv") as handle:
             table.write_csv(handle)

@@ -20,6 +20,7 @@ from moola.models import MODELS, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.labelled import require_labels
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
@@ -75,10 +76,11 @@ class Oof(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``oof.parquet`` (both splits) and ``models.json``."""
-        from moola import schemas
         from moola.schemas import check
+        from moola.schemas.predictions import oof, predictions
 
         data = Dataset.open(inputs)
+        require_labels(data)
         labelled = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
         test = data.gather(data.test["row"], data.test["true_label"], self.setup.transform)
         units = list(self._units(data))
@@ -91,9 +93,9 @@ class Oof(Stage):
             frames.append(predictions_frame(unit, ids, probabilities, data.classes))
             where = "all labels" if unit.fold == TEST_FOLD else f"fold {unit.fold}"
             workspace.progress(number, len(units), f"{unit.model}, seed {unit.seed}, {where}")
-        table = check(
-            pl.concat(frames), schemas.predictions(data.classes), "the predictions", "this is a defect of a model"
-        )
+        defect = "this is a defect of a model"
+        table = check(pl.concat(frames), predictions(data.classes), "the predictions", defect)
+        check(table.filter(pl.col("split") == "oof"), oof(data.classes), "the predictions out of fold", defect)
         with replace_atomically(workspace.folder / "oof.parquet") as handle:
             table.write_parquet(handle)
         kinds = {
@@ -126,6 +128,7 @@ class Oof(Stage):
             return cached
         model = self.models[unit.model]
         pretrained = inputs.get("encoder") if model.needs_pretraining else None
+        train, held_out = self.setup.fold_inputs(train, held_out, data, pretrained)
         fitted = model.fit(train, self.setup.resources(unit.seed, data, self.fit, pretrained))
         probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
         write_unit(path, probabilities)

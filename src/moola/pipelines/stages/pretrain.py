@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -11,11 +12,12 @@ import polars as pl
 
 from moola.config import RunConfig, build_all, describe
 from moola.errors import DataError
-from moola.features import Transform
+from moola.features import Fittable, Restorable, Transform
+from moola.features.saving import save_transform
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
-from moola.pipelines.setup import EncoderSetup
+from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
@@ -55,18 +57,25 @@ class Pretrain(Stage):
         return cls(setup, objective, trainer.pretrain, trainer.monitoring)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``."""
+        """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
+
+        A transform that has to be fitted is fitted on the windows to train on, and written as ``transform.json``.
+        """
         data = Dataset.open(inputs)
         train, validation = pretraining_windows(data, self.monitoring.validation_share)
-        channels = self.setup.transform.output_channels(data.store.channels)
+        transform = self.setup.fitted_transform(data, train)
+        if isinstance(self.setup.transform, Fittable):
+            save_transform(workspace.folder / FITTED_TRANSFORM, transform)
+        fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
+        channels = transform.output_channels(data.store.channels)
         for seed in self.setup.seeds:
             if not (workspace.folder / f"history-seed{seed}.json").exists():  # left whole by a run that was killed
-                self._pretrain(seed, data, train, validation, workspace)
+                fitted._pretrain(seed, data, train, validation, workspace)
         write_json(
             workspace.folder / "encoder.json",
             {
                 "encoder": describe(self.setup.encoder),
-                "transform": describe(self.setup.transform),
+                "transform": describe(transform),
                 "inputs": list(channels),
                 "visible_bars": data.windows.visible,
                 "seeds": list(self.setup.seeds),
@@ -81,13 +90,14 @@ class Pretrain(Stage):
         import torch
 
         from moola.data.device_batches import DeviceBatches
+        from moola.data.gathering import place_bars
         from moola.training.device import choose_device
         from moola.training.loop import fit
         from moola.training.weights import save_weights
 
         device = choose_device(self.setup.device)
         visible, folder = data.windows.visible, workspace.folder
-        values = torch.from_numpy(np.array(data.store.values)).to(device)
+        values = place_bars(data.store.values, device)
 
         def apply(bars: torch.Tensor) -> torch.Tensor:
             return self.setup.transform.apply(bars, data.store.channels)
@@ -137,25 +147,23 @@ def mean_over_windows(objective: Objective, batches: DeviceBatches) -> dict[str,
 def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Window numbers to pretrain on and to validate on: the training span without its labels, cut once in time.
 
-    Windows that overlap the sealed test are in neither, because they are not in the training span. Calendar windows
-    that reach into the validation part do not train; independent cases share no bars and are simply cut.
+    Windows that overlap the sealed test are in neither, because they are not in the training span. Windows that
+    share time with the validation part do not train; independent cases share none and are simply cut.
 
     Raises:
         DataError: one of the two is empty.
     """
-    rows = data.table.filter(pl.col("span") == "train").sort("step")
-    steps = rows["step"].to_numpy()
-    border = np.quantile(steps, 1 - validation_share, method="higher")
-    length = 1 if data.store.independent else data.span
-    train = rows["row"].to_numpy()[steps + length <= border]
-    validation = rows["row"].to_numpy()[steps >= border]
+    rows = data.table.filter(pl.col("span") == "train")["row"].to_numpy()
+    spans = data.spans[rows]
+    border = np.quantile(spans.first_step, 1 - validation_share, method="higher")
+    train, validation = rows[spans.last_step < border], rows[spans.first_step >= border]
     if not len(train) or not len(validation):
         raise DataError(
             "the training span is too short to pretrain on",
             f"{len(rows)} windows leave {len(train)} to train on and {len(validation)} to validate on",
             "use more bars, shorter windows or a later split.test_from",
         )
-    return np.sort(train), np.sort(validation)
+    return train, validation
 
 
 def _save_pictures(folder: Any, objective: Objective, transform: Transform, bars: torch.Tensor, data: Dataset) -> None:
@@ -166,10 +174,9 @@ def _save_pictures(folder: Any, objective: Objective, transform: Transform, bars
     bars = bars[:N_PICTURES]
     inputs = transform.apply(bars, data.store.channels)
     rebuilt, mask = objective.reconstruct(inputs)
-    restore = getattr(transform, "restore", None)
-    if restore is not None:
+    if isinstance(transform, Restorable):
         inputs = bars[..., candle_columns(data.store.channels, "reconstruction")]
-        rebuilt = restore(rebuilt, bars, data.store.channels)
+        rebuilt = transform.restore(rebuilt, bars, data.store.channels)
     save_weights(
         folder / "reconstructions.safetensors", {"original": inputs, "rebuilt": rebuilt, "mask": mask.to(inputs.dtype)}
     )

@@ -14,6 +14,7 @@ from moola.layout import write_json
 from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.labelled import require_labels
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 
@@ -37,7 +38,9 @@ class Probe(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``probe.json``: {seed, epoch, balanced_accuracy}, epoch 0 being the random start."""
         data = Dataset.open(inputs)
-        windows = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
+        require_labels(data)
+        transform = self.setup.encoder_transform(inputs["encoder"])
+        windows = data.gather(data.labels["row"], data.labels["label"], transform)
         names = sorted(name for name in inputs["encoder"].manifest["files"] if name.startswith("snapshots/"))
         points: list[dict[str, float]] = []
         for number, name in enumerate(names, start=1):
@@ -61,5 +64,7 @@ class Probe(Stage):
         probabilities = np.zeros((len(windows), windows.n_classes))
         for fold in data.folds:
             probe = linear_probe(self.c).fit(vectors[fold.train], windows.labels[fold.train])
-            probabilities[np.ix_(fold.held_out, probe.classes_)] = probe.predict_proba(vectors[fold.held_out])
-        return float(compute_metrics(probabilities[None], windows.labels)["balanced_accuracy"][0, 0])
+            probabilities[np.ix_(fold.held_out, probe.classes_)] += probe.predict_proba(vectors[fold.held_out])
+        judged = probabilities.any(axis=1)  # walk-forward holds the first windows out never, combinatorial folds often
+        probabilities = probabilities[judged] / probabilities[judged].sum(axis=1, keepdims=True)
+        return float(compute_metrics(probabilities[None], windows.labels[judged])["balanced_accuracy"][0, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,9 @@ import polars as pl
 
 from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
-from moola.data.splits import SPLITTERS, Fold, Splitter
+from moola.data.splits import SPLITTERS, Coverage, Fold, Splitter
+from moola.data.splits.proof import prove
+from moola.data.window_index import WindowSpans
 from moola.errors import DataError
 from moola.labels.planting import LabelDraw
 from moola.layout import replace_atomically, write_json
@@ -19,10 +21,14 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import open_windows
 from moola.pipelines.stage import Stage, Workspace
 
+_DEFECT = "this is a defect of the splitter that split.name chooses"
+NEVER = -1
+"""``fold`` of a labelled window that no fold holds out."""
+
 
 @dataclass(frozen=True)
 class Splits(Stage):
-    """Spans, the labels given to the models, and purged folds over them."""
+    """Spans, the labels given to the models, purged folds over them, and the proof that nothing leaks."""
 
     splitter: Splitter
     draw: LabelDraw
@@ -42,81 +48,155 @@ class Splits(Stage):
             )
         )
 
+    def outside(self) -> str:
+        """A saved split lies outside moola."""
+        fingerprint = getattr(self.splitter, "fingerprint", None)
+        return fingerprint() if fingerprint is not None else ""
+
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``."""
+        """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``.
+
+        Where no window has a label there are no folds: the windows can be pretrained on, and nothing can be judged.
+        """
         from moola import schemas
         from moola.schemas import check
 
         store = BarStore.open(inputs["bars"].folder)
         windows, table, classes = open_windows(inputs["windows"])
-        table = table.with_columns(span=pl.Series(self.splitter.spans(store, windows, table), dtype=pl.String))
-        candidates = table.filter((pl.col("span") == "train") & pl.col("true_label").is_not_null())
-        given = self.draw.choose(candidates, classes)
-        steps = given.join(table, on="window_id", how="left", maintain_order="left")["step"].to_numpy()
+        spans = windows.spans(store)
+        part = self.splitter.spans(store, spans)
+        check_parts(part, len(table))
+        table = table.with_columns(span=pl.Series(part, dtype=pl.String)).with_row_index("row")
+        given = self._given(table, classes)
+        rows = given.join(table, on="window_id", how="left", maintain_order="left")["row"].to_numpy().astype(np.int64)
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
-        span = windows.calendar_length(store)
-        folds = self.splitter.folds(steps, span, numbers)
-        check_folds(folds, len(given))
-        check_classes(folds, numbers, classes)
-        proof = prove(table, steps, span, folds, store.independent)
+        folds = self._folds(store, spans[rows], numbers, classes) if len(rows) else []
+        proof = prove(self.splitter, store, windows, spans, part, rows, folds)
         check_gaps(proof)
-        fold_of = np.empty(len(given), dtype=np.int64)
-        for k, fold in enumerate(folds):
-            fold_of[fold.held_out] = k
-        labels = check(given.with_columns(fold=pl.Series(fold_of)), schemas.labels(classes), "the labels", "")
-        spans = check(table.select("window_id", "span"), schemas.splits(), "the splits", "")
-        for name, frame in (("splits.parquet", spans), ("labels.parquet", labels)):
+        given = given.with_columns(fold=pl.Series(fold_of(folds, len(rows))))
+        labels = check(given, schemas.labels(classes), "the labels", _DEFECT)
+        parts = check(table.select("window_id", "span"), schemas.splits(), "the splits", _DEFECT)
+        for name, frame in (("splits.parquet", parts), ("labels.parquet", labels)):
             with replace_atomically(workspace.folder / name) as handle:
                 frame.write_parquet(handle)
-        write_json(
-            workspace.folder / "folds.json",
-            [{"train": fold.train.tolist(), "held_out": fold.held_out.tolist()} for fold in folds],
-        )
+        told = [{"train": fold.train.tolist(), "held_out": fold.held_out.tolist()} for fold in folds]
+        write_json(workspace.folder / "folds.json", told)
         write_json(workspace.folder / "proof.json", proof)
 
+    def _given(self, table: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
+        """The labels given to the models; no rows where no window at all has one."""
+        if not classes:
+            nothing = {"window_id": pl.String, "label": pl.String, "true_label": pl.String, "planted": pl.Boolean}
+            return pl.DataFrame(schema=nothing)
+        return self.draw.choose(table.filter((pl.col("span") == "train") & pl.col("true_label").is_not_null()), classes)
 
-def check_folds(folds: list[Fold], n_windows: int) -> None:
-    """Every window is held out exactly once, and never by a fold that trains on it.
+    def _folds(
+        self, store: BarStore, labelled: WindowSpans, numbers: np.ndarray, classes: tuple[str, ...]
+    ) -> list[Fold]:
+        """Folds of the splitter, checked for all that can be checked without looking at time."""
+        folds = self.splitter.folds(store, labelled, numbers)
+        check_folds(folds, len(labelled), self.splitter.coverage)
+        check_classes(folds, numbers, classes)
+        return folds
+
+
+def fold_of(folds: Sequence[Fold], n_windows: int) -> np.ndarray:
+    """The first fold that holds each labelled window out, int64 [n_windows]; -1 where none does."""
+    numbers = np.full(n_windows, NEVER, dtype=np.int64)
+    for number, fold in reversed(list(enumerate(folds))):
+        numbers[fold.held_out] = number
+    return numbers
+
+
+def check_parts(part: np.ndarray, n_windows: int) -> None:
+    """Every window is in one of the three parts.
+
+    Raises:
+        DataError: a splitter broke this.
+    """
+    from moola.schemas.splits import SPANS
+
+    unknown = sorted({str(name) for name in np.unique(part)} - set(SPANS))
+    problems = [f"- '{name}' is none of {', '.join(SPANS)}" for name in unknown]
+    if part.shape != (n_windows,):
+        problems.append(f"- there are {n_windows} windows, and parts of shape {part.shape}")
+    if problems:
+        raise DataError("the split is not one", "\n".join(problems), _DEFECT)
+
+
+def check_folds(folds: Sequence[Fold], n_windows: int, coverage: Coverage = "once") -> None:
+    """Windows are held out as often as announced, and never by a fold that trains on them.
+
+    Args:
+        folds: over `n_windows` labelled windows.
+        n_windows: how many there are.
+        coverage: as the splitter announces it.
 
     Raises:
         DataError: a splitter broke this; every fold that did is named.
     """
-    counts = np.bincount(np.concatenate([fold.held_out for fold in folds]), minlength=n_windows)
+    empty = np.empty(0, dtype=np.int64)
+    counts = np.bincount(np.concatenate([empty, *(fold.held_out for fold in folds)]), minlength=n_windows)
     problems = [
         f"- fold {k} trains on {len(both)} of the windows it holds out"
         for k, fold in enumerate(folds)
         if len(both := np.intersect1d(fold.train, fold.held_out))
     ]
-    if np.any(counts != 1):
-        problems.append(
-            f"- {int((counts == 0).sum())} windows are never held out, {int((counts > 1).sum())} more than once"
-        )
+    problems += [
+        f"- fold {k} names a window more than once"
+        for k, fold in enumerate(folds)
+        if len(np.unique(fold.train)) < len(fold.train) or len(np.unique(fold.held_out)) < len(fold.held_out)
+    ]
+    if not len(counts) or not counts.any():
+        problems.append("- no window is ever held out")
+    elif coverage != "some" and np.any(counts == 0):
+        problems.append(f"- {int((counts == 0).sum())} windows are never held out")
+    if coverage != "many" and np.any(counts > 1):
+        problems.append(f"- {int((counts > 1).sum())} windows are held out more than once")
     if problems:
-        raise DataError(
-            "the folds leak", "\n".join(problems), "this is a defect of the splitter that split.name chooses"
-        )
+        raise DataError("the folds leak", "\n".join(problems), _DEFECT)
 
 
 def check_gaps(proof: Mapping[str, Any]) -> None:
-    """No window that trains overlaps one that is held out.
+    """No window that trains overlaps one that is held out, and declared margins lie between them.
+
+    Args:
+        proof: of `moola.data.splits.proof.prove`.
 
     Raises:
-        DataError: some gap is negative; each is named.
+        DataError: some windows overlap or come too near; the sealed test and every fold that do are named.
     """
-    gaps = {"the sealed test": proof["train_test_gap_bars"]}
-    gaps |= {f"fold {k}": gap for k, gap in enumerate(proof["fold_gap_bars"])}
-    problems = [
-        f"- {name}: {-gap} bars are shared with what trains"
-        for name, gap in gaps.items()
-        if gap is not None and gap < 0
-    ]
+    judged = {"the sealed test": proof["test"]} | {f"fold {k}": found for k, found in enumerate(proof["folds"])}
+    problems: list[str] = []
+    for name, found in judged.items():
+        if found["overlaps"]:
+            problems.append(f"- {name}: {found['overlaps']} pairs of a training and a held-out window overlap")
+        problems += [f"- {name}: {broken}" for broken in _broken_promises(found, proof["declared"])]
     if problems:
-        raise DataError(
-            "the split leaks", "\n".join(problems), "this is a defect of the splitter that split.name chooses"
-        )
+        raise DataError("the split leaks", "\n".join(problems), _DEFECT)
 
 
-def check_classes(folds: list[Fold], labels: np.ndarray, classes: tuple[str, ...]) -> None:
+def _broken_promises(found: Mapping[str, Any], declared: Mapping[str, int]) -> list[str]:
+    """Margins that were declared and not kept, in words."""
+    margins = {
+        "before": (declared["purge_bars"], declared["purge_us"] / 1e6),
+        "after": (
+            max(declared["purge_bars"], declared["embargo_bars"]),
+            max(declared["purge_us"], declared["embargo_us"]) / 1e6,
+        ),
+    }
+    broken: list[str] = []
+    for side, (bars, seconds) in margins.items():
+        gap_bars, gap_s = found[f"gap_bars_{side}"], found[f"gap_s_{side}"]
+        where = f"{side} what is held out"
+        if gap_bars is not None and gap_bars < bars:
+            broken.append(f"{bars} bars are declared {where}, {gap_bars} lie there")
+        if gap_s is not None and seconds > 0 and gap_s <= seconds:
+            broken.append(f"more than {seconds:g} s are declared {where}, {gap_s:g} s lie there")
+    return broken
+
+
+def check_classes(folds: Sequence[Fold], labels: np.ndarray, classes: tuple[str, ...]) -> None:
     """Every fold must train on every class.
 
     Raises:
@@ -125,37 +205,12 @@ def check_classes(folds: list[Fold], labels: np.ndarray, classes: tuple[str, ...
     problems = [
         f"- fold {k} trains on {len(fold.train)} windows without {', '.join(missing)}"
         for k, fold in enumerate(folds)
-        if (missing := [name for i, name in enumerate(classes) if i not in labels[fold.train]])
+        if (missing := [name for i, name in enumerate(classes) if not np.any(labels[fold.train] == i)])
     ]
     if problems:
         raise DataError(
-            "a fold has nothing to learn a class from", "\n".join(problems), "give more labels or use fewer folds"
+            "a fold has nothing to learn a class from",
+            "\n".join(problems),
+            "give more labels, use fewer folds, or let the first fold of split=walk_forward train on more "
+            "(split.min_train)",
         )
-
-
-def prove(table: pl.DataFrame, steps: np.ndarray, length: int, folds: list[Fold], independent: bool) -> dict[str, Any]:
-    """Counts and the smallest gaps between what trains and what is held out, measured on the finished split.
-
-    Gaps are in bars on the common calendar between the end of one window and the start of the other; a negative gap
-    is an overlap. Independent cases share no calendar, so their gaps are null.
-    """
-    counts = dict(table["span"].value_counts().iter_rows())
-    train, test = (table.filter(pl.col("span") == span)["step"].to_numpy() for span in ("train", "test"))
-    return {
-        "windows": {span: counts.get(span, 0) for span in ("train", "test", "excluded")},
-        "train_test_gap_bars": None if independent or not len(test) else _gap(train, test, length),
-        "fold_gap_bars": [None if independent else _gap(steps[f.train], steps[f.held_out], length) for f in folds],
-        "fold_train": [len(fold.train) for fold in folds],
-        "fold_held_out": [len(fold.held_out) for fold in folds],
-        "purged": [len(steps) - len(fold.train) - len(fold.held_out) for fold in folds],
-    }
-
-
-def _gap(some: np.ndarray, others: np.ndarray, length: int) -> int:
-    """Smallest distance between any window of one set and any of the other, minus their length."""
-    ordered = np.sort(others)
-    right = np.searchsorted(ordered, some)
-    nearest = np.minimum(
-        np.abs(some - ordered[np.clip(right, 0, len(ordered) - 1)]), np.abs(some - ordered[np.clip(right - 1, 0, None)])
-    )
-    return int(nearest.min()) - length

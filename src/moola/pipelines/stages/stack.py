@@ -69,8 +69,9 @@ class Stack(Stage):
         """Predictions of the sealed test by a meta model fitted on all out-of-fold rows of one seed."""
         from moola.models.classical import linear_probe
 
-        features = meta_features(predictions.of_seed(bases, "oof", seed, data.labels["window_id"]))
-        meta = linear_probe(self.c).fit(features, data.class_numbers(data.labels["label"]))
+        judged = predictions.judged(data.labels)
+        features = meta_features(predictions.of_seed(bases, "oof", seed, judged["window_id"]))
+        meta = linear_probe(self.c).fit(features, data.class_numbers(judged["label"]))
         ids = data.test["window_id"]
         test = meta_features(predictions.of_seed(bases, "test", seed, ids))
         probabilities = np.zeros((len(test), len(data.classes)))
@@ -83,11 +84,13 @@ def choose_bases(predictions: Predictions, data: Dataset) -> tuple[list[str], di
     """Models to stack, and why each of the others stays out; judged on out-of-fold predictions alone."""
     bases: list[str] = []
     left_out: dict[str, str] = {}
+    judged = predictions.judged(data.labels)
+    labels = data.class_numbers(judged["label"])
     for model in predictions.models:
-        probabilities = predictions.of_model(model, "oof", data.labels["window_id"])
+        probabilities = predictions.of_model(model, "oof", judged["window_id"])
         if predictions.role(model) == "control":
             left_out[model] = "control"
-        elif constant_predictor(model, probabilities, data.class_numbers(data.labels["label"]), "oof"):
+        elif constant_predictor(model, probabilities, labels, "oof"):
             left_out[model] = "collapsed"
         else:
             bases.append(model)

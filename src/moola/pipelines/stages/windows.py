@@ -10,6 +10,7 @@ import numpy as np
 
 from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
+from moola.data.calendars import SessionCalendar
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import DataError
 from moola.labels import LABELLERS, Labeller
@@ -24,6 +25,7 @@ class Windows(Stage):
     """Window positions, their table and their true labels where these are known."""
 
     window: WindowConfig
+    calendar: SessionCalendar | None
     labeller: Labeller
     name: ClassVar[str] = "windows"
     provides: ClassVar[str] = "windows"
@@ -33,10 +35,12 @@ class Windows(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``data.window`` and the labeller of ``task``."""
+        """``data.window``, ``data.calendar`` and the labeller of ``task``."""
+        sessions = config.data.get("calendar")
         return cls(
             *build_all(
                 lambda: structure(WindowConfig, config.data.get("window", {}), "data.window"),
+                lambda: structure(SessionCalendar, sessions, "data.calendar") if sessions is not None else None,
                 lambda: LABELLERS.build_section(_labeller_section(config.task), "task", key="labels"),
             )
         )
@@ -46,29 +50,37 @@ class Windows(Stage):
         return self.labeller.fingerprint()
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``starts.npy``, ``windows.parquet``, ``windows.json``."""
+        """Writes ``starts.npy``, ``stretches.npy``, ``windows.parquet``, ``windows.json``.
+
+        A labeller without any classes is fine: windows may be there to be looked at and to pretrain on.
+
+        Raises:
+            DataError: no window fits, or the labels know one class only.
+        """
         from moola import schemas
         from moola.schemas import check
 
         store = BarStore.open(inputs["bars"].folder)
-        windows = WindowIndex.build(store, self.window)
+        windows = WindowIndex.build(store, self.window, self.calendar)
         table = windows.table(store)
         labels = self.labeller.label(store, windows, table)
-        if len(labels.classes) < 2:
+        if len(labels.classes) == 1:
             raise DataError(
-                "the labels know one class only" if labels.classes else "no window has a label",
-                f"classes: {', '.join(labels.classes) or 'none'}",
-                "give labels of at least two classes",
+                "the labels know one class only",
+                f"classes: {labels.classes[0]}",
+                "give labels of at least two classes, or none with task=unlabelled",
             )
         table = check(table.with_columns(true_label=labels.values), schemas.windows(), "the windows table", "")
-        with replace_atomically(workspace.folder / "starts.npy") as handle:
-            np.save(handle, windows.starts, allow_pickle=False)
+        for name, array in (("starts.npy", windows.starts), ("stretches.npy", windows.stretches)):
+            with replace_atomically(workspace.folder / name) as handle:
+                np.save(handle, array, allow_pickle=False)
         with replace_atomically(workspace.folder / "windows.parquet") as handle:
             table.write_parquet(handle)
         head = {
             "length": windows.length,
             "visible": windows.visible,
             "zone": list(windows.zone),
+            "horizon_bars": windows.horizon_bars,
             "classes": list(labels.classes),
             "from_rule": labels.from_rule,
             "counts": {

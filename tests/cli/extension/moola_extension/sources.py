@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from moola import schemas
-from moola.data.sources import Bars, series_table
-from moola.schemas import TIMESTAMP, check
+from moola.data.sources import BarScan, Chunk, series_table
+from moola.schemas import TIMESTAMP
 
 N_STEPS = 24
 
@@ -23,7 +22,7 @@ class Waves:
     def fingerprint(self) -> str:
         return f"waves-{self.n_cases}"
 
-    def load(self) -> Bars:
+    def scan(self) -> BarScan:
         generator = np.random.default_rng(0)
         names = [f"wave{number:03d}" for number in range(self.n_cases)]
         labels = ["fast" if number % 2 else "slow" for number in range(self.n_cases)]
@@ -38,6 +37,6 @@ class Waves:
             )
             for name, label in zip(names, labels, strict=True)
         ]
-        frame = check(pl.concat(frames), schemas.bars(("value",)), "the waves", "")
         split = ["train" if number < self.n_cases * 2 // 3 else "test" for number in range(self.n_cases)]
-        return Bars(frame, series_table(names, split, labels), independent=True)
+        chunks = iter([Chunk(pl.concat(frames), "waves")])
+        return BarScan(("value",), chunks, independent=True, series=series_table(names, split, labels))

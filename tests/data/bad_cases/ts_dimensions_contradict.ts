@@ -1,0 +1,11 @@
+@problemName Tiny
+@timeStamps false
+@missing false
+@univariate true
+@dimensions 2
+@equalLength true
+@seriesLength 3
+@classLabel true up down
+@data
+1,2,3:4,5,6:up
+1,2,3:4,5,6:down

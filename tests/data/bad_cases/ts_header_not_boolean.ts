@@ -1,0 +1,10 @@
+@problemName Tiny
+@timeStamps false
+@missing false
+@univariate true
+@equalLength yes
+@seriesLength three
+@classLabel true up down
+@data
+1,2,3:up
+4,5,6:down

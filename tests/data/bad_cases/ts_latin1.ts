@@ -1,0 +1,11 @@
+@problemName Tiny
+@timeStamps false
+@missing false
+@univariate true
+@equalLength true
+@seriesLength 3
+@classLabel true up down
+# café
+@data
+1,2,3:up
+4,5,6:down

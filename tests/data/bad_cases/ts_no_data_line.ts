@@ -1,0 +1,9 @@
+@problemName Tiny
+@timeStamps false
+@missing false
+@univariate true
+@equalLength true
+@seriesLength 3
+@classLabel true up down
+1,2,3:up
+4,5,6:down

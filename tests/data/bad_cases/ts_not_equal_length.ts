@@ -1,0 +1,12 @@
+@problemName Tiny
+@timeStamps false
+@missing false
+@univariate true
+@equalLength true
+@seriesLength 3
+@classLabel true up down
+@data
+1,2,3:up
+4,5,6:down
+1,2:up
+1,2,3,4:down
