@@ -85,7 +85,8 @@ def loading(quick: bool) -> Iterator[Row]:
         return DataLoader(WindowDataset(values, starts), batch_size=BATCH, shuffle=True, num_workers=workers)
 
     def shuffled(array: torch.Tensor) -> int:
-        return sum(len(array[index]) for index in torch.randperm(len(array)).split(BATCH))
+        batches = (array[index] for index in torch.randperm(len(array)).split(BATCH))
+        return sum(len(batch) for batch in batches)  # holds a batch while the next one is made, as all of them do
 
     batched = BatchedWindowDataset(values, starts)
     by_batch = DataLoader(batched, batch_size=BATCH, shuffle=True, collate_fn=lambda batch: batch)

@@ -9,20 +9,33 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LENGTH, BATCH = 105, 512
+
+
+def synthetic_chunks(n_bars: int) -> Iterator[pl.DataFrame]:
+    """Open, high, low, close of a market that never closes, so that 100 million minutes end before the year 2200."""
+    from moola.data.calendars import SessionCalendar
+    from moola.data.sources.synthetic_market import SyntheticMarket
+
+    for chunk in SyntheticMarket(n_bars=n_bars, sessions=SessionCalendar()).scan().chunks:
+        yield chunk.frame.drop("volume")
 
 
 def make_store(folder: str, n_bars: str) -> None:
     """A store of synthetic minute bars: open, high, low, close."""
     from moola.data.bar_writer import BarWriter
-    from moola.data.sources.synthetic_market import SyntheticMarket
     from moola.schemas import OHLC
 
     with BarWriter(Path(folder), OHLC) as writer:
-        for chunk in SyntheticMarket(n_bars=int(n_bars)).scan().chunks:
-            writer.append(chunk.frame.drop("volume"))
+        for frame in synthetic_chunks(int(n_bars)):
+            writer.append(frame)
         writer.finish()
 
 
@@ -30,11 +43,9 @@ def make_parquet(file: str, n_bars: str) -> None:
     """The same market as a Parquet file with float32 prices, in polars' own compression and row groups."""
     import pyarrow.parquet as parquet
 
-    from moola.data.sources.synthetic_market import SyntheticMarket
-
     writer = None
-    for chunk in SyntheticMarket(n_bars=int(n_bars)).scan().chunks:
-        table = chunk.frame.drop("series", "volume").to_arrow()
+    for frame in synthetic_chunks(int(n_bars)):
+        table = frame.drop("series").to_arrow()
         writer = writer or parquet.ParquetWriter(file, table.schema, compression="zstd")
         writer.write_table(table)
     if writer is not None:

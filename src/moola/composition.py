@@ -36,7 +36,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
     try:
         decorated()
     except HydraException as error:
-        raise ConfigError([_spoken(error)]) from error
+        raise ConfigError([_spoken(error, words)]) from error
 
 
 def _translate(words: list[str]) -> list[str]:
@@ -83,8 +83,8 @@ def _announce_packages() -> None:
     Plugins.instance().register(AnnouncedPackages)
 
 
-def _spoken(error: Exception) -> str:
-    """One sentence for a Hydra error."""
+def _spoken(error: Exception, words: list[str]) -> str:
+    """One sentence for a Hydra error about these overrides."""
     from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
@@ -96,21 +96,22 @@ def _spoken(error: Exception) -> str:
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        return f"{key}: there is no such key; {did_you_mean(key, _known_keys())} (a new key is added with +{key}=VALUE)"
+        return f"{key}: there is no such key; {did_you_mean(key, _known_keys(words))} (a new key is added with +{key}=VALUE)"
     return " ".join(text.split()) or type(error).__name__
 
 
-def _known_keys() -> list[str]:
-    """Groups and every dotted key of the default configuration."""
+def _known_keys(words: list[str]) -> list[str]:
+    """Groups and every dotted key of the configuration, with the options that the overrides choose."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     GlobalHydra.instance().clear()
     folder = config_folder()
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        composed = OmegaConf.to_container(compose("config"), resolve=False)
     groups = [item.name for item in folder.iterdir() if item.is_dir()]
+    chosen = [word for word in words if (folder / word.replace("=", "/")).with_suffix(".yaml").is_file()]
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config", chosen), resolve=False)
     return [*groups, *_dotted(composed, "")]
 
 

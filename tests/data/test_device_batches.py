@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,15 @@ def test_leaving_an_epoch_early_leaves_no_thread() -> None:
     for _ in batches_of(list(WINDOWS), values=ON_HOST):
         break
     assert threading.active_count() == before
+
+
+@PLACES
+def test_a_batch_that_was_let_go_is_freed_before_the_next_one_is_gathered(values: Any) -> None:
+    batches = iter(batches_of(list(WINDOWS), values=values))
+    batch = next(batches)
+    inputs = weakref.ref(batch.inputs)
+    del batch
+    assert inputs() is None
 
 
 def test_starts_are_shared_not_copied(tmp_path: Path) -> None:

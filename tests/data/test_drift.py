@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moola.data.bar_features import drift_sample
 from moola.data.bar_store import BarStore
-from moola.data.drift import DriftConfig, Sample, measure_drift
+from moola.data.drift import DriftConfig, Sample, measure_drift, usual_block
 from moola.errors import ConfigError, DataError
 
 MINUTE = 60_000_000
@@ -82,6 +82,13 @@ def test_large_sets_are_drawn_in_whole_blocks() -> None:
     values = np.random.default_rng(3).normal(size=30_000)
     (row,) = measure_drift(sample(values, 100), sample(values, 100), DriftConfig(n_deals=99, max_bars=5_000))
     assert 4_800 <= row.n_reference <= 5_000 and row.n_reference % 100 == 0
+
+
+@given(n=st.integers(1, 10_000), m=st.integers(1, 10_000), window=st.integers(1, 800))
+def test_the_usual_block_is_no_shorter_than_a_window_and_leaves_eight_where_that_allows(n: int, m: int, window: int):
+    block = usual_block([n, m], window)
+    assert window <= block <= max(window, 500)
+    assert block == window or min(n, m) // block >= 8
 
 
 def test_sets_that_cannot_be_compared_are_refused_with_every_reason() -> None:

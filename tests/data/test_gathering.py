@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ from moola.data.gathering import HostBars, ahead, gathered, place_bars, shared_t
 
 def gather_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("moola-gather")]
+
+
+def paired(parts: Sequence[torch.Tensor], starts: np.ndarray) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Which windows, with the first bar of each."""
+    return [(part, torch.from_numpy(starts)[part]) for part in parts]
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def test_every_place_gives_the_bars_that_numpy_finds(n_bars: int, n_channels: in
     expected = [values[starts[part.numpy().astype(int)][:, None] + np.arange(n_bars)] for part in parts]
     places = (shared_tensor(values), HostBars(shared_tensor(values), torch.device("cpu"), prefetch=2))
     for bars in places:
-        found = list(gathered(bars, shared_tensor(starts), [part.long() for part in parts], n_bars))
+        found = list(gathered(bars, paired([part.long() for part in parts], starts), n_bars))
         assert [part.tolist() for part, _ in found] == [part.tolist() for part in parts]
         for (_, windows), wanted in zip(found, expected, strict=True):  # all are held: none was written over
             np.testing.assert_array_equal(windows.numpy(), wanted)
@@ -74,7 +80,7 @@ def test_what_the_thread_raises_comes_after_the_results_before_it_and_the_thread
 
 def test_leaving_the_loop_early_ends_the_thread() -> None:
     bars = HostBars(torch.zeros(50, 2), torch.device("cpu"))
-    windows = gathered(bars, torch.arange(40), torch.arange(40).split(2), 5)
+    windows = gathered(bars, paired(torch.arange(40).split(2), np.arange(40)), 5)
     next(windows)
     assert gather_threads()
     windows.close()
@@ -85,11 +91,12 @@ def test_leaving_the_loop_early_ends_the_thread() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 def test_bars_streamed_to_a_gpu_are_those_of_the_host(mapped: np.ndarray, prefetch: int) -> None:
-    values, starts = shared_tensor(mapped), torch.arange(290)
-    parts = list(torch.randperm(290, generator=torch.Generator().manual_seed(0)).split(32)) * 20
-    streamed = gathered(HostBars(values, torch.device("cuda"), prefetch), starts, parts, 10)
+    values = shared_tensor(mapped)
+    shuffled = torch.randperm(290, generator=torch.Generator().manual_seed(0))
+    parts = paired(list(shuffled.split(32)) * 20, np.arange(290))
+    streamed = gathered(HostBars(values, torch.device("cuda"), prefetch), parts, 10)
     on_gpu = [(part.cpu(), (bars * 2).cpu()) for part, bars in streamed]  # work on the batch, as a model would
-    for (part, bars), (wanted_part, wanted) in zip(on_gpu, gathered(values, starts, parts, 10), strict=True):
+    for (part, bars), (wanted_part, wanted) in zip(on_gpu, gathered(values, parts, 10), strict=True):
         assert torch.equal(part, wanted_part)
         assert torch.equal(bars, 2 * wanted)
 

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.data.bar_store import BarStore
-from moola.data.ingestion import CLOCK_CHANNELS, IngestSummary, ingest, validate
+from moola.data.clock_channels import CLOCK_CHANNELS
+from moola.data.ingestion import IngestSummary, ingest, validate
 from moola.data.quality import QualityConfig
 from moola.data.resampling import ResampleConfig, Resampler
 from moola.data.sources import UNREAD, BarScan, Chunk, series_table

@@ -25,7 +25,9 @@ MINUTE = 60_000_000
 CHANNELS = (*OHLC, "volume")
 
 
-def candles(closes: Sequence[float], minutes: Sequence[int | None] | None = None, series: str = "nq") -> pl.DataFrame:
+def candles(
+    closes: Sequence[float] | np.ndarray, minutes: Sequence[int | None] | None = None, series: str = "nq"
+) -> pl.DataFrame:
     """Bars that open where the bar before closed, with small wicks, a minute apart."""
     close = np.asarray(closes, dtype=np.float64)
     opened = np.concatenate([close[:1], close[:-1]])
@@ -137,6 +139,19 @@ def test_cells_that_could_not_be_read_are_told_with_what_stood_there_and_not_cal
     assert bad["row"].to_list() == [5, 7]
     example = next(one.examples[0] for one in judge.findings() if one.message.startswith("Last"))
     assert example == "prices.csv:5 series 'nq' 1970-01-01 00:03:00 Last='12,5'"
+
+
+def test_a_file_may_call_its_columns_as_it_likes() -> None:
+    unread = pl.DataFrame(
+        [(2, "timestamp", "noon", "is not a time"), (3, "series", "", "is empty")], UNREAD, orient="row"
+    )
+    frame = put(put(candles(walk(5)), 2, timestamp=None), 3, series=None)
+    _, bad, judge = audit(Chunk(frame, "prices.csv", 2, unread))
+    assert bad["reasons"].to_list() == ["timestamp: is not a time ('noon')", "series: is empty ('')"]
+    assert {one.examples for one in judge.findings()} == {
+        ("prices.csv:4 series 'nq' no time timestamp='noon'",),
+        ("prices.csv:5 no series 1970-01-01 00:03:00 series=''",),
+    }
 
 
 @pytest.mark.parametrize("odd", [{"open": math.nan}, {"high": math.nan}, {"low": math.nan}, {"close": math.nan}])

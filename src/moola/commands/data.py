@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ usage: moola data COMMAND [KEY=VALUE ...]
 validate, describe and drift take the overrides of `moola run`:
   moola data validate data=files data.path='bars/*.csv' data.timezone=America/New_York
   moola data drift data=files data.path=2016.csv -- data.path=2017.csv
+  moola data drift +data.drift.block_bars=400    blocks of time; at least ten times as long as bars remember
 The last line on stdout is the folder with what was found, as JSON and as a page.
 Storing bars and cutting windows are stages: moola ingest, moola windows.
 """
@@ -44,9 +46,7 @@ def main(words: Sequence[str]) -> int:
     if command == "validate":
         return _validate(rest)
     if command == "describe":
-        from moola.commands.jobs import main as run_job
-
-        return run_job("data describe", rest)
+        return _describe(rest)
     return _drift(rest)
 
 
@@ -70,6 +70,28 @@ def _validate(words: list[str]) -> int:
     return EXIT_DATA if bad else EXIT_OK
 
 
+def _describe(words: list[str]) -> int:
+    from moola.commands.jobs import for_each
+    from moola.pipelines.console import open_console
+    from moola.pipelines.data_reports import description_lines
+    from moola.pipelines.run import execute
+
+    line = shlex.join(["moola", "data", "describe", *words])
+
+    def work(config: RunConfig, config_yaml: str) -> None:
+        console = open_console()
+        try:
+            folder = execute(config, config_yaml, "describe", [line], console)
+        finally:
+            console.close()
+        print(description_lines(folder))
+        print(f"\nopen {_near(folder / 'description.html')}")
+        print(folder)
+
+    for_each("data describe", words, work)
+    return EXIT_OK
+
+
 def _drift(words: list[str]) -> int:
     from moola.commands.jobs import for_each
     from moola.pipelines.data_reports import compare_data, drift_table
@@ -82,10 +104,10 @@ def _drift(words: list[str]) -> int:
     for_each("data drift", first, lambda config, config_yaml: configs.append(config))
     if second:
         for_each("data drift", [*first, *second], lambda config, config_yaml: configs.append(config))
-    if len(configs) > 2 or (second and len(configs) != 2):
-        raise ConfigError(["-m: drift compares two sets, not several"])
     if not configs:  # --help or --cfg: Hydra has answered
         return EXIT_OK
+    if len(configs) != (2 if second else 1):
+        raise ConfigError(["-m: drift compares two sets; name the second after --"])
     report = compare_data(configs[0], configs[1] if second else None)
     print(drift_table(report))
     print(f"\nopen {_near(report.folder / 'drift.html')}")

@@ -21,6 +21,7 @@ from moola.layout import PendingFile, write_text
 
 _ROWS_AT_ONCE = 1 << 16
 """Rows that are copied, hashed and written together: a megabyte of candles, which stays in the processor's cache."""
+_ROWS_SYNCED_AT_ONCE = 1 << 22
 _COPIED_AT_ONCE = 1 << 24
 
 
@@ -45,8 +46,10 @@ class BarWriter:
         self._values = _GrowingArray(folder / "values.npy", np.dtype(np.float32), (len(self._channels),))
         self._times = _GrowingArray(folder / "timestamps.npy", np.dtype(np.int64), ())
         self._block = np.empty((_ROWS_AT_ONCE, len(self._channels)), dtype=np.float32)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bar-writer")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="bar-writer")
         self._writing: Future[None] | None = None
+        self._syncing: Future[None] | None = None
+        self._synced_rows = 0
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +114,8 @@ class BarWriter:
             "digest": self._digest.total(names, split, label, self._channels, independent),
         }
         (self._folder / "bars.json").unlink(missing_ok=True)  # from here to the end no store opens, old or new
+        if self._syncing is not None:
+            self._syncing.result()
         order = None if [name for name, _, _ in self._runs] == list(names) else self._ordered_runs(names)
         self._values.publish(order)
         self._times.publish(order)
@@ -122,6 +127,20 @@ class BarWriter:
             writing, self._writing = self._writing, None
             writing.result()
 
+    def _sync_soon(self) -> None:
+        """Let the disk begin with what was written, so that little is left for it to do in the end."""
+        if self._syncing is not None and not self._syncing.done():
+            return
+        if self._syncing is not None:
+            self._syncing.result()
+        if self._times.rows - self._synced_rows >= _ROWS_SYNCED_AT_ONCE:
+            self._synced_rows = self._times.rows
+            self._syncing = self._pool.submit(self._sync)
+
+    def _sync(self) -> None:
+        self._values.sync()
+        self._times.sync()
+
     def _ordered_runs(self, names: tuple[str, ...]) -> list[tuple[int, int]]:
         """First row and length of every run, series after series."""
         runs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
@@ -130,7 +149,7 @@ class BarWriter:
         return [run for name in names for run in runs[name]]
 
     def _write(self, frame: pl.DataFrame) -> None:
-        empty = sum(frame.null_count().row(0))
+        empty = sum(column.null_count() for column in frame)
         if empty:
             raise ValueError(f"{empty} cells are empty")
         for piece in pieces(frame):
@@ -141,6 +160,7 @@ class BarWriter:
                 for first in range(start, end, _ROWS_AT_ONCE):
                     rows = slice(first, min(first + _ROWS_AT_ONCE, end))
                     self._write_block(name, times[rows], [column[rows] for column in columns])
+        self._sync_soon()
 
     def _write_block(self, series: str, times: np.ndarray, columns: list[np.ndarray]) -> None:
         if times[0] <= self._last_time.get(series, times[0] - 1) or not (times[1:] > times[:-1]).all():
@@ -191,6 +211,9 @@ class _GrowingArray:
         if self._write_header(self._file) != self._header_bytes:
             raise AssertionError("numpy no longer leaves room in the header for a growing first axis")
         self._file.publish()
+
+    def sync(self) -> None:
+        os.fdatasync(self._file.handle.fileno())
 
     def discard(self) -> None:
         self._file.discard()

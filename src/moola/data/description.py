@@ -162,11 +162,13 @@ class _Pauses:
     Attributes:
         series: name.
         step: median microseconds between bars; None where there are not two bars, or no times.
+        longest_step: the most microseconds between two bars.
         after: int64 [n_gaps], times of the last bars before; `before`: of the first bars after.
     """
 
     series: str
     step: float | None
+    longest_step: int
     after: np.ndarray
     before: np.ndarray
 
@@ -183,17 +185,17 @@ class _Pauses:
         """Those between two bars of one session."""
         opened = calendar.sessions(self.after)
         inside = (opened == calendar.sessions(self.before)) & (opened != OUTSIDE)
-        return _Pauses(self.series, self.step, self.after[inside], self.before[inside])
+        return _Pauses(self.series, self.step, self.longest_step, self.after[inside], self.before[inside])
 
 
 def _pauses(store: BarStore, number: int) -> _Pauses:
     stamps = _stamps(store, number)
     if store.independent or len(stamps) < 2:
-        return _Pauses(store.series[number], None, stamps[:0], stamps[:0])
+        return _Pauses(store.series[number], None, 0, stamps[:0], stamps[:0])
     steps = np.diff(stamps)
     step = float(np.median(steps))
     wide = np.flatnonzero(steps > GAP_STEPS * step)
-    return _Pauses(store.series[number], step, stamps[wide], stamps[wide + 1])
+    return _Pauses(store.series[number], step, int(steps.max()), stamps[wide], stamps[wide + 1])
 
 
 def _describe_series(store: BarStore, number: int, pauses: _Pauses, n_windows: int) -> SeriesDescription:
@@ -207,7 +209,7 @@ def _describe_series(store: BarStore, number: int, pauses: _Pauses, n_windows: i
         step_s=None if pauses.step is None else pauses.step / _MICROSECONDS_PER_SECOND,
         gaps=len(pauses.after),
         missing_bars=pauses.missing_bars(),
-        longest_gap_s=float((pauses.before - pauses.after).max(initial=0)) / _MICROSECONDS_PER_SECOND,
+        longest_gap_s=pauses.longest_step / _MICROSECONDS_PER_SECOND,
         windows=n_windows,
     )
 
@@ -233,7 +235,7 @@ def _describe_sessions(store: BarStore, pauses: list[_Pauses], calendar: Session
 
 
 def _longest(gaps: list[Gap]) -> tuple[Gap, ...]:
-    return tuple(sorted(gaps, key=lambda gap: -gap.seconds)[:_MOST_GAPS])
+    return tuple(sorted(gaps, key=lambda gap: (-gap.seconds, gap.after))[:_MOST_GAPS])
 
 
 def _edges(counts: np.ndarray) -> tuple[int, int, int]:

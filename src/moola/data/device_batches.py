@@ -17,6 +17,9 @@ from moola.config import reject
 from moola.data.gathering import HostBars, gathered, shared_tensor
 from moola.errors import DataError, StorageError
 
+_LOOKED_UP_AT_ONCE = 1 << 14
+"""Windows whose first bars are looked up together: batch by batch, the bars of one would push them out of cache."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -130,12 +133,9 @@ class DeviceBatches:
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
         first, self._begin_at = self._begin_at, 0
-        parts = self._parts(first)
-        with contextlib.closing(gathered(self.values, self.starts, parts, self._n_bars)) as batches:
-            for number, (index, bars) in enumerate(batches, first):
-                labels = self.labels[index] if len(self.labels) else self.labels
-                self._next = number + 1
-                yield Batch(self._transform(bars), labels, index, number, epoch)
+        with contextlib.closing(gathered(self.values, self._parts(first), self._n_bars)) as parts:
+            for number in range(first, len(self)):  # nothing here holds a batch while the next one is gathered
+                yield self._batch(number, epoch, *next(parts))
 
     def state_dict(self) -> dict[str, int]:
         """Where the epoch stands and what that position means: plain numbers, the same on every rank.
@@ -169,12 +169,26 @@ class DeviceBatches:
             )
         self.epoch, self._begin_at, self._next = epoch, next_batch, next_batch
 
-    def _parts(self, first: int) -> Iterator[Tensor]:
-        """Window numbers of each batch from `first` on, for this rank; beside the starts."""
+    def _parts(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Window numbers and first bars of each batch from `first` on, for this rank; beside the bars."""
         order = self.order().to(self.starts.device)
-        for number in range(first, len(self)):
-            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield whole if self.world_size == 1 else whole.tensor_split(self.world_size)[self.rank]
+        at_once = max(_LOOKED_UP_AT_ONCE // self.batch_size, 1)
+        for begin in range(first, len(self), at_once):
+            end = min(begin + at_once, len(self))
+            windows = order[begin * self.batch_size : end * self.batch_size]
+            batches = (tensor.split(self.batch_size) for tensor in (windows, self.starts[windows]))
+            for part in zip(*batches, strict=True):
+                yield part if self.world_size == 1 else self._share(*part)
+
+    def _share(self, index: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """What this rank takes of a batch."""
+        return index.tensor_split(self.world_size)[self.rank], starts.tensor_split(self.world_size)[self.rank]
+
+    def _batch(self, number: int, epoch: int, index: Tensor, bars: Tensor) -> Batch:
+        labels = self.labels[index] if len(self.labels) else self.labels
+        batch = Batch(self._transform(bars), labels, index, number, epoch)
+        self._next = number + 1
+        return batch
 
     def _meaning(self) -> dict[str, int]:
         return {

@@ -32,7 +32,7 @@ class DriftConfig:
     """How drift is judged.
 
     Bars that still depend on each other across the ends of blocks raise the share of false alarms. Asked for 5 %, 200
-    simulations of two sets of 4,000 bars each gave 9 %, 8 % and 8 % (blocks of 50, 200 and 400) for an AR(1) process
+    simulations of two sets of 4,000 bars each gave 9 %, 8 % and 7 % (blocks of 50, 200 and 400) for an AR(1) process
     with coefficient .9, 18 %, 9 % and 8 % with .97, 42 %, 15 % and 7 % with .99, and 32 %, 11 % and 5 % for the size
     of returns of a GARCH(1, 1) process with persistence .99.
 

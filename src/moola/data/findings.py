@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -104,21 +104,21 @@ class Tally:
         return tuple(sorted(found, key=lambda one: (one.severity, one.reason, one.message)))
 
 
-def describe_rows(places: Places, frame: pl.DataFrame, columns: Sequence[str]) -> list[tuple[int, str]]:
+def describe_rows(places: Places, frame: pl.DataFrame, shown: Mapping[str, str]) -> list[tuple[int, str]]:
     """Origin and text of the first rows of a frame of bars: ``prices.csv:17 series 'a' 2024-01-05 10:31:00 close=1.5``.
 
     Args:
         places: where rows stood.
-        frame: ``series``, ``timestamp``, `columns` and `ORIGIN`.
-        columns: whose values are shown; text is shown in quotes.
+        frame: ``series``, ``timestamp``, the columns shown and `ORIGIN`.
+        shown: columns whose values are shown, text in quotes, and what they are called.
     """
     first = frame if len(frame) <= SHOWN else frame.bottom_k(SHOWN, by=ORIGIN)
     told: list[tuple[int, str]] = []
     first = first.with_columns(pl.col("timestamp").to_physical())
-    for row in first.select("series", "timestamp", *columns, ORIGIN).iter_rows(named=True):
+    for row in first.select("series", "timestamp", *shown, ORIGIN).iter_rows(named=True):
         series = "no series" if row["series"] is None else f"series '{row['series']}'"
         moment = "no time" if row["timestamp"] is None else spoken_time(row["timestamp"])
-        values = [f"{name}={_spoken(row[name])}" for name in columns]
+        values = [f"{name}={_spoken(row[column])}" for column, name in shown.items()]
         told.append((row[ORIGIN], " ".join([places.spoken(row[ORIGIN]), series, moment, *values])))
     return told
 

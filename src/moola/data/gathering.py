@@ -6,6 +6,7 @@ exists, and no table of positions is made.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -66,45 +67,42 @@ def shared_tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-def gatherer(values: Tensor, starts: Tensor, n_bars: int) -> Callable[[Tensor], Tensor]:
-    """A function from window numbers, int64 [B], to their bars, [B, n_bars, n_channels]; all on one device.
+def gatherer(values: Tensor, n_bars: int) -> Callable[[Tensor], Tensor]:
+    """A function from the first bars of windows, int64 [B], to all of their bars, [B, n_bars, n_channels].
 
     On a CPU NumPy copies, on one thread: that is as fast as the memory, and does not wait for threads which the model
     or another process keeps busy. Two torch threads gain up to half on an idle machine and lose tenfold on a busy one.
 
     Args:
-        values: [n_bars_in_all, n_channels].
-        starts: int64 [n_windows], first bar of each window.
+        values: [n_bars_in_all, n_channels], on the device of the starts to come.
         n_bars: bars a window.
     """
     if values.device.type == "cpu":
         rows = np.lib.stride_tricks.sliding_window_view(values.numpy(), n_bars, axis=0).transpose(0, 2, 1)
-        first = starts.numpy()
-        return lambda part: torch.from_numpy(rows[first[part.numpy()]])
+        return lambda starts: torch.from_numpy(rows[starts.numpy()])
     windows = values.unfold(0, n_bars, 1).transpose(1, 2)
-    return lambda part: torch.index_select(windows, 0, starts[part])
+    return lambda starts: torch.index_select(windows, 0, starts)
 
 
 def gathered(
-    bars: Tensor | HostBars, starts: Tensor, parts: Iterable[Tensor], n_bars: int
+    bars: Tensor | HostBars, parts: Iterable[tuple[Tensor, Tensor]], n_bars: int
 ) -> Generator[tuple[Tensor, Tensor]]:
     """The windows of each part, in order, on the device; close the iterator to end its thread early.
 
     Args:
         bars: [n_bars_in_all, n_channels], on the device or on the host.
-        starts: int64 [n_windows], beside the bars.
-        parts: int64 [B] each, which windows; beside the bars.
+        parts: which windows, and the first bar of each, int64 [B] both; beside the bars.
         n_bars: bars a window.
 
     Yields:
-        The part, int64 [B], and its bars, [B, n_bars, n_channels]. No later batch is written over them.
+        Which windows, int64 [B], and their bars, [B, n_bars, n_channels]. No later batch is written over them.
     """
     if isinstance(bars, HostBars):
-        yield from _streamed(bars, starts, parts, n_bars)
+        yield from _streamed(bars, parts, n_bars)
         return
-    gather = gatherer(bars, starts, n_bars)
-    for part in parts:
-        yield part, gather(part)
+    gather = gatherer(bars, n_bars)
+    for index, starts in parts:
+        yield index, gather(starts)
 
 
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result]:
@@ -126,18 +124,23 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], depth: int) -> 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _streamed(bars: HostBars, starts: Tensor, parts: Iterable[Tensor], n_bars: int) -> Generator[tuple[Tensor, Tensor]]:
-    gather = gatherer(bars.values, starts, n_bars)
+def _streamed(bars: HostBars, parts: Iterable[tuple[Tensor, Tensor]], n_bars: int) -> Generator[tuple[Tensor, Tensor]]:
+    gather = gatherer(bars.values, n_bars)
     sender = _CudaSender(bars.device) if bars.device.type == "cuda" else _NoSender()
-    for sent in ahead(lambda part: sender.send(part, gather(part)), parts, bars.prefetch):
-        yield sender.receive(sent)
+
+    def fetch(part: tuple[Tensor, Tensor]) -> _Sent:
+        index, starts = part
+        return sender.send(index, gather(starts))
+
+    with contextlib.closing(ahead(fetch, parts, bars.prefetch)) as sent:
+        yield from map(sender.receive, sent)
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """A part and its bars, and the event after which they have arrived; None where they need not travel."""
+    """A batch, and the event after which it has arrived; None where it need not travel."""
 
-    part: Tensor
+    index: Tensor
     bars: Tensor
     arrival: torch.cuda.Event | None = None
 
@@ -145,11 +148,11 @@ class _Sent:
 class _NoSender:
     """Batches that are wanted where they are gathered."""
 
-    def send(self, part: Tensor, bars: Tensor) -> _Sent:
-        return _Sent(part, bars)
+    def send(self, index: Tensor, bars: Tensor) -> _Sent:
+        return _Sent(index, bars)
 
     def receive(self, sent: _Sent) -> tuple[Tensor, Tensor]:
-        return sent.part, sent.bars
+        return sent.index, sent.bars
 
 
 class _CudaSender:
@@ -161,19 +164,19 @@ class _CudaSender:
     def __init__(self, device: torch.device) -> None:
         self._device, self._stream = device, torch.cuda.Stream(device)
 
-    def send(self, part: Tensor, bars: Tensor) -> _Sent:
+    def send(self, index: Tensor, bars: Tensor) -> _Sent:
         """In the thread: begin to copy."""
         with torch.cuda.stream(self._stream):
-            part, bars = (tensor.pin_memory().to(self._device, non_blocking=True) for tensor in (part, bars))
+            index, bars = (tensor.pin_memory().to(self._device, non_blocking=True) for tensor in (index, bars))
             arrival = torch.cuda.Event()
             arrival.record(self._stream)
-            return _Sent(part, bars, arrival)
+            return _Sent(index, bars, arrival)
 
     def receive(self, sent: _Sent) -> tuple[Tensor, Tensor]:
         """In the loop: the work that follows waits for the copy, and the memory is not reused before that work."""
         current = torch.cuda.current_stream(self._device)
         if sent.arrival is not None:
             current.wait_event(sent.arrival)
-        for tensor in (sent.part, sent.bars):
+        for tensor in (sent.index, sent.bars):
             tensor.record_stream(current)
-        return sent.part, sent.bars
+        return sent.index, sent.bars

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any
 
 import polars as pl
 
-from moola.config import reject
 from moola.data.bar_writer import BarWriter
+from moola.data.clock_channels import with_clock, with_clock_channels
 from moola.data.findings import Finding
 from moola.data.quality import Audited, BarAudit, QualityConfig
+from moola.data.quarantine import Quarantine
 from moola.data.resampling import Resampler
 from moola.data.sources import BarScan, Chunk, series_table
-from moola.data.sources.file_times import is_timezone
 from moola.errors import DataError
-from moola.layout import replace_file_atomically, write_json
+from moola.layout import write_json
 from moola.schemas.bars import TIMESTAMP
-
-CLOCK_CHANNELS = ("minute_of_day", "day_of_week")
-"""Channels that `clock_timezone` adds: minutes since local midnight (0 to 1439), and the local day (0 is Monday)."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def ingest(
         folder: where the store will be.
         quality: what is done about bad rows, and what counts as odd.
         resampler: makes longer bars of the good rows.
-        clock_timezone: adds `CLOCK_CHANNELS`, the local time of day and day of the week in this zone.
+        clock_timezone: adds the channels of `clock_channels`, the local time of day and day of the week in this zone.
 
     Raises:
         DataError: every kind of bad row with its number and first places; or too many of a series are bad to be left
@@ -128,10 +125,10 @@ def ingest(
         ConfigError: `clock_timezone` does not fit these bars.
     """
     quality = quality or QualityConfig()
-    channels = _with_clock_channels(scan, clock_timezone)
+    channels = with_clock_channels(scan, clock_timezone)
     audit = BarAudit(scan.channels, quality)
     with BarWriter(folder, channels) as writer:
-        with _Quarantine(folder / "quarantine.csv") as quarantine:
+        with Quarantine(folder / "quarantine.csv") as quarantine:
             with _told_together(audit):
                 for audited in _audited(scan, audit):
                     if quality.bad_rows == "quarantine":
@@ -139,9 +136,9 @@ def ingest(
                     elif audit.rows_bad:
                         continue  # read on for what else is wrong, but store nothing
                     bars = audited.good if resampler is None else resampler.push(audited.good)
-                    writer.append(_with_clock(bars, clock_timezone))
+                    writer.append(with_clock(bars, clock_timezone))
                 if resampler is not None:
-                    writer.append(_with_clock(resampler.flush(), clock_timezone))
+                    writer.append(with_clock(resampler.flush(), clock_timezone))
             _refuse(audit, quality)
             series = scan.series if scan.series is not None else series_table(audit.kept_series())
             _refuse_lost_series(series, writer)
@@ -159,12 +156,6 @@ def ingest(
     return summary
 
 
-def clock_problem(timezone: str | None) -> str | None:
-    """What is wrong with a `clock_timezone`; None if nothing is."""
-    known = timezone is None or is_timezone(timezone)
-    return None if known else f"'{timezone}' is no timezone, such as America/New_York"
-
-
 def validate(scan: BarScan, quality: QualityConfig | None, quarantine: Path) -> ValidationReport:
     """Judge the rows of a source as `ingest` does and store nothing but the bad ones.
 
@@ -179,7 +170,7 @@ def validate(scan: BarScan, quality: QualityConfig | None, quarantine: Path) -> 
     """
     audit = BarAudit(scan.channels, quality, profile=True)
     broken_off: list[Finding] = []
-    with _Quarantine(quarantine) as bad_rows:
+    with Quarantine(quarantine) as bad_rows:
         try:
             for audited in _audited(scan, audit):
                 bad_rows.append(audited.bad)
@@ -195,31 +186,6 @@ def validate(scan: BarScan, quality: QualityConfig | None, quarantine: Path) -> 
         independent=scan.independent,
         quarantine=quarantine if audit.rows_bad else None,
     )
-
-
-class _Quarantine:
-    """A CSV file of bad rows that is there, whole, if there were some."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files = ExitStack()
-        self._handle: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._files.__exit__(*error)
-        if self._handle is None and error[0] is None:
-            self._path.unlink(missing_ok=True)
-
-    def append(self, bad: pl.DataFrame) -> None:
-        if bad.is_empty():
-            return
-        is_first = self._handle is None
-        if self._handle is None:
-            self._handle = self._files.enter_context(replace_file_atomically(self._path))
-        bad.write_csv(self._handle, include_header=is_first, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
 
 
 def _audited(scan: BarScan, audit: BarAudit) -> Iterator[Audited]:
@@ -249,35 +215,6 @@ def _read_ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         while (chunk := reading.result()) is not None:
             reading = pool.submit(next, chunks, None)
             yield chunk
-
-
-def _with_clock_channels(scan: BarScan, timezone: str | None) -> tuple[str, ...]:
-    """Channels of the store.
-
-    Raises:
-        ConfigError: the zone is unknown, the bars have no time, or channels of these names are there already.
-    """
-    if timezone is None:
-        return scan.channels
-    problem = clock_problem(timezone)
-    taken = sorted(set(CLOCK_CHANNELS) & set(scan.channels))
-    reject(
-        (problem is not None, f"data.clock_timezone: {problem}"),
-        (scan.independent, "data.clock_timezone: these cases have no time; set it to null"),
-        (bool(taken), f"data.clock_timezone: it adds channels {taken}, which the bars already have; rename these"),
-    )
-    return (*scan.channels, *CLOCK_CHANNELS)
-
-
-def _with_clock(bars: pl.DataFrame, timezone: str | None) -> pl.DataFrame:
-    if timezone is None:
-        return bars
-    local = pl.col("timestamp").dt.convert_time_zone(timezone).dt
-    minute = local.hour().cast(pl.Int32) * 60 + local.minute()
-    return bars.with_columns(
-        minute.cast(pl.Float32).alias(CLOCK_CHANNELS[0]),
-        (local.weekday().cast(pl.Int32) - 1).cast(pl.Float32).alias(CLOCK_CHANNELS[1]),
-    )
 
 
 def _refuse(audit: BarAudit, quality: QualityConfig) -> None:

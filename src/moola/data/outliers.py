@@ -225,7 +225,7 @@ def _scales(sizes: np.ndarray) -> np.ndarray:
     """float64 [n_blocks]: median of the changes that are not 0, NaN where these are few."""
     sampled = np.sort(sizes[:, :: _SAMPLED if sizes.shape[1] == BLOCK_BARS else 1], axis=1)
     n = sampled.shape[1]
-    zeros = np.count_nonzero(sampled == 0, axis=1)
+    zeros = np.where(sampled[:, -1] > 0, (sampled > 0).argmax(axis=1), n)
     median = sampled[np.arange(len(sampled)), np.minimum(zeros + (n - zeros) // 2, n - 1)].astype(np.float64)
     median[n - zeros < _LEAST_CHANGES] = np.nan
     return median

@@ -17,7 +17,9 @@ from moola.drawing.page import render_page
 
 SHOWN_SERIES = 50
 """Series that get a line in a table; thousands of cases are summed up."""
+_SHOWN_CASES = 10
 _SHOWN_GAPS = 10
+_SPANS = ("train", "test", "excluded", "all")
 _PICTURED = 4
 _MOMENTS = 500
 _PAUSE_STEPS = 8
@@ -87,11 +89,12 @@ def render_description(
         daily=is_daily([time for row in described.series for time in (row.first_time, row.last_time)]),
         gaps=_together(described.gaps),
         gaps_in_sessions=_together(described.sessions.longest_gaps) if described.sessions is not None else [],
+        spans=_spans(described),
         labels=_label_rows(described),
         pairs=pairs,
         facts=facts,
         no_split=no_split,
-        shown=SHOWN_SERIES,
+        shown=_SHOWN_CASES if described.independent else SHOWN_SERIES,
         elapsed=elapsed,
         moment=moment,
     )
@@ -136,19 +139,24 @@ def _together(gaps: Sequence[Gap]) -> list[tuple[str, Gap]]:
     return [(", ".join(gap.series for gap in same), same[0]) for same in shared.values()][:_SHOWN_GAPS]
 
 
+def _spans(described: Description) -> list[str]:
+    return [span for span in _SPANS if span in described.labels]
+
+
 def _label_rows(described: Description) -> list[tuple[str, list[tuple[int, float | None]]]]:
     """A row a label: its windows in each span, and their share of those of the span that have a label."""
-    names = {name: None for counts in described.labels.values() for name in counts}
-    labelled = [sum(n for name, n in counts.items() if name != "unlabeled") for counts in described.labels.values()]
+    columns = [described.labels[span] for span in _spans(described)]
+    names = sorted({name for counts in columns for name in counts}, key=lambda name: (name == "unlabeled", name))
+    labelled = [sum(n for name, n in counts.items() if name != "unlabeled") for counts in columns]
     return [
         (
             name,
             [
                 (counts.get(name, 0), counts.get(name, 0) / total if total and name != "unlabeled" else None)
-                for counts, total in zip(described.labels.values(), labelled, strict=True)
+                for counts, total in zip(columns, labelled, strict=True)
             ],
         )
-        for name in sorted(names, key=lambda name: (name == "unlabeled", name))
+        for name in names
     ]
 
 

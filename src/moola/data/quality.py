@@ -163,7 +163,7 @@ class BarAudit:
             raise ValueError(f"{chunk.place}: series must be String and timestamp {TIMESTAMP}, not {found}")
         frame = chunk.frame if len(kinds) == 1 else chunk.frame.cast(dict.fromkeys(self.channels, pl.Float64()))
         first = self._places.first_origin(chunk.place, chunk.first_row)
-        return frame.with_columns(pl.int_range(first, first + len(frame), dtype=pl.Int64).alias(ORIGIN))
+        return frame.hstack([pl.int_range(first, first + len(frame), dtype=pl.Int64, eager=True).alias(ORIGIN)])
 
     def _answer(self, sound: pl.DataFrame, broken: list[pl.DataFrame], is_last: bool) -> Audited:
         """Judge the order of sound rows and those held back, look over what is good, and count."""
@@ -173,7 +173,8 @@ class BarAudit:
         bad = self._place_bad([*broken, *late])
         self.rows_kept += len(good)
         self.rows_bad += len(bad)
-        return Audited(good.drop(ORIGIN), bad)
+        good.drop_in_place(ORIGIN)
+        return Audited(good, bad)
 
     def _in_order(self, sound: pl.DataFrame, is_last: bool) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
         """Rows in the order of time, series after series, and those that are not, with `REASONS`."""
@@ -199,7 +200,7 @@ class BarAudit:
 
     def _note_order(self, rows: pl.DataFrame, order: Order) -> pl.DataFrame:
         reason, message = _ORDERS[order]
-        self._tally.add(reason, message, "error", len(rows), describe_rows(self._places, rows, ()))
+        self._tally.add(reason, message, "error", len(rows), describe_rows(self._places, rows, {}))
         return rows.with_columns(pl.lit(message).alias(REASONS))
 
     def _place_bad(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -263,4 +264,6 @@ def _only(rows: pl.DataFrame, mask: np.ndarray) -> pl.DataFrame:
 
 def _stacked(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """One below the other, without a copy; float types need not agree."""
-    return pl.concat([part for part in parts if len(part)] or parts[:1], how="vertical_relaxed", rechunk=False)
+    parts = [part for part in parts if len(part)] or parts[:1]
+    same = all(part.schema == parts[0].schema for part in parts)
+    return pl.concat(parts, how="vertical" if same else "vertical_relaxed")

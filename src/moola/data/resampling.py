@@ -104,7 +104,8 @@ class Resampler:
         self._every_us = microseconds(config.every)
         values = dict.fromkeys(channels, pl.Float64())
         self._schema = pl.Schema({"series": pl.String(), "timestamp": pl.Datetime("us", "UTC"), **values})
-        self._held = pl.DataFrame(schema={**self._schema, _SESSION: pl.Int64()})
+        self._nothing = pl.DataFrame(schema={**self._schema, _SESSION: pl.Int64()})
+        self._held: dict[str, pl.DataFrame] = {}
         self._numbers: dict[str, int] = {}
         self._steps = _Steps()
 
@@ -123,7 +124,8 @@ class Resampler:
         sessions = self.calendar.sessions(frame["timestamp"].to_physical().to_numpy())
         inside = frame.with_columns(pl.Series(_SESSION, sessions)).filter(pl.col(_SESSION) != OUTSIDE)
         self._count(rows=len(frame), outside_session=len(frame) - len(inside))
-        return self._combine(pl.concat([self._held, inside]), is_last=False)
+        held = [self._held.pop(name) for name in inside["series"].unique() if name in self._held]
+        return self._combine(pl.concat([*held, inside]), is_last=False)
 
     def flush(self) -> pl.DataFrame:
         """The new bars that were not finished; nothing is pushed afterwards.
@@ -131,7 +133,7 @@ class Resampler:
         Raises:
             DataError: the bars of a series are longer than the new ones, or new ones would cut them; all such series.
         """
-        bars = self._combine(self._held, is_last=True)
+        bars = self._combine(pl.concat([self._nothing, *self._held.values()]), is_last=True)
         problems = self._steps.problems(self._every_us, list(self._numbers))
         if problems:
             raise DataError(
@@ -156,7 +158,8 @@ class Resampler:
         first = np.flatnonzero(new_session | _changes(begin))
         past = np.append(first[1:], len(rows))
         finished = np.append(series[first[1:]] == series[first[:-1]], False) | is_last
-        self._held = rows.filter(~np.repeat(finished, past - first))
+        growing = rows.filter(~np.repeat(finished, past - first))
+        self._held |= {part["series"][0]: part for part in growing.partition_by("series")}
         stamp = begin[first] if self.config.stamped == "start" else self._end(begin[first], sessions[first])
         columns = {name: _aggregate(how, rows[name].to_numpy(), first, past) for name, how in self._aggregates.items()}
         bars = pl.DataFrame({"series": rows["series"].gather(first), "timestamp": stamp, **columns})

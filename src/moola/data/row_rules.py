@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -11,6 +11,7 @@ from moola.data.findings import REASONS, Places, Tally, describe_rows
 from moola.schemas.bars import BarRule, bar_rules
 
 _ROW = "__row"
+_CELL = "__cell"
 
 
 class RowRules:
@@ -38,7 +39,7 @@ class RowRules:
         """
         rules = self._rules[type(frame.schema[self._channels[0]])]
         holds = frame.select(rule.holds.all().alias(rule.name) for rule in rules).row(0)
-        if all(holds) and not any(frame.null_count().row(0)) and unread.is_empty():
+        if all(holds) and not any(column.null_count() for column in frame) and unread.is_empty():
             return frame, None
         broken = (rule for rule, is_kept in zip(rules, holds, strict=True) if not is_kept)
         faults = pl.concat(
@@ -53,9 +54,9 @@ class RowRules:
         """One table a column and kind of cell that could not be read."""
         for (column, reason), cells in unread.group_by("column", "reason", maintain_order=True):
             rows = cells["row"]
-            shown = frame[rows].with_columns(cells["value"].fill_null("").alias(str(column)))
+            shown = frame[rows].with_columns(cells["value"].fill_null("").alias(_CELL))  # a file may call it timestamp
             said = f"{column}: {reason}"
-            self._count("unread", said, shown, [str(column)])
+            self._count("unread", said, shown, {_CELL: str(column)})
             text = pl.format("{} ('{}')", pl.lit(said), pl.col("value").fill_null(""))
             yield cells.select(pl.col("row").cast(pl.UInt32).alias(_ROW), text.alias(REASONS))
 
@@ -65,22 +66,22 @@ class RowRules:
         for name in ("series", "timestamp", *self._channels):
             if frame[name].null_count():
                 rows = frame.select(pl.col(name).is_null().arg_true().alias(_ROW)).filter(~pl.col(_ROW).is_in(known))
-                yield self._note(frame, rows[_ROW], "empty", f"{name}: is empty", ())
+                yield self._note(frame, rows[_ROW], "empty", f"{name}: is empty", {})
 
     def _rule(self, frame: pl.DataFrame, rule: BarRule) -> pl.DataFrame:
         rows = frame.select((~rule.holds).arg_true().alias(_ROW))[_ROW]
-        shown = [name for name in self._channels if name in rule.holds.meta.root_names()]
+        shown = {name: name for name in self._channels if name in rule.holds.meta.root_names()}
         return self._note(frame, rows, rule.name, rule.fault, shown)
 
     def _note(
-        self, frame: pl.DataFrame, rows: pl.Series, reason: str, message: str, columns: Sequence[str]
+        self, frame: pl.DataFrame, rows: pl.Series, reason: str, message: str, shown: Mapping[str, str]
     ) -> pl.DataFrame:
         """Count rows with a fault, and say it of each."""
-        self._count(reason, message, frame[rows], columns)
+        self._count(reason, message, frame[rows], shown)
         return pl.DataFrame({_ROW: rows.cast(pl.UInt32)}).with_columns(pl.lit(message).alias(REASONS))
 
-    def _count(self, reason: str, message: str, rows: pl.DataFrame, columns: Sequence[str]) -> None:
-        self._tally.add(reason, message, "error", len(rows), describe_rows(self._places, rows, columns))
+    def _count(self, reason: str, message: str, rows: pl.DataFrame, shown: Mapping[str, str]) -> None:
+        self._tally.add(reason, message, "error", len(rows), describe_rows(self._places, rows, shown))
 
 
 def _fits_float32(name: str) -> BarRule:

@@ -22,7 +22,7 @@ def runs_of(series: pl.Series) -> list[tuple[str, int, int]]:
 def by_series(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of each series together, in the order in which series first appear; nothing is copied if they are."""
     names = [name for name, _, _ in runs_of(rows["series"])]
-    if len(names) == 1:
+    if len(names) == 1 and not rows["series"].flags["SORTED_ASC"]:
         return rows.with_columns(rows["series"].set_sorted())  # so that nobody has to compare them again
     known = list(dict.fromkeys(names))
     if len(known) == len(names):

@@ -111,7 +111,7 @@ def _names(frame: Frame, spans: Sequence[TimeSpan]) -> list[str]:
     edge = frame.right + 12
     places = [min(frame.x(span.start_s), edge - text_width(span.label)) for span in shown]
     return [
-        text(x, 12, fitted(span.label, beyond - x - (8 if beyond < edge else 0)), "span-label")
+        text(x, 12, fitted(span.label, beyond - x - (8 if beyond < edge else -1)), "span-label")
         for span, x, beyond in zip(shown, places, [*places[1:], edge], strict=False)
     ]
 

@@ -137,6 +137,7 @@ def _spoken(event: Event) -> str:
     stage = event.get("stage", "")
     lines = {
         "run_started": lambda: f"run {event['run_id']}",
+        "finding": lambda: f"    {event['severity']}: {event['message']}, {event['rows']:,} rows",
         "stage_started": lambda: f"[{event['number']}/{event['total']}] {stage}",
         "stage_reused": lambda: f"    reused {event['key'][:12]} (took {event['seconds']:.1f} s when it was made)",
         "stage_finished": lambda: f"    done in {event['seconds']:.1f} s",

@@ -82,6 +82,7 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
         f"{len(data.windows):,} windows of {data.windows.length} bars from {len(data.store.series):,} series; "
         f"a model sees the first {data.windows.visible} bars of a window."
     ]
+    told += _left_out_told(inputs["bars"])
     if windows["from_rule"]:
         told.append(
             "The labels are weak: a formula made them from the candles, no person did. "
@@ -121,6 +122,20 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
         )
     )
     return tuple(told)
+
+
+def _left_out_told(bars: Artifact) -> list[str]:
+    """What of the source is not in the bars, and why; nothing where all of it is, or another stage made the bars."""
+    if "ingest.json" not in bars.manifest["files"]:
+        return []
+    summary = read_json(bars.path("ingest.json"))
+    if not summary["rows_quarantined"]:
+        return []
+    reasons = [f"{one['message']} ({one['rows']:,})" for one in summary["findings"] if one["severity"] == "error"]
+    return [
+        f"{summary['rows_quarantined']:,} of {summary['rows_read']:,} rows of the source were bad and left out: "
+        f"{'; '.join(reasons)}. They are in quarantine.csv, beside the bars."
+    ]
 
 
 def _folds_told(data: Dataset, proof: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ class BarRule:
 
 
 def bar_rules(channels: Sequence[str]) -> tuple[BarRule, ...]:
-    """Every channel is finite; candles, where all four prices are there, are in order and above 0; volume is not negative.
+    """Every channel is finite; candles (all four prices there) are in order and above 0; volume is not negative.
 
     A rule about order is silent on a value that is NaN, which another rule names.
     """

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, build_all, reject, structure
 from moola.data.calendars import SessionCalendar
-from moola.data.ingestion import clock_problem, ingest
+from moola.data.clock_channels import clock_problem
+from moola.data.ingestion import ingest
 from moola.data.quality import QualityConfig
 from moola.data.resampling import ResampleConfig, Resampler
 from moola.data.sources import SOURCES, Source
