@@ -155,24 +155,36 @@ def ingesting(quick: bool, folder: Path) -> Iterator[Row]:
     n_bars = 5_000_000 if quick else 100_000_000
     file = folder / "synthetic.parquet"
     child("make_parquet", str(file), str(n_bars))
-    store = folder / "ingested"
+    store, copy = folder / "ingested", folder / "copy.arrow"
     ours = Runs("ingest_and_window", str(file), str(store), after=lambda: shutil.rmtree(store))
+    judged = Runs("validate_bars", str(file), str(folder / "quarantine.csv"))
+    scanned = Runs("scan_with_polars", str(file))
     what = f"{n_bars:,} synthetic minute bars out of a Parquet file of {file.stat().st_size / MB:,.0f} MB"
+    scan = "polars, scan_parquet and the sum of every column, streaming"
     references = {
-        "polars, scan_parquet and the sum of every column, streaming": (Runs("scan_with_polars", str(file)), 0.5),
+        scan: (scanned, 0.5),
         "polars, read_parquet into memory": (Runs("read_with_polars", str(file)), None),
+        "polars, scan_parquet and sink_ipc to disk, streaming": (
+            Runs("copy_with_polars", str(file), str(copy), after=copy.unlink),
+            None,
+        ),
     }
-    for name, (reference, target) in references.items():
-        yield compare(
-            f"{what}: ingest, validate and window",
+
+    def rate(work: str, mine: Runs, name: str, reference: Runs, target: float | None) -> Row:
+        return compare(
+            f"{what}: {work}",
             "bars/s",
-            lambda: n_bars / ours.once().wall_s,
-            lambda reference=reference: n_bars / reference.once().wall_s,
+            lambda: n_bars / mine.once().wall_s,
+            lambda: n_bars / reference.once().wall_s,
             name,
             higher_is_better=True,
             target=target,
             repeats=3,
         )
+
+    for name, (reference, target) in references.items():
+        yield rate("ingest, validate and window", ours, name, reference, target)
+    yield rate("validate alone", judged, scan, scanned, None)
     peaks = absolute(f"{what}: peak anonymous memory of the process", "MB", [run.peak_mb for run in ours.done], 2000.0)
     yield peaks
     for name, (reference, _) in references.items():

@@ -85,6 +85,17 @@ def ingest_and_window(file: str, folder: str) -> None:
     tell(wall_s, before, bars=store.n_bars, windows=len(windows))
 
 
+def validate_bars(file: str, quarantine: str) -> None:
+    """A Parquet file through the audit; nothing is stored."""
+    from moola.data.ingestion import validate
+    from moola.data.sources.files import Files
+
+    before = anonymous_bytes()
+    started = time.perf_counter()
+    report = validate(Files(file).scan(), None, Path(quarantine))
+    tell(time.perf_counter() - started, before, bars=report.kept)
+
+
 def scan_with_polars(file: str) -> None:
     """Every cell of the file read and summed by polars' streaming engine; nothing judged, nothing written."""
     import polars as pl
@@ -105,6 +116,16 @@ def read_with_polars(file: str) -> None:
     tell(time.perf_counter() - started, before, bars=frame.height)
 
 
+def copy_with_polars(file: str, copy: str) -> None:
+    """The same file as an Arrow file on disk, uncompressed: what has to be written is about as much as a store."""
+    import polars as pl
+
+    before = anonymous_bytes()
+    started = time.perf_counter()
+    pl.scan_parquet(file).sink_ipc(copy, compression="uncompressed", sync_on_close="all")
+    tell(time.perf_counter() - started, before)
+
+
 def anonymous_bytes() -> int:
     """Resident memory of this process that no file stands behind (Linux)."""
     found = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
@@ -116,7 +137,16 @@ def tell(wall_s: float, before: int, **figures: object) -> None:
     print(json.dumps({"wall_s": wall_s, "anonymous_bytes_before": before, **figures}))
 
 
-TASKS = (make_store, make_parquet, first_batch, ingest_and_window, scan_with_polars, read_with_polars)
+TASKS = (
+    make_store,
+    make_parquet,
+    first_batch,
+    ingest_and_window,
+    validate_bars,
+    scan_with_polars,
+    read_with_polars,
+    copy_with_polars,
+)
 
 if __name__ == "__main__":
     {task.__name__: task for task in TASKS}[sys.argv[1]](*sys.argv[2:])

@@ -96,7 +96,8 @@ def _spoken(error: Exception, words: list[str]) -> str:
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        return f"{key}: there is no such key; {did_you_mean(key, _known_keys(words))} (a new key is added with +{key}=VALUE)"
+        near = did_you_mean(key, _known_keys(words))
+        return f"{key}: there is no such key; {near} (a new key is added with +{key}=VALUE)"
     return " ".join(text.split()) or type(error).__name__
 
 

@@ -148,7 +148,7 @@ def _take(step: Step) -> None:
     try:
         os.link(step.source, step.target)  # unlike a rename it never overwrites
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise
         _copy(step.source, step.target)
     sync_folder(step.target.parent)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from moola.errors import StorageError
 from moola.layout import Layout, digest_file, write_text
 
 DATA: Mapping[str, str] = {
@@ -70,12 +71,15 @@ def make_tree(layout: Layout) -> list[Path]:
 
     Returns:
         What was made.
+
+    Raises:
+        StorageError: a file stands where a folder belongs.
     """
     made: list[Path] = []
     for top, rooms, title in ((layout.data, DATA, "data"), (layout.artifacts, ARTIFACTS, "artifacts")):
         for room in rooms:
             if not (top / room).is_dir():
-                (top / room).mkdir(parents=True)
+                _make(top / room)
                 made.append(top / room)
         for name, content in ((top / "README.md", _readme(title, rooms)), (top / ".gitignore", _IGNORED)):
             if not name.exists():
@@ -96,12 +100,19 @@ def check_tree(layout: Layout) -> TreeCheck:
     for top, rooms, title in ((layout.data, DATA, "data"), (layout.artifacts, ARTIFACTS, "artifacts")):
         missing += [top / room for room in rooms if not (top / room).is_dir()]
         if top.is_dir():
-            strays += _strays(top, (*rooms, *_FILES[title], *_GROWN[title]))
+            strays += _strays(top, (*rooms, *_GROWN[title]), _FILES[title])
             files += _loose_files(top)
     return TreeCheck(tuple(missing), tuple(strays), tuple(_duplicates(files)))
 
 
 _IGNORED = "# Contents are not for version control; the folders and this file are.\n*\n!.gitignore\n!README.md\n"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"cannot make {folder}", "a file stands where a folder belongs", "move the file away") from error
 
 
 def _readme(title: str, rooms: Mapping[str, str]) -> str:
@@ -119,16 +130,17 @@ def _readme(title: str, rooms: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _strays(top: Path, known: tuple[str, ...]) -> list[Path]:
-    """Entries at or above the level of the rooms that lead to none of them."""
+def _strays(top: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> list[Path]:
+    """Entries at or above the level of the rooms that are none of them and lead to none of them."""
     found: list[Path] = []
 
     def look(folder: Path, inside: str) -> None:
         for entry in sorted(folder.iterdir()):
             place = f"{inside}{entry.name}"
+            known = folders if entry.is_dir() else files
             if place in known or entry.name in ("README.md", ".gitignore", ".gitkeep"):
                 continue
-            if any(room.startswith(f"{place}/") for room in known) and entry.is_dir() and not entry.is_symlink():
+            if any(room.startswith(f"{place}/") for room in (*folders, *files)) and entry.is_dir() and not entry.is_symlink():
                 look(entry, f"{place}/")
             else:
                 found.append(entry)

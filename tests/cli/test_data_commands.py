@@ -176,8 +176,8 @@ def test_sets_that_drift_cannot_compare_are_refused(good):
 
 
 def test_the_commands_explain_themselves(moola):
-    alone, asked = moola("data"), moola("data", "--help")
-    assert alone.code == asked.code == 0 and alone.out == asked.out
+    alone, asked, fetch = moola("data"), moola("data", "--help"), moola("data", "fetch", "--help")
+    assert alone.code == asked.code == fetch.code == 0 and alone.out == asked.out == fetch.out
     assert all(name in asked.out for name in ("fetch", "validate", "describe", "drift"))
     said(moola("data", "valdate"), 2, "there is no command 'valdate'", "validate")
     composed = moola("data", "drift", "--cfg", "job")

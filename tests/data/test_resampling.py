@@ -258,6 +258,20 @@ def test_rows_with_nulls_are_a_defect_of_the_caller() -> None:
         Resampler(ResampleConfig("15m"), None, CHANNELS).push(frame)
 
 
+def test_a_series_that_is_over_is_not_looked_at_again_while_others_stream_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    combine, looked_at = Resampler._combine, []
+
+    def watched(self: Resampler, rows: pl.DataFrame, is_last: bool) -> pl.DataFrame:
+        looked_at.append(len(rows))
+        return combine(self, rows, is_last)
+
+    monkeypatch.setattr(Resampler, "_combine", watched)
+    frame = pl.concat([bars_at(np.arange(10) * MINUTE, name) for name in "abcdefgh"])
+    bars, _ = resample(frame, ResampleConfig("1d"), cuts=range(10, 80, 10))
+    assert looked_at == [10] * 8 + [80]
+    assert len(bars) == 8
+
+
 def test_nothing_resampled_is_nothing() -> None:
     bars, resampler = resample(bars_at([]), ResampleConfig("15m"))
     assert bars.is_empty()

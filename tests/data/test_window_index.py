@@ -286,6 +286,9 @@ def test_bars_outside_every_session_are_refused_with_the_calendar_to_blame(store
         ({"max_gap": "8"}, "max_gap: '8' is not a duration"),
         ({"length": 5, "horizon_bars": -1}, "horizon_bars: -1"),
         ({"horizon_bars": 1}, "horizon_bars: 1 bars after a whole series"),
+        ({"length": 10**20}, "length: 100000000000000000000 is more bars than"),
+        ({"length": 5, "stride_bars": 10**20}, "stride_bars: 100000000000000000000 is more bars than"),
+        ({"length": 5, "horizon_bars": 10**20}, "horizon_bars: 100000000000000000000 is more bars than"),
     ],
 )
 def test_windows_that_cannot_be_cut_are_refused(values: dict[str, Any], problem: str) -> None:
@@ -311,6 +314,14 @@ def test_cases_that_are_windows_keep_their_names_and_stand_apart(store_of: Calla
     table = WindowIndex.build(store, WindowConfig()).table(store)
     assert table["window_id"].to_list() == ["s0", "s1"]
     assert table["step"].to_list() == [0, 3]
+
+
+def test_a_window_that_is_alone_in_its_series_and_not_all_of_it_is_named_by_its_first_bar(
+    store_of: Callable[..., BarStore],
+) -> None:
+    store = store_of(stamps([1] * 4), stamps([1] * 3))
+    table = WindowIndex.build(store, WindowConfig(length=4, stride_bars=9)).table(store)
+    assert table["window_id"].to_list() == ["s0_0000000", "s1_0000000"]
 
 
 @pytest.mark.parametrize("first", [9_999_998, 123])

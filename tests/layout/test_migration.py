@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import tempfile
 from pathlib import Path
@@ -158,9 +159,10 @@ def test_links_are_left_for_review(tmp_path: Path) -> None:
     assert (tmp_path / "data/logs/link").is_symlink() and (tmp_path / "artifacts/logs/a.json").exists()
 
 
-def test_between_file_systems_files_are_copied_and_looked_at(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_where_no_link_can_be_made_files_are_copied_and_looked_at(tmp_path: Path, reason: int) -> None:
     layout = grow(tmp_path, {("data/logs", "a.json"): "one"})
-    with patch.object(migration.os, "link", side_effect=OSError(18, "Invalid cross-device link")):
+    with patch.object(migration.os, "link", side_effect=OSError(reason, "no link")):
         run(layout)
     assert contents(tmp_path) == {"artifacts/logs/a.json": "one"}
 

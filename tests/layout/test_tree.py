@@ -60,6 +60,17 @@ def test_strays_are_named_at_the_level_where_they_leave_the_contract(layout: Lay
     assert not found.is_clean
 
 
+def test_a_file_where_a_folder_belongs_is_a_stray_and_is_never_replaced(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout.data.mkdir()
+    (layout.data / "splits").write_text("mine")
+    assert tree.check_tree(layout).strays == (layout.data / "splits",)
+    assert main(["init", "--data", str(layout.data), "--artifacts", str(layout.artifacts)]) == EXIT_STORAGE
+    assert "a file stands where a folder belongs" in capsys.readouterr().err
+    assert (layout.data / "splits").read_text() == "mine"
+
+
 def test_files_of_the_same_content_are_duplicates_and_published_copies_are_not(layout: Layout) -> None:
     tree.make_tree(layout)
     raw, archived = layout.data / "raw/unlabeled", layout.data / "processed/archived"

@@ -35,7 +35,7 @@ Storing bars and cutting windows are stages: moola ingest, moola windows.
 def main(words: Sequence[str]) -> int:
     """Run one of the data commands."""
     command, rest = (words[0], list(words[1:])) if words else ("--help", [])
-    if command in ("-h", "--help"):
+    if command in ("-h", "--help") or (command == "fetch" and {"-h", "--help"} & set(rest)):
         print(_HELP, end="")
         return EXIT_OK
     if command not in _COMMANDS:

@@ -14,6 +14,9 @@ from moola.data.calendars import OUTSIDE, SessionCalendar
 from moola.data.durations import duration_problem, microseconds
 from moola.errors import DataError
 
+MOST_BARS = 1 << 60
+"""A number of bars that nobody has; two of them and a position still add up inside an int64."""
+
 _PORTION = 1 << 21
 """Bars or windows looked at together: what is computed on the way stays under 100 MB for any number of bars."""
 
@@ -40,11 +43,13 @@ class WindowConfig:
     max_gap: str | None = None
 
     def __post_init__(self) -> None:
-        length = self.length if self.length is not None else 1 << 62
+        length = self.length if self.length is not None else MOST_BARS
         visible = self.visible if self.visible is not None else length
         zone = self.zone or (0, visible)
         gap_problem = duration_problem(self.max_gap, least="1us") if self.max_gap is not None else None
+        counts = {"length": length, "stride_bars": self.stride_bars, "horizon_bars": self.horizon_bars}
         reject(
+            *((n > MOST_BARS, f"{name}: {n} is more bars than there can be") for name, n in counts.items()),
             (length < 2, f"length: {self.length} must be at least 2"),
             (self.stride_bars < 1, f"stride_bars: {self.stride_bars} must be at least 1"),
             (not 2 <= visible <= length, f"visible: {self.visible} must lie between 2 and length ({self.length})"),
@@ -221,7 +226,7 @@ class WindowIndex:
         """
         starts, spans = np.asarray(self.starts), self.spans(store)
         names = pl.Series(store.series, dtype=pl.String).gather(spans.series)
-        whole = len(self) == len(store.series) and np.array_equal(starts, store.offsets[:-1])
+        whole = self.length * len(self) == store.n_bars and np.array_equal(starts, store.offsets[:-1])
         within = pl.Series(starts - store.offsets[spans.series]).cast(pl.String).str.zfill(7)
         return pl.DataFrame(
             {

@@ -175,6 +175,8 @@ def test_the_default_split_has_the_golden_counts(market: SimpleNamespace) -> Non
         (lambda: CombinatorialPurged(FROM, n_blocks=20, n_held_out=10), ["n_blocks"]),
         (lambda: SessionFolds(FROM, n_folds=1, timezone="Europe/Berlni", by="day"), ["n_folds", "timezone"]),
         (lambda: SessionFolds(FROM, timezone="Europe/Berlin"), ["timezone"]),
+        (lambda: SessionFolds(FROM, timezone="Factory", by="day"), ["timezone"]),  # a name that polars does not know
+        (lambda: PurgedKFold(FROM, purge_bars=2**63 - 1, embargo_bars=10**20), ["purge_bars", "embargo_bars"]),
     ],
 )
 def test_wrong_keys_are_refused_all_at_once(build: Callable[[], Any], fields: list[str]) -> None:

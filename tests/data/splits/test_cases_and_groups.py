@@ -134,6 +134,12 @@ def test_groups_may_be_sealed_by_date_or_not_at_all() -> None:
     assert (GroupFolds(test_share=0.0).spans(store, windows) == "train").all()
 
 
+def test_one_group_cannot_be_sealed_in_part() -> None:
+    with pytest.raises(DataError, match="all series are of one group") as caught:
+        GroupFolds(test_share=0.2).spans(*series(["a"], [0]))
+    assert "split.test_from=DATE" in caught.value.way_out
+
+
 def test_names_that_the_pattern_does_not_fit_are_told() -> None:
     store, windows = series([*(f"x{i}" for i in range(7)), "102_exp"], [0] * 8, independent=True)
     with pytest.raises(DataError, match="does not fit 7 of 8 series names") as caught:

@@ -64,6 +64,12 @@ class Splitter(Protocol):
         ...
 
 
+def fingerprint_of(splitter: Splitter) -> str:
+    """Digest of what the splitter reads from outside moola; empty when nothing."""
+    fingerprint = getattr(splitter, "fingerprint", None)
+    return fingerprint() if fingerprint is not None else ""
+
+
 SPLITTERS: Registry[Splitter] = Registry(
     "splitter",
     {

@@ -63,7 +63,8 @@ class GroupFolds(PurgeConfig):
         """Test: windows of the sealed groups. Train: the others that share no time with them.
 
         Raises:
-            DataError: unknown groups, series that the pattern does not fit, or nothing is left to train on.
+            DataError: unknown groups, series that the pattern does not fit, one group alone, or nothing is left to
+                train on.
         """
         refuse_margins_between_cases(store, self.margins)
         if self.test_from is not None:
@@ -130,6 +131,12 @@ class GroupFolds(PurgeConfig):
             )
         if self.test_groups:
             return np.array([names.index(name) for name in self.test_groups])
+        if self.test_share and len(names) == 1:
+            raise DataError(
+                f"split.test_share={self.test_share} cannot seal a part of the groups",
+                f"all series are of one group, '{names[0]}'",
+                "seal by date instead: split.test_from=DATE split.test_share=null; split.test_share=0 seals nothing",
+            )
         share = self.test_share or 0.0
         n_sealed = min(max(round(share * len(names)), 1), len(names) - 1) if share else 0
         return np.arange(len(names) - n_sealed, len(names))

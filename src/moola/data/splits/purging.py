@@ -14,7 +14,7 @@ import numpy as np
 from moola.data.bar_store import BarStore
 from moola.data.durations import duration_problem, microseconds, spoken
 from moola.data.splits import Fold
-from moola.data.window_index import WindowSpans
+from moola.data.window_index import MOST_BARS, WindowSpans
 from moola.errors import DataError
 
 
@@ -104,6 +104,7 @@ class PurgeConfig:
         wrong = {name: duration_problem(value) for name, value in times.items() if value is not None}
         return (
             *((n < 0, f"{name}: {n} must not be negative") for name, n in bars.items()),
+            *((n > MOST_BARS, f"{name}: {n} is more bars than there can be") for name, n in bars.items()),
             *((problem is not None, f"{name}: {problem}") for name, problem in wrong.items()),
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from moola.config import reject
 from moola.data.bar_store import BarStore, times
+from moola.data.sources.file_times import is_timezone
 from moola.data.splits import Coverage, Fold
 from moola.data.splits.blocks import equal_borders, time_blocks
 from moola.data.splits.purging import purged_fold
@@ -35,16 +36,11 @@ class SessionFolds(SealedByDate):
     coverage: ClassVar[Coverage] = "once"
 
     def __post_init__(self) -> None:
-        zones = zoneinfo.available_timezones()
+        near = did_you_mean(self.timezone, zoneinfo.available_timezones() - {self.timezone})
         reject(
             *self.sealing_problems(),
             (self.n_folds < 2, f"n_folds: {self.n_folds} must be at least 2"),
-            (
-                self.timezone not in zones,
-                f"timezone: there is no timezone '{self.timezone}'; {did_you_mean(self.timezone, zones)}"
-                if self.timezone not in zones
-                else "",
-            ),
+            (not is_timezone(self.timezone), f"timezone: there is no timezone '{self.timezone}'; {near}"),
             (
                 self.by == "stretch" and self.timezone != "UTC",
                 "timezone: stretches have borders of their own; choose by=day or leave it out",

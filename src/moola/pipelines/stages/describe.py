@@ -15,7 +15,7 @@ from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
 from moola.data.calendars import SessionCalendar
 from moola.data.description import describe_data
-from moola.data.splits import SPLITTERS, Splitter
+from moola.data.splits import SPLITTERS, Splitter, fingerprint_of
 from moola.drawing.spans import SpanKind
 from moola.errors import DataError
 from moola.layout import write_json, write_text
@@ -47,6 +47,10 @@ class Describe(Stage):
                 lambda: structure(SessionCalendar, sessions, "data.calendar") if sessions is not None else None,
             )
         )
+
+    def outside(self) -> str:
+        """A saved split lies outside moola."""
+        return fingerprint_of(self.splitter)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``description.json`` and ``description.html``."""

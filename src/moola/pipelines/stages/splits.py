@@ -11,7 +11,7 @@ import polars as pl
 
 from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
-from moola.data.splits import SPLITTERS, Coverage, Fold, Splitter
+from moola.data.splits import SPLITTERS, Coverage, Fold, Splitter, fingerprint_of
 from moola.data.splits.proof import prove
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
@@ -50,8 +50,7 @@ class Splits(Stage):
 
     def outside(self) -> str:
         """A saved split lies outside moola."""
-        fingerprint = getattr(self.splitter, "fingerprint", None)
-        return fingerprint() if fingerprint is not None else ""
+        return fingerprint_of(self.splitter)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``.
