@@ -43,6 +43,7 @@ ARTIFACTS: Mapping[str, str] = {
 _FILES = {"data": ("corrections/window_blacklist.csv",), "artifacts": ()}
 _GROWN = {"data": (), "artifacts": ("oof/units",)}
 """Folders that stages make themselves."""
+_OWN = ("README.md", ".gitignore", ".gitkeep")
 _SMALLEST_DUPLICATE_BYTES = 1024
 
 
@@ -112,7 +113,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StorageError(f"cannot make {folder}", "a file stands where a folder belongs", "move the file away") from error
+        raise StorageError(f"cannot make {folder}", "a file stands where a folder belongs", "move it away") from error
 
 
 def _readme(title: str, rooms: Mapping[str, str]) -> str:
@@ -137,10 +138,10 @@ def _strays(top: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> list
     def look(folder: Path, inside: str) -> None:
         for entry in sorted(folder.iterdir()):
             place = f"{inside}{entry.name}"
-            known = folders if entry.is_dir() else files
-            if place in known or entry.name in ("README.md", ".gitignore", ".gitkeep"):
+            if place in (folders if entry.is_dir() else files) or entry.name in _OWN:
                 continue
-            if any(room.startswith(f"{place}/") for room in (*folders, *files)) and entry.is_dir() and not entry.is_symlink():
+            leads_on = any(room.startswith(f"{place}/") for room in (*folders, *files))
+            if leads_on and entry.is_dir() and not entry.is_symlink():
                 look(entry, f"{place}/")
             else:
                 found.append(entry)

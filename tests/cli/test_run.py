@@ -170,13 +170,15 @@ def test_rows_that_were_left_out_are_told_while_it_runs_and_in_the_report(moola)
     for hour in range(240):
         close = 100 + (hour * 7 % 13) / 10
         high = close + 0.5 if hour != 20 else close - 1
-        rows.append(f"{start + datetime.timedelta(hours=hour)},{close - 0.1:.2f},{high:.2f},{close - 2:.2f},{close:.2f}")
+        time = start + datetime.timedelta(hours=hour)
+        rows.append(f"{time},{close - 0.1:.2f},{high:.2f},{close - 2:.2f},{close:.2f}")
     (moola.folder / "bars.csv").write_text("\n".join(rows) + "\n")
     names = [f"bars_{3 * number:07d},{'ab'[number % 2]}" for number in range(40)]
     (moola.folder / "labels.csv").write_text("\n".join(["window_id,label", *names]) + "\n")
     words = ["debug=fast", "data=files", "data.path=bars.csv", "data.quality.bad_rows=quarantine", "task=label_file"]
     words += ["task.path=labels.csv", "split.test_from=2024-01-09", "split.n_folds=2", "split.embargo_bars=0"]
-    words += ["data.window.length=20", "data.window.visible=16", "data.window.zone=[8,16]", "stage.skip=[pretrain,probe]"]
+    words += ["data.window.length=20", "data.window.visible=16", "data.window.zone=[8,16]"]
+    words += ["stage.skip=[pretrain,probe]"]
     words += [f"~model.{name}" for name in ("finetuned", "scratch", "pretrained_probe", "minirocket", "random_forest")]
     done = moola("run", *words)
     assert done.code == 0, done.err

@@ -118,13 +118,11 @@ def test_the_digest_knows_values_times_names_splits_labels_and_order(tmp_path: P
 def test_series_share_positions_on_the_calendar_of_all_their_times(saved: Path) -> None:
     store = BarStore.open(saved)
     assert (store.calendar() // MINUTE).tolist() == [0, 1, 2, 5]
-    assert store.steps().tolist() == [0, 1, 3, 1, 2]
 
 
 def test_the_calendar_of_one_series_is_not_copied(tmp_path: Path) -> None:
     store = write(tmp_path, BARS[:3])
     assert np.shares_memory(store.calendar(), store.timestamps)
-    assert store.steps().tolist() == [0, 1, 2]
 
 
 def test_what_fits_no_float32_is_refused_and_not_stored_as_infinity(tmp_path: Path) -> None:

@@ -51,15 +51,6 @@ class BarStore:
         """int64 [n_times]: every time at which some series has a bar, ascending; no copy where there is one series."""
         return self.timestamps if len(self.series) == 1 else np.unique(self.timestamps)
 
-    def steps(self) -> np.ndarray:
-        """int64 [n_bars]: position of each bar on `calendar`.
-
-        Series that trade on the same days share positions, so purge and embargo can be counted in bars across them.
-        """
-        if len(self.series) == 1:
-            return np.arange(self.n_bars, dtype=np.int64)
-        return np.unique(self.timestamps, return_inverse=True)[1].astype(np.int64)
-
     @classmethod
     def open(cls, folder: Path) -> BarStore:
         """Open a saved store; nothing is read before it is used.

@@ -22,7 +22,7 @@ class Combined:
 
     Attributes:
         parts: sections of transforms (``{name: relative}``), or transforms. What has to be fitted goes around the
-            whole and not inside it: ``transform=scaled`` with ``transform.of.name=combined``.
+            whole and not inside it: ``transform=scaled transform.of.name=combined '+transform.of.parts=[...]'``.
     """
 
     parts: tuple[Any, ...]
@@ -36,7 +36,7 @@ class Combined:
         if unfitted:
             raise ConfigError(
                 [f"parts[{i}]: has to be fitted, so it cannot stand inside 'combined'" for i in unfitted],
-                "put it around all parts: transform=scaled transform.of.name=combined, parts under transform.of.parts",
+                "put it around all parts: transform=scaled transform.of.name=combined '+transform.of.parts=[...]'",
             )
         object.__setattr__(self, "parts", parts)
 

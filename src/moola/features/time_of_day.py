@@ -9,11 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from moola.data.clock_channels import CLOCK_CHANNELS
 from moola.errors import DataError
 from moola.features import Causality
-
-CLOCK = ("minute_of_day", "day_of_week")
-"""Channels that the ingest adds: 0..1439 and 0 (Monday)..6, in local time."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ class TimeOfDay:
 
 
 def _clock_columns(channels: tuple[str, ...]) -> list[int]:
-    missing = [name for name in CLOCK if name not in channels]
+    missing = [name for name in CLOCK_CHANNELS if name not in channels]
     if missing:
         raise DataError(
             "transform=time_of_day needs the local time of each bar",
             f"the data has no channel {', '.join(missing)}; it has {', '.join(channels)}",
             "let the ingest add them: data.clock_timezone=America/New_York (the market's own)",
         )
-    return [channels.index(name) for name in CLOCK]
+    return [channels.index(name) for name in CLOCK_CHANNELS]

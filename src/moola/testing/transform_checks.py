@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from moola.data.clock_channels import CLOCK_CHANNELS
 from moola.features import Fittable, Transform
 from moola.features.candles import OHLC
-from moola.features.time_of_day import CLOCK
 from moola.testing.component import check_component
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def random_bars(channels: tuple[str, ...], n_windows: int, n_bars: int, seed: in
     known = {
         **dict(zip(OHLC, (opened, high, low, close), strict=True)),
         "volume": (1000 * noise()).round().clamp_min(0),
-        **dict(zip(CLOCK, (minute % 1440, minute // 1440 % 7), strict=True)),
+        **dict(zip(CLOCK_CHANNELS, (minute % 1440, minute // 1440 % 7), strict=True)),
     }
     columns = [known[name] if name in known else torch.exp(0.1 * noise().cumsum(dim=1)) for name in channels]
     return torch.cat([column.float() for column in columns], dim=-1)
@@ -257,5 +257,5 @@ def _scaled(bars: Tensor, channels: tuple[str, ...], factor: float) -> Tensor:
 
 
 def _price_columns(channels: tuple[str, ...]) -> Iterator[int]:
-    known = set(OHLC) if set(OHLC) & set(channels) else set(channels) - {"volume", *CLOCK}
+    known = set(OHLC) if set(OHLC) & set(channels) else set(channels) - {"volume", *CLOCK_CHANNELS}
     return (i for i, name in enumerate(channels) if name in known)

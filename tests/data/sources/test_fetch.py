@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import pytest
 from moola.config import structure
 from moola.data.sources import SOURCES, fetch, public_sets
 from moola.data.sources.fetch import MIRROR, Fetch, obtain
+from moola.data.sources.https_download import DownloadFailed, _SafeRedirects
 from moola.data.sources.public_sets import Download, PublicFile, PublicSet
 from moola.errors import ConfigError, DataError, StorageError
 from moola.testing import check_source
@@ -278,6 +280,12 @@ def test_an_unknown_name_is_refused_with_the_near_one() -> None:
     assert caught.value.problems[0].startswith("data.name:") and "'ETTh1'" in caught.value.problems[0]
 
 
+def test_an_https_address_does_not_redirect_to_this_machine() -> None:
+    asked = urllib.request.Request("https://example.org/a.csv")
+    with pytest.raises(DownloadFailed, match="not an https address"):
+        _SafeRedirects().redirect_request(asked, None, 302, "Found", {}, "http://127.0.0.1:8080/a.csv")
+
+
 def test_a_mirror_that_is_no_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR, str(tmp_path / "absent"))
     with pytest.raises(DataError, match=MIRROR):
@@ -287,7 +295,7 @@ def test_a_mirror_that_is_no_folder_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_the_catalogue_is_complete_and_pinned() -> None:
     for public in public_sets.public_sets():
         assert public.licence and public.citation and public.content
-        text = public_sets.describe_set(public.name)
+        text = public.describe()
         assert public.licence in text and public.citation in text
         for file in public.files:
             assert file.sha256 in text

@@ -15,7 +15,7 @@ import polars as pl
 from moola.registry import Registry
 
 UNREAD = {"row": pl.UInt32, "column": pl.String, "value": pl.String, "reason": pl.String}
-"""Columns of `Chunk.unread`: position in the chunk's frame, column of the file, what stood there, why it is no value."""
+"""Columns of `Chunk.unread`: position in the chunk's frame, column of the file, what stood there, why it is unread."""
 
 
 def nothing_unread() -> pl.DataFrame:

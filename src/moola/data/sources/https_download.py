@@ -68,13 +68,14 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects as urllib does, but never away from https."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        _refuse_unsafe(newurl)
+        _refuse_unsafe(newurl, may_be_local=urllib.parse.urlsplit(req.full_url).scheme == "http")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _refuse_unsafe(url: str) -> None:
+def _refuse_unsafe(url: str, may_be_local: bool = True) -> None:
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL):
+    is_local = parts.scheme == "http" and parts.hostname in _LOCAL
+    if parts.scheme != "https" and not (may_be_local and is_local):
         raise DownloadFailed(f"{url} is not an https address")
 
 

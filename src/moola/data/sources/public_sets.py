@@ -112,15 +112,6 @@ def find_set(name: str) -> PublicSet:
     return SETS[name]
 
 
-def describe_set(name: str) -> str:
-    """`PublicSet.describe` of the set of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    return find_set(name).describe()
-
-
 def histdata_as_csv(months: Sequence[bytes]) -> bytes:
     """Minute bars of HistData (``20170102 020000;1.051550;...;volume``) as one CSV file; the volume is always 0."""
     rows = [b"timestamp_est,open,high,low,close\n"]

@@ -7,7 +7,6 @@ give both counts for each held-out window.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from moola.data.bar_store import BarStore
 from moola.data.splits import Fold, Splitter
 from moola.data.splits.purging import Margins
+from moola.data.splits.sealed import moment_text
 from moola.data.window_index import WindowIndex, WindowSpans
 from moola.errors import StorageError
 
@@ -159,8 +159,8 @@ def seal(
         "digest": digest.hexdigest(),
         "windows": len(test),
         "test_from": test_from,
-        "first_time": _moment(spans.first_time[test].min()) if known else None,
-        "last_time": _moment(spans.last_time[test].max()) if known else None,
+        "first_time": moment_text(spans.first_time[test].min()) if known else None,
+        "last_time": moment_text(spans.last_time[test].max()) if known else None,
     }
 
 
@@ -232,8 +232,3 @@ def _gaps(unit: str, found: Distances, convert: Any, known: bool) -> dict[str, f
     gaps = {side: convert(value) if known and value is not None else None for side, value in sides.items()}
     smallest = min((gap for gap in gaps.values() if gap is not None), default=None)
     return {f"gap_{unit}": smallest, **{f"gap_{unit}{side}": gap for side, gap in gaps.items()}}
-
-
-def _moment(microseconds: int) -> str:
-    epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return (epoch + datetime.timedelta(microseconds=int(microseconds))).isoformat()

@@ -55,7 +55,7 @@ def sealed_spans(store: BarStore, windows: WindowSpans, test_from: str, margins:
     if not train.any() or not test.any():
         raise DataError(
             f"split.test_from={test_from} leaves {'no training' if not train.any() else 'no test'} windows",
-            f"windows run from {_spoken(windows.first_time.min())} to {_spoken(windows.last_time.max())}",
+            f"windows run from {moment_text(windows.first_time.min())} to {moment_text(windows.last_time.max())}",
             "choose a date inside this span for split.test_from",
         )
     return np.where(train, "train", np.where(test, "test", "excluded"))
@@ -68,6 +68,12 @@ def moment_us(text: str) -> int:
     return (moment - datetime.datetime.fromtimestamp(0, datetime.UTC)) // datetime.timedelta(microseconds=1)
 
 
+def moment_text(microseconds: int) -> str:
+    """Microseconds since 1970 UTC as ISO 8601; what `moment_us` reads."""
+    epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return (epoch + datetime.timedelta(microseconds=int(microseconds))).isoformat()
+
+
 def date_problem(text: str) -> tuple[bool, str]:
     """Whether a test cannot begin at `text`, and why, for `moola.config.reject`."""
     try:
@@ -75,8 +81,3 @@ def date_problem(text: str) -> tuple[bool, str]:
     except (ValueError, OverflowError):
         return True, f"test_from: '{text}' is not a date such as 2013-01-01 or 2013-01-01T09:30"
     return False, ""
-
-
-def _spoken(microseconds: int) -> str:
-    epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return (epoch + datetime.timedelta(microseconds=int(microseconds))).isoformat()

@@ -13,6 +13,7 @@ from moola.config import RunConfig, build_all, structure
 from moola.data.bar_store import BarStore
 from moola.data.splits import SPLITTERS, Coverage, Fold, Splitter, fingerprint_of
 from moola.data.splits.proof import prove
+from moola.data.splits.purging import Margins
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
 from moola.labels.planting import LabelDraw
@@ -177,15 +178,13 @@ def check_gaps(proof: Mapping[str, Any]) -> None:
 
 def _broken_promises(found: Mapping[str, Any], declared: Mapping[str, int]) -> list[str]:
     """Margins that were declared and not kept, in words."""
-    margins = {
-        "before": (declared["purge_bars"], declared["purge_us"] / 1e6),
-        "after": (
-            max(declared["purge_bars"], declared["embargo_bars"]),
-            max(declared["purge_us"], declared["embargo_us"]) / 1e6,
-        ),
+    margins = Margins(**declared)
+    sides = {
+        "before": (margins.before_bars, margins.purge_us / 1e6),
+        "after": (margins.after_bars, margins.after_us / 1e6),
     }
     broken: list[str] = []
-    for side, (bars, seconds) in margins.items():
+    for side, (bars, seconds) in sides.items():
         gap_bars, gap_s = found[f"gap_bars_{side}"], found[f"gap_s_{side}"]
         where = f"{side} what is held out"
         if gap_bars is not None and gap_bars < bars:
