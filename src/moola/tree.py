@@ -127,7 +127,7 @@ def _readme(title: str, rooms: Mapping[str, str]) -> str:
     ]
     lines += [f"| `{room}/` | {words} |" for room, words in rooms.items()]
     if title == "data":
-        lines.append("| `corrections/window_blacklist.csv` | intervals that no window may touch |")
+        lines.append("| `corrections/window_blacklist.csv` | intervals rejected for good; no stage reads it yet |")
     return "\n".join(lines) + "\n"
 
 

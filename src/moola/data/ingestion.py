@@ -35,6 +35,7 @@ class IngestSummary:
         bars: bars stored; fewer than ``rows_kept`` where they were resampled.
         series: series stored.
         findings: everything that was found, errors first.
+        notes: what else was left out or changed, with counts.
     """
 
     rows_read: int
@@ -44,6 +45,7 @@ class IngestSummary:
     bars: int
     series: int
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the places of examples: a store is the same wherever its files lay."""
@@ -65,6 +67,7 @@ class ValidationReport:
         channels: value columns.
         independent: series are separate cases; their times are bar numbers.
         quarantine: the file with every bad row; None where none is bad.
+        notes: what the source left out or changed, with counts.
     """
 
     rows: int
@@ -74,6 +77,7 @@ class ValidationReport:
     channels: tuple[str, ...]
     independent: bool
     quarantine: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -84,7 +88,8 @@ class ValidationReport:
         """Plain values.
 
         ``rows``, ``kept``, ``bad``; ``passed``; ``channels``; ``independent``; ``quarantine``: path or null;
-        ``findings``: reason, severity, rows, message, examples of each; ``series``: the table, times in ISO 8601.
+        ``notes``; ``findings``: reason, severity, rows, message, examples of each; ``series``: the table, its times in
+        ISO 8601.
         """
         table = self.series.with_columns(pl.col("first_time", "last_time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
         return {
@@ -96,6 +101,7 @@ class ValidationReport:
             "independent": self.independent,
             "quarantine": None if self.quarantine is None else str(self.quarantine),
             "findings": [asdict(one) for one in self.findings],
+            "notes": list(self.notes),
             "series": table.to_dicts(),
         }
 
@@ -142,14 +148,16 @@ def ingest(
             _refuse(audit, quality)
             series = scan.series if scan.series is not None else series_table(audit.kept_series())
             _refuse_lost_series(series, writer)
+        outside = resampler.counts.outside_session if resampler is not None else 0
         summary = IngestSummary(
             rows_read=audit.rows_read,
             rows_kept=audit.rows_kept,
             rows_quarantined=audit.rows_bad,
-            outside_sessions=resampler.counts.outside_session if resampler is not None else 0,
+            outside_sessions=outside,
             bars=writer.rows,
             series=len(series),
             findings=audit.findings(),
+            notes=(*scan.notes, *([f"{outside:,} rows lie in no session and are in no bar"] if outside else [])),
         )
         write_json(folder / "ingest.json", summary.to_json())
         writer.finish(series, scan.independent)
@@ -185,6 +193,7 @@ def validate(scan: BarScan, quality: QualityConfig | None, quarantine: Path) -> 
         channels=audit.channels,
         independent=scan.independent,
         quarantine=quarantine if audit.rows_bad else None,
+        notes=scan.notes,
     )
 
 

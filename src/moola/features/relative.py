@@ -24,7 +24,8 @@ class RelativeTransform:
 
     Attributes:
         window_bars: bars of the rolling z-score.
-        epsilon: guards logarithms and divisions, in price units.
+        epsilon: guards logarithms and divisions, in price units: prices have to lie far above it. Those of about 1e-5
+            see their level again, by up to 0.4; rescale them.
     """
 
     window_bars: int = 20

@@ -17,8 +17,33 @@ from moola.features import Causality, Fittable, Transform, build_part
 from moola.features.source_channels import SourceChannels
 
 
+class _Around:
+    """What a scale has in common with the transform that it stands around."""
+
+    of: Any
+
+    @property
+    def causality(self) -> Causality:
+        """As the inner transform."""
+        return self.of.causality
+
+    @property
+    def scale_invariant(self) -> bool:
+        """As the inner transform."""
+        return self.of.scale_invariant
+
+    @property
+    def memory_bars(self) -> int | None:
+        """As the inner transform."""
+        return self.of.memory_bars
+
+    def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
+        """Those of the inner transform."""
+        return self.of.summary_channels(channels)
+
+
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(_Around):
     """To be fitted: centre and scale of each output of another transform; `fit` gives a `Scaling`.
 
     The centre is the median and the scale the interquartile range over all bars of the training windows: a few wild
@@ -36,21 +61,6 @@ class Scaled:
         object.__setattr__(self, "of", _inner(self.of))
         reject((self.clip <= 0, f"clip: {self.clip} must be positive"))
 
-    @property
-    def causality(self) -> Causality:
-        """As the inner transform."""
-        return self.of.causality
-
-    @property
-    def scale_invariant(self) -> bool:
-        """As the inner transform."""
-        return self.of.scale_invariant
-
-    @property
-    def memory_bars(self) -> int | None:
-        """As the inner transform."""
-        return self.of.memory_bars
-
     def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """The names of the inner transform."""
         return self.of.output_channels(channels)
@@ -66,10 +76,6 @@ class Scaled:
             "its centre and scale come from training windows, and it was given none",
             "call fit(training windows, channels) and use what it gives; `moola run` does so in every stage and fold",
         )
-
-    def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
-        """Those of the inner transform."""
-        return self.of.summary_channels(channels)
 
     def fit(self, portions: Iterable[Tensor], channels: tuple[str, ...]) -> Scaling:
         """Median and interquartile range of every output over all bars of these windows, float32 [n, T, C] each.
@@ -95,7 +101,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(_Around):
     """Fitted: ``(x - centre) / scale`` of each output of another transform, clipped.
 
     Attributes:
@@ -121,21 +127,6 @@ class Scaling:
             (self.clip <= 0, f"clip: {self.clip} must be positive"),
         )
 
-    @property
-    def causality(self) -> Causality:
-        """As the inner transform."""
-        return self.of.causality
-
-    @property
-    def scale_invariant(self) -> bool:
-        """As the inner transform."""
-        return self.of.scale_invariant
-
-    @property
-    def memory_bars(self) -> int | None:
-        """As the inner transform."""
-        return self.of.memory_bars
-
     def output_channels(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """The names of the inner transform.
 
@@ -157,10 +148,6 @@ class Scaling:
         outputs = self.of.apply(bars, channels).double()
         centre, scale = _row(self.centre, bars.device), _row(self.scale, bars.device)
         return ((outputs - centre) / scale).clamp(-self.clip, self.clip).to(bars.dtype)
-
-    def summary_channels(self, channels: tuple[str, ...]) -> tuple[int, ...]:
-        """Those of the inner transform."""
-        return self.of.summary_channels(channels)
 
 
 def _inner(part: Any) -> Transform:

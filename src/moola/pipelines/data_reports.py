@@ -83,6 +83,7 @@ def validation_table(report: ValidationReport) -> str:
     for one in report.findings:
         lines.append(f"{one.severity:7}  {one.rows:>{wide},}  {one.message}")
         lines += [f"{'':{wide + 11}}{_without_folder(example)}" for example in one.examples[:1]]
+    lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 

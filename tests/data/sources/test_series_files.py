@@ -103,8 +103,9 @@ def test_padding_goes_on_with_the_last_value_and_truncating_cuts_the_end(tmp_pat
     assert frame_of(padded)["channel_0"].to_list() == [1.0, 2.0, 3.0, 7.0, 7.0, 7.0]
     assert frame_of(padded)["channel_1"].to_list() == [4.0, 5.0, 6.0, 8.0, 8.0, 8.0]
     assert frame_of(cut).select("channel_0", "channel_1").rows() == [(1.0, 4.0), (7.0, 8.0)]
-    counts = padded.lengths()
-    assert (counts.n_padded, counts.padded_steps, counts.n_truncated, counts.truncated_steps) == (1, 2, 1, 2)
+    assert padded.scan().notes == ("2 steps were added to 1 of 2 cases, each its last value: they are now of 3 steps",)
+    assert cut.scan().notes == ("2 steps were cut from 1 of 2 cases, which are now of 1 steps",)
+    assert SeriesFiles(write(tmp_path, "b.ts", TWO + "1,2,3:4,5,6:up\n4,5,6:7,8,9:down\n")).scan().notes == ()
 
 
 def test_both_files_are_made_equal_to_each_other(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_every_layout_gives_the_same_bars(tmp_path: Path, layout: str, kind: str
     assert np.array_equal(frame.select(OHLC).to_numpy().reshape(N, LENGTH, 4), VALUES)
     assert frame["series"].to_list() == [name for name in IDS for _ in range(LENGTH)]
     assert frame["timestamp"].dt.epoch("us").to_list() == list(range(LENGTH)) * N
-    assert source.left_out() == tuple(sorted(["window_id", "label", *MARKED]))
+    assert scan.notes == (f"columns that are not bars: {', '.join(sorted(['window_id', 'label', *MARKED]))}",)
 
 
 def test_wide_columns_are_found_by_name_and_not_by_position(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_list_and_wide_columns_together_are_refused(tmp_path: Path) -> None:
     rows = [{**one, **other} for one, other in zip(columns("flat"), columns("wide"), strict=True)]
     path = write(tmp_path, "parquet", rows)
     assert "6 rows with 'features' and columns such as open_0" in refused(WindowTable(path))
-    assert WindowTable(path, features=None).left_out()[2] == "features"
+    assert "features" in WindowTable(path, features=None).scan().notes[0]
 
 
 def test_a_longer_window_is_refused_by_name(tmp_path: Path) -> None:

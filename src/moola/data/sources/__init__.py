@@ -52,12 +52,14 @@ class BarScan:
         independent: True when series are separate cases, not stretches of one calendar.
         series: one row a series where the source knows more of them than their name: ``series``, ``split`` ("train",
             "test" or null where time decides), ``label`` (of the whole series, or null); None otherwise.
+        notes: what the source left out or changed on the way, with counts, one sentence each.
     """
 
     channels: tuple[str, ...]
     chunks: Iterator[Chunk]
     independent: bool = False
     series: pl.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -52,6 +52,16 @@ class Lengths:
         counts = (np.count_nonzero(lacking), lacking.sum(), np.count_nonzero(over), over.sum())
         return cls(int(steps.min()), int(steps.max()), len(steps), *(int(count) for count in counts))
 
+    def notes(self, unequal: Unequal) -> tuple[str, ...]:
+        """What `unequal` changed, in words; empty where all cases are of one length."""
+        if self.shortest == self.longest:
+            return ()
+        if unequal == "truncate":
+            told = f"{self.truncated_steps:,} steps were cut from {self.n_truncated:,} of {self.n_cases:,} cases"
+            return (f"{told}, which are now of {self.shortest:,} steps",)
+        told = f"{self.padded_steps:,} steps were added to {self.n_padded:,} of {self.n_cases:,} cases"
+        return (f"{told}, each its last value: they are now of {self.longest:,} steps",)
+
 
 @dataclass(frozen=True)
 class SeriesFiles:
@@ -85,14 +95,6 @@ class SeriesFiles:
         parts = (f"{path.name}:{digest_file(path)}" for _, path in self._paths())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def lengths(self) -> Lengths:
-        """What `unequal` changes, or would change.
-
-        Raises:
-            DataError: as `scan`, unequal lengths aside.
-        """
-        return Lengths.of([case for cases in self._read().values() for case in cases])
-
     def scan(self) -> BarScan:
         """Read both files whole, then stream the cases, some hundred a chunk.
 
@@ -112,7 +114,7 @@ class SeriesFiles:
         chunks = (
             chunk for key, path in self._paths() for chunk in _chunks(path, read[key], names[key], channels, n_steps)
         )
-        return BarScan(channels, chunks, independent=True, series=series)
+        return BarScan(channels, chunks, independent=True, series=series, notes=lengths.notes(self.unequal))
 
     def _paths(self) -> list[tuple[str, Path]]:
         paths = [("train", Path(self.train))]

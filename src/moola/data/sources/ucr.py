@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moola.data.sources import BarScan
-from moola.data.sources.series_files import Lengths, SeriesFiles, Unequal
+from moola.data.sources.series_files import SeriesFiles, Unequal
 from moola.errors import DataError, MissingPackageError, did_you_mean
 
 
@@ -28,10 +28,6 @@ class Ucr:
     def fingerprint(self) -> str:
         """Digest of the two files inside the installed package."""
         return self._files().fingerprint()
-
-    def lengths(self) -> Lengths:
-        """What `unequal` changes, or would change."""
-        return self._files().lengths()
 
     def scan(self) -> BarScan:
         """Read both parts.

@@ -78,15 +78,6 @@ class WindowTable:
         """Digest of the file."""
         return digest_file(self._file())
 
-    def left_out(self) -> tuple[str, ...]:
-        """Columns that are not read as bars, sorted: what is known about a window, and what moola does not know."""
-        columns: set[str] = set()
-        problems = Problems()
-        for _, record in read_rows(self._file(), problems):
-            columns |= record.keys()
-        refuse(f"{self.path} cannot be used", problems)
-        return tuple(sorted(name for name in columns if name != self.features and not self._shape.is_wide_column(name)))
-
     def scan(self) -> BarScan:
         """Read and check every window, then stream them.
 
@@ -111,7 +102,9 @@ class WindowTable:
         refuse(f"the windows in {self.path} cannot be used", problems)
         names = [str(row["window_id"]) for row in rows]
         series = series_table(names, [row["split"] for row in rows], [row["label"] for row in rows])
-        return BarScan(self.channels, self._chunks(names, windows), independent=True, series=series)
+        others = sorted(name for name in columns if name != self.features and not self._shape.is_wide_column(name))
+        notes = (f"columns that are not bars: {', '.join(others)}",) if others else ()
+        return BarScan(self.channels, self._chunks(names, windows), independent=True, series=series, notes=notes)
 
     @property
     def _shape(self) -> WindowShape:

@@ -75,3 +75,5 @@ class Ingest(Stage):
         summary = ingest(scan, workspace.folder, self.quality, resampler, self.clock_timezone)
         for finding in summary.findings:
             workspace.events.emit("finding", stage=self.name, **vars(finding))
+        for note in summary.notes:
+            workspace.events.emit("note", stage=self.name, message=note)
