@@ -298,7 +298,7 @@ def test_clock_channels_tell_local_time_on_days_when_clocks_change(tmp_path: Pat
 
 def test_clock_channels_that_cannot_be_are_refused(tmp_path: Path) -> None:
     cases = BarScan(OHLC, iter([]), independent=True)
-    with pytest.raises(ConfigError, match=r"data\.clock_timezone: 'Mars' is no timezone"):
+    with pytest.raises(ConfigError, match=r"data\.clock_timezone: 'Mars' is not a timezone"):
         ingest(scan(GOOD), tmp_path, clock_timezone="Mars")
     with pytest.raises(ConfigError, match="these cases have no time"):
         ingest(cases, tmp_path, clock_timezone="UTC")

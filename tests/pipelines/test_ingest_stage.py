@@ -56,7 +56,7 @@ def test_every_problem_of_the_section_is_told_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize(("zone", "told"), [("Mars", "'Mars' is no timezone"), (5, "5 must be text")])
+@pytest.mark.parametrize(("zone", "told"), [("Mars", "'Mars' is not a timezone"), (5, "5 must be text")])
 def test_a_zone_that_is_none_is_told_by_its_key(zone: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=rf"data\.clock_timezone: {told}"):
         stage(clock_timezone=zone)

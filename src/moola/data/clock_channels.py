@@ -6,16 +6,10 @@ import polars as pl
 
 from moola.config import reject
 from moola.data.sources import BarScan
-from moola.data.sources.file_times import is_timezone
+from moola.data.timezones import timezone_problem
 
 CLOCK_CHANNELS = ("minute_of_day", "day_of_week")
 """Channels that `clock_timezone` adds: minutes since local midnight (0 to 1439), and the local day (0 is Monday)."""
-
-
-def clock_problem(timezone: str | None) -> str | None:
-    """What is wrong with a `clock_timezone`; None if nothing is."""
-    known = timezone is None or is_timezone(timezone)
-    return None if known else f"'{timezone}' is no timezone, such as America/New_York"
 
 
 def with_clock_channels(scan: BarScan, timezone: str | None) -> tuple[str, ...]:
@@ -26,7 +20,7 @@ def with_clock_channels(scan: BarScan, timezone: str | None) -> tuple[str, ...]:
     """
     if timezone is None:
         return scan.channels
-    problem = clock_problem(timezone)
+    problem = timezone_problem(timezone)
     taken = sorted(set(CLOCK_CHANNELS) & set(scan.channels))
     reject(
         (problem is not None, f"data.clock_timezone: {problem}"),

@@ -359,7 +359,7 @@ def test_the_settings_that_are_suggested_work(tmp_path: Path) -> None:
         ({"columns": {"clos": "last"}}, "columns: no channel is named 'clos'; did you mean 'close'?"),
         ({"columns": {"open": "last", "close": "last"}}, "columns: ['last'] would become two channels"),
         ({"columns": {"open": "close"}}, "columns: ['close'] would become two channels"),
-        ({"timezone": "Mars/Olympus"}, "timezone: 'Mars/Olympus' is none"),
+        ({"timezone": "Mars/Olympus"}, "timezone: 'Mars/Olympus' is not a timezone"),
         ({"separator": ", "}, "separator: ', ' must be one character"),
         ({"separator": '"'}, "separator: quotes and line ends"),
         ({"time_format": "%H:%M"}, "time_format: '%H:%M' is neither one of epoch_s"),

@@ -53,15 +53,6 @@ class TimeRules:
     ambiguous: Ambiguous = "refuse"
 
 
-def is_timezone(name: str) -> bool:
-    """Whether polars, which brings its own table of time zones, knows this one; ``-05:00`` counts as one."""
-    try:
-        pl.Series([], dtype=pl.Datetime("us")).dt.replace_time_zone(name)
-    except pl.exceptions.ComputeError:
-        return False
-    return bool(name)
-
-
 def is_time_format(text: str) -> bool:
     """Whether a format is a key of `EPOCH_UNITS`, or writes a day and reads the same day back."""
     if text in EPOCH_UNITS:

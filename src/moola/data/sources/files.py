@@ -14,9 +14,10 @@ from moola.data.sources.channel_names import refuse_annotation_channels
 from moola.data.sources.csv_reading import TextTable
 from moola.data.sources.file_checks import PROBED_ROWS, check_names, check_times
 from moola.data.sources.file_columns import ColumnReader, FileColumns
-from moola.data.sources.file_times import EPOCH_UNITS, Ambiguous, TimeRules, is_time_format, is_timezone
+from moola.data.sources.file_times import EPOCH_UNITS, Ambiguous, TimeRules, is_time_format
 from moola.data.sources.parquet_reading import ParquetTable
 from moola.data.sources.problems import Problems, refuse
+from moola.data.timezones import timezone_problem
 from moola.errors import DataError, did_you_mean
 from moola.layout import digest_file
 from moola.schemas import OHLC
@@ -76,6 +77,7 @@ class Files:
         twice = sorted({name for name in sources if sources.count(name) > 1})
         names = self.column_names or ()
         hidden = refuse_annotation_channels(dict.fromkeys([*self.channels, *sources]))
+        zone_problem = timezone_problem(self.timezone)
         reject(
             (not self.path, "path: names no file"),
             (not self.channels, "channels: needs at least one"),
@@ -84,10 +86,7 @@ class Files:
             *((True, message) for message in hidden),
             (bool(strange), f"columns: no channel is named {', '.join(strange)}"),
             (bool(twice) and not reserved, f"columns: {twice} would become two channels"),
-            (
-                not is_timezone(self.timezone),
-                f"timezone: '{self.timezone}' is none, such as America/New_York or -05:00",
-            ),
+            (zone_problem is not None, f"timezone: {zone_problem}"),
             (
                 not (len(self._separator) == 1 and self._separator.isascii()),
                 f"separator: '{self.separator}' must be one character, or one of {', '.join(SEPARATORS)}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,13 +9,12 @@ import numpy as np
 
 from moola.config import reject
 from moola.data.bar_store import BarStore, times
-from moola.data.sources.file_times import is_timezone
 from moola.data.splits import Coverage, Fold
 from moola.data.splits.blocks import equal_borders, time_blocks
 from moola.data.splits.purging import purged_fold
 from moola.data.splits.sealed import SealedByDate
+from moola.data.timezones import timezone_problem
 from moola.data.window_index import WindowSpans
-from moola.errors import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,11 @@ class SessionFolds(SealedByDate):
     coverage: ClassVar[Coverage] = "once"
 
     def __post_init__(self) -> None:
-        near = did_you_mean(self.timezone, zoneinfo.available_timezones() - {self.timezone})
+        zone_problem = timezone_problem(self.timezone)
         reject(
             *self.sealing_problems(),
             (self.n_folds < 2, f"n_folds: {self.n_folds} must be at least 2"),
-            (not is_timezone(self.timezone), f"timezone: there is no timezone '{self.timezone}'; {near}"),
+            (zone_problem is not None, f"timezone: {zone_problem}"),
             (
                 self.by == "stretch" and self.timezone != "UTC",
                 "timezone: stretches have borders of their own; choose by=day or leave it out",

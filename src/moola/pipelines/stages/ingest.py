@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, build_all, reject, structure
 from moola.data.calendars import SessionCalendar
-from moola.data.clock_channels import clock_problem
 from moola.data.ingestion import ingest
 from moola.data.quality import QualityConfig
 from moola.data.resampling import ResampleConfig, Resampler
 from moola.data.sources import SOURCES, Source
+from moola.data.timezones import timezone_problem
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.stage import Stage, Workspace
 
@@ -43,7 +43,7 @@ class Ingest(Stage):
     packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data"}
 
     def __post_init__(self) -> None:
-        problem = clock_problem(self.clock_timezone)
+        problem = timezone_problem(self.clock_timezone) if self.clock_timezone is not None else None
         reject((problem is not None, f"clock_timezone: {problem}"))
 
     @classmethod
