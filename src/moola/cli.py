@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.parse_args(words or ["--help"])
         return EXIT_OK
     if command not in _OTHERS:
-        near = did_you_mean(command, [*JOBS, *COMMANDS, *_OTHERS])
+        of_data = ("describe", "drift", "fetch", "validate")
+        known = [*JOBS, *COMMANDS, *_OTHERS]
+        near = f"did you mean 'moola data {command}'?" if command in of_data else did_you_mean(command, known)
         print(f"moola: there is no command '{command}'; {near}", file=sys.stderr)
         return EXIT_USAGE
     parser.parse_args(words)
@@ -125,7 +127,7 @@ def _guarded(work: Callable[[], int]) -> int:
         if error.errno not in _STORAGE_ERRORS:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        way_out = "free space or permissions, then run the same command again"
+        way_out = "mend space or permissions where paths.data and paths.artifacts lie, then run the same command again"
         print(MoolaError(f"{place}{error.strerror or error}", "", way_out).spoken(), file=sys.stderr)
         return EXIT_STORAGE
 

@@ -92,13 +92,29 @@ def _spoken(error: Exception, words: list[str]) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {' '.join(text.splitlines()[:-1])}"  # the last line is a link
+        key, _, value = str(error.override).partition("=")
+        reason = text.splitlines()[0]
+        told = "" if reason.startswith("Lexer") else f": {reason}"  # the lexer only repeats the words
+        example = f'{key}={{name: "TEXT"}}' if value.startswith("{") else f'{key}="{value}"'
+        return (
+            f"{key}: {value} cannot be read{told}; "
+            f"text with signs such as ; < > [ ] needs quotes of its own, as in '{example}'"
+        )
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        near = did_you_mean(key, _known_keys(words))
-        return f"{key}: there is no such key; {near} (a new key is added with +{key}=VALUE)"
+        return f"{key}: there is no such key; {_near_keys(key, words)} (a new key is added with +{key}=VALUE)"
     return " ".join(text.split()) or type(error).__name__
+
+
+def _near_keys(key: str, words: list[str]) -> str:
+    """The near misses of a key, else the keys of its own section: all of them would fill a screen."""
+    known = _known_keys(words)
+    near = did_you_mean(key, known)
+    section = key.rpartition(".")[0]
+    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    top = [other for other in known if "." not in other]
+    return near if near.startswith("did") else did_you_mean(key, siblings or top)
 
 
 def _known_keys(words: list[str]) -> list[str]:

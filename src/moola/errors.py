@@ -102,7 +102,8 @@ def missing_extras() -> MissingPackageError:
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
     """A sentence that names the near misses, else everything known: ``"did you mean 'hidden'?"``."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=n, cutoff=0.6)
+    folded = {other.casefold(): other for other in reversed(names)}
+    near = [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)]
     if near:
         return "did you mean " + " or ".join(f"'{other}'" for other in near) + "?"
     return "known: " + ", ".join(names) if names else "none are known"

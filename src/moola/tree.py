@@ -55,11 +55,13 @@ class TreeCheck:
         missing: folders of the contract that are not there.
         strays: files and folders that the contract does not know.
         duplicates: groups of files with the same content, outside content-addressed folders.
+        unfinished: artifacts that a stopped or failed stage left half-built; the same command goes on from them.
     """
 
     missing: tuple[Path, ...]
     strays: tuple[Path, ...]
     duplicates: tuple[tuple[Path, ...], ...]
+    unfinished: tuple[Path, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -98,12 +100,14 @@ def check_tree(layout: Layout) -> TreeCheck:
     missing: list[Path] = []
     strays: list[Path] = []
     files: list[Path] = []
+    unfinished: list[Path] = []
     for top, rooms, title in ((layout.data, DATA, "data"), (layout.artifacts, ARTIFACTS, "artifacts")):
         missing += [top / room for room in rooms if not (top / room).is_dir()]
         if top.is_dir():
             strays += _strays(top, (*rooms, *_GROWN[title]), _FILES[title])
             files += _loose_files(top)
-    return TreeCheck(tuple(missing), tuple(strays), tuple(_duplicates(files)))
+            unfinished += sorted(path for path in top.rglob(".*.building") if any(path.iterdir()))
+    return TreeCheck(tuple(missing), tuple(strays), tuple(_duplicates(files)), tuple(unfinished))
 
 
 _IGNORED = "# Contents are not for version control; the folders and this file are.\n*\n!.gitignore\n!README.md\n"
@@ -153,7 +157,7 @@ def _strays(top: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> list
 def _loose_files(top: Path) -> Iterator[Path]:
     """Files below `top` that belong to no artifact and no run."""
     for folder, folders, names in os.walk(top):
-        if "manifest.json" in names:
+        if "manifest.json" in names or Path(folder) == top / "results":  # what was published is a copy
             folders.clear()
             continue
         folders.sort()

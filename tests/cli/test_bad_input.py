@@ -128,6 +128,7 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
     ("words", "parts"),
     [
         (["experiment=ucf"], ["experiment=ucf: there is no such option; did you mean 'ucr'"]),
+        (["data.path=a;b"], [r"data\.path: a;b cannot be read; text with signs", r"""'data\.path="a;b"'"""]),
         (["encodr=bilstm_64x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
         (["encoder.hiden=3"], [r"encoder\.hiden: there is no such key; did you mean 'encoder\.hidden'"]),
         (["+encoder.hiden=3"], [r"encoder\.hiden: unknown key; did you mean 'hidden'"]),

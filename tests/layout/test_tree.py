@@ -95,3 +95,14 @@ def test_the_commands_say_what_they_did_and_found(layout: Layout, capsys: pytest
     (layout.data / "notes.txt").write_text("x")
     assert main(["layout", "check", *words]) == EXIT_STORAGE
     assert f"stray      {layout.data / 'notes.txt'}" in capsys.readouterr().out
+
+
+def test_what_a_stopped_stage_left_is_named_with_its_size(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    tree.make_tree(layout)
+    left = layout.data / "processed/unlabeled/.ingest-0123.building"
+    left.mkdir()
+    assert tree.check_tree(layout).unfinished == ()  # an empty one costs nothing
+    (left / "values.npy").write_bytes(b"0" * 2_000_000)
+    assert tree.check_tree(layout).unfinished == (left,)
+    assert main(["layout", "check", "--data", str(layout.data), "--artifacts", str(layout.artifacts)]) == EXIT_OK
+    assert f"unfinished {left}  (2.0 MB" in capsys.readouterr().out

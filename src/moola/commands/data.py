@@ -133,7 +133,8 @@ def _fetch(words: list[str]) -> int:
         return EXIT_OK
     unknown = [name for name in words if name not in known]
     if unknown:
-        raise ConfigError([f"there is no public set named '{name}'; {did_you_mean(name, known)}" for name in unknown])
+        problems = [f"there is no public set named '{name}'; {did_you_mean(name, known)}" for name in unknown]
+        raise ConfigError(problems, "`moola data fetch` lists them")
     for name in words:
         print(known[name].describe())
         print(obtain(known[name], mirror=mirror_folder(), progress=lambda line: print(line, file=sys.stderr)))

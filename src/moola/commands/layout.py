@@ -41,21 +41,27 @@ def layout_of(arguments: argparse.Namespace) -> Layout:
 
 
 def _check(layout: Layout) -> int:
+    from moola.migration import plan_migration
     from moola.tree import check_tree
 
     found = check_tree(layout)
-    for path in found.missing:
-        print(f"missing    {path}  (made when needed, or now by `moola init`)")
     for path in found.strays:
         print(f"stray      {path}")
     for group in found.duplicates:
         print("duplicates " + "\n           ".join(map(str, group)))
+    for path in found.unfinished:
+        size = sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+        print(f"unfinished {path}  ({size / 1e6:,.1f} MB; the same command goes on from it, or delete it)")
+    if found.missing:
+        print(f"{len(found.missing)} folders are not there yet; stages make them when they need them, `moola init` now")
     if found.is_clean:
         print("nothing lies where it should not")
         return EXIT_OK
+    old = {step.source for step in plan_migration(layout) if step.kind in ("move", "drop_copy")}
     print(
-        f"{len(found.strays)} strays, {len(found.duplicates)} groups of duplicates; "
-        "`moola layout migrate --dry-run` shows what it would move"
+        f"{len(found.strays)} strays, {len(found.duplicates)} groups of duplicates. `moola layout migrate` moves "
+        f"{len(old)} files of an old tree; what else is named here is for you to move or delete: "
+        f"{layout.data / 'README.md'} and {layout.artifacts / 'README.md'} say what each folder is for (`moola init`)"
     )
     return EXIT_STORAGE
 
