@@ -94,12 +94,12 @@ def _spoken(error: Exception, words: list[str]) -> str:
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
         reason = text.splitlines()[0]
-        told = "" if reason.startswith("Lexer") else f": {reason}"  # the lexer only repeats the words
+        is_lexed = not reason.startswith("Lexer")  # whose message only repeats the words
+        told = f"{key}: {value} cannot be read" + (f": {reason}" if is_lexed else "")
+        if is_lexed and value.startswith(("[", "{")):
+            return told
         example = f'{key}={{name: "TEXT"}}' if value.startswith("{") else f'{key}="{value}"'
-        return (
-            f"{key}: {value} cannot be read{told}; "
-            f"text with signs such as ; < > [ ] needs quotes of its own, as in '{example}'"
-        )
+        return f"{told}; text with signs such as ; < > [ ] needs quotes of its own, as in '{example}'"
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)

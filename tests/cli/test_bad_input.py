@@ -141,7 +141,7 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
         (["data=files"], [r"data\.path: has no value", "KEY=VALUE"]),
         (["name=a/b"], ["letters, digits"]),
         (["foo"], ["Error parsing override 'foo'"]),
-        (["seeds=[0"], [r"seeds=\[0: no viable alternative"]),
+        (["seeds=[0"], [r"seeds: \[0 cannot be read: no viable alternative"]),
         (["--force=pretran"], ["force: there is no stage named 'pretran'; did you mean 'pretrain'"]),
         (["--config-path", "nowhere"], ["directory", "/nowhere"]),
         (["+stage.hooks.fre_disk.priority=1"], ["did you mean 'free_disk'"]),

@@ -125,6 +125,40 @@ def test_a_description_says_what_is_there_in_lines_json_and_a_page(good):
     assert "600 bars, 1 series" in done.out and "sessions of" in done.out
 
 
+def test_a_description_says_what_became_of_the_rows_and_how_many_windows_share_no_bar(moola):
+    (moola.folder / "bars.csv").write_text(bars(bad=BAD_ROWS))
+    calendar = "data.calendar={open: '08:00', close: '18:00'}"
+    resample = ("data.resample={every: 2h}", calendar, "data.quality.bad_rows=quarantine")
+    windows = ("data.window.length=4", "data.window.visible=3", "data.window.zone=[1,3]")
+    done = moola("data", "describe", *FILES, *resample, *windows, "split.test_from=2024-01-19")
+    assert done.code == 0, done.err
+    found = json.loads((done.run_folder / "description.json").read_text())
+    intake = found["intake"]
+    assert (intake["rows_read"], intake["rows_left_out"], intake["bars"]) == (600, 4, 125)
+    assert sum(rows for _, rows in intake["reasons"]) == 4
+    outside = intake["outside_sessions"]
+    assert 600 - 250 - 4 <= outside <= 600 - 250
+    assert (found["windows"], found["disjoint_windows"]) == (50, 25)
+    assert f"600 rows read, 4 bad left out, {outside} outside sessions left out, 125 bars made" in done.out
+    assert "50 windows, at most 25 of which share no bar" in done.out
+    assert all(f"left out: {message} ({rows})" in done.out for message, rows in intake["reasons"])
+    assert f"{outside} rows in none, left out" in done.out and "bars in none" not in done.out
+    page = (done.run_folder / "description.html").read_text()
+    assert "600 rows were read, and 125 bars made of them" in page
+
+
+def test_windows_that_run_over_pauses_are_told_and_how_to_forbid_it(moola):
+    (moola.folder / "bars.csv").write_text(bars(bad={300: (4, "n/a")}))
+    quarantine = (*FILES, *WINDOWS, "data.quality.bad_rows=quarantine")
+    done = moola("windows", *quarantine, "data.window.stride_bars=1", "data.window.max_gap=null")
+    assert done.code == 0, done.err
+    said_note = " ".join((done.out + done.err).split())
+    assert "19 of 580 windows run over a pause of more than 1.5 median steps" in said_note
+    assert "1 bad row was left out" in said_note and "data.window.max_gap" in said_note
+    done = moola("windows", *quarantine, "data.window.stride_bars=1", "data.window.max_gap=1h")
+    assert done.code == 0 and "run over a pause" not in done.out + done.err
+
+
 def test_data_that_no_split_fits_is_described_and_the_page_says_why(good):
     done = good("data", "describe", *FILES, *WINDOWS, "split.test_from=2034-01-01")
     assert done.code == 0, done.err

@@ -18,7 +18,7 @@ from moola.data.ingestion import ValidationReport, validate
 from moola.data.pages import elapsed, is_daily, moment, render_drift, render_validation
 from moola.data.splits import SPLITTERS
 from moola.data.window_index import WindowConfig, WindowIndex
-from moola.layout import Layout, read_json, write_json, write_text
+from moola.layout import Layout, write_json, write_text
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.assembly import assemble
 from moola.pipelines.context import Context
@@ -109,35 +109,6 @@ def _series_lines(report: ValidationReport) -> list[str]:
     if len(report.series) > len(shown):
         lines.append(f"and {len(report.series) - len(shown):,} more series, in validation.json")
     return lines
-
-
-def description_lines(folder: Path) -> str:
-    """What ``description.json`` in a run folder says, as a few lines."""
-    found = read_json(folder / "description.json")
-    what = "cases" if found["independent"] else "series"
-    alike = found["duplicates"]
-    lines = [
-        f"{found['bars']:,} bars, {len(found['series']):,} {what}, {found['windows']:,} windows, "
-        f"worth {found['effective_windows']:,.0f} that share no bar"
-    ]
-    for span, counts in sorted(found["labels"].items(), reverse=True):
-        named = [f"{label} {n:,}" for label, n in counts.items()] if set(counts) != {"unlabeled"} else ["no label"]
-        more = [f"and {len(named) - _MOST_LINES:,} more labels"] if len(named) > _MOST_LINES else []
-        lines.append(f"{span}: {sum(counts.values()):,} windows; " + ", ".join([*named[:_MOST_LINES], *more]))
-    if not found["independent"]:
-        gaps, missing = (sum(row[key] for row in found["series"]) for key in ("gaps", "missing_bars"))
-        lines.append(f"{gaps:,} gaps, which {missing:,} bars would fill")
-    if found["sessions"] is not None:
-        held = found["sessions"]
-        lines.append(
-            f"{held['sessions']:,} sessions of {held['bars'][0]:,} to {held['bars'][2]:,} bars; {held['gaps']:,} gaps "
-            f"inside sessions; {held['outside']:,} bars in none"
-        )
-    if alike["found"]:
-        lines.append(f"{alike['found']:,} of {alike['looked_at']:,} windows look like one elsewhere")
-    if found["no_split"]:
-        lines.append(f"no split: {found['no_split']}")
-    return "\n".join(lines)
 
 
 def compare_data(config: RunConfig, other: RunConfig | None = None) -> DriftReport:
