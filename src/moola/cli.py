@@ -127,7 +127,7 @@ def _guarded(work: Callable[[], int]) -> int:
         if error.errno not in _STORAGE_ERRORS:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        way_out = "mend space or permissions where paths.data and paths.artifacts lie, then run the same command again"
+        way_out = "free space or mend permissions under paths.data and paths.artifacts, then run the same command again"
         print(MoolaError(f"{place}{error.strerror or error}", "", way_out).spoken(), file=sys.stderr)
         return EXIT_STORAGE
 

@@ -11,13 +11,15 @@ import zoneinfo
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from moola.data.calendars import SessionCalendar
-from moola.data.description import describe_data
+from moola.data.description import GAP_STEPS, Intake, describe_data
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import DataError
+from moola.pipelines.stages.windows import windows_over_pauses
 
 MINUTE = 60_000_000
 START = datetime.datetime(2024, 3, 8, 12, tzinfo=datetime.UTC)  # the clocks of New York change two days later
@@ -111,12 +113,70 @@ def test_every_window_is_counted_once_under_its_span_and_label(store_of, seed, s
     assert found.spans == ({span: spans.to_list().count(span) for span in set(spans)} if split else {})
 
 
+def most_that_share_no_bar(starts: list[int], reach: int) -> int:
+    """The most windows that can be chosen so that no bar is in two: the better of leaving and taking each in turn."""
+    best = [0]
+    for number, start in enumerate(starts):
+        before = sum(earlier + reach <= start for earlier in starts[:number])
+        best.append(max(best[-1], 1 + best[before]))
+    return best[-1]
+
+
+@given(
+    several=st.lists(steps, min_size=1, max_size=3),
+    length=st.integers(2, 9),
+    stride=st.integers(1, 11),
+    horizon=st.integers(0, 4),
+    max_gap=st.sampled_from([None, "1m", "7m"]),
+)
+def test_windows_that_share_no_bar_are_as_many_as_can_be_chosen(store_of, several, length, stride, horizon, max_gap):
+    store = store_of(*map(at, several))
+    try:
+        windows = WindowIndex.build(store, WindowConfig(length, stride, horizon_bars=horizon, max_gap=max_gap))
+    except DataError:
+        assume(False)
+    found = describe_data(store, windows, nothing(len(windows)))
+    assert found.disjoint_windows == most_that_share_no_bar(windows.starts.tolist(), length + horizon)
+    assert found.disjoint_windows <= store.n_bars // (length + horizon)
+    assert found.average_uniqueness == pytest.approx(windows.effective_count() / len(windows), abs=1e-4)
+
+
+def test_a_session_of_seven_bars_holds_one_window_of_five_that_shares_no_bar(store_of):
+    days = np.arange(130)[:, None] * 24 * 60 + np.arange(7) * 60
+    store = store_of(days.ravel() * MINUTE)
+    windows = WindowIndex.build(store, WindowConfig(length=5, visible=4, zone=(1, 4)), SessionCalendar())
+    found = describe_data(store, windows, nothing(len(windows)))
+    assert (found.windows, found.disjoint_windows) == (390, 130)
+
+
+@given(several=st.lists(steps, min_size=1, max_size=3), length=st.integers(2, 9), stride=st.integers(1, 11))
+def test_windows_over_pauses_are_those_of_a_look_at_every_bar(store_of, several, length, stride):
+    store = store_of(*map(at, several))
+    windows = WindowIndex.build(store, WindowConfig(length, stride, horizon_bars=1))
+    wide = {
+        int(store.offsets[number]) + row
+        for number, pauses in enumerate(several)
+        for row, pause in enumerate(pauses)
+        if pause > GAP_STEPS * statistics.median(pauses)
+    }
+    over = sum(any(bar in wide for bar in range(start, start + length)) for start in windows.starts.tolist())
+    assert windows_over_pauses(store, windows) == over
+
+
+def test_what_became_of_rows_stays_with_the_description(store_of):
+    store = store_of(at([1] * 9))
+    windows = WindowIndex.build(store, WindowConfig(length=3))
+    intake = Intake(20, 4, (("high is below low", 4),), 6, ("2 files had a footer",), 10)
+    assert describe_data(store, windows, nothing(len(windows)), intake=intake).intake == intake
+    assert describe_data(store, windows, nothing(len(windows))).intake is None
+
+
 def test_cases_have_neither_times_nor_gaps(store_of):
     store = store_of(np.arange(8), np.arange(8), np.arange(8), independent=True)
     windows = WindowIndex.build(store, WindowConfig())
     found = describe_data(store, windows, nothing(3))
     assert {(row.first_time, row.last_time, row.step_s, row.gaps) for row in found.series} == {(None, None, None, 0)}
-    assert (found.independent, found.windows, found.effective_windows, found.gaps) == (True, 3, 3.0, ())
+    assert (found.independent, found.windows, found.disjoint_windows, found.gaps) == (True, 3, 3, ())
 
 
 def test_a_series_of_one_bar_is_described(store_of):

@@ -88,11 +88,11 @@ def test_bad_rows_are_refused_with_every_reason_place_and_the_way_out(tmp_path: 
         ingest(scan(BAD, [2, 4]), tmp_path / "store")
     assert caught.value.why.splitlines() == [
         "- low: is empty: 1 row",
-        "    prices.csv:7 series 'a' 1970-01-01 00:02:00",
+        "    prices.csv:7 series 'a' 1970-01-01 00:02:00 UTC",
         "- high is below open or close: 1 row",
-        "    prices.csv:4 series 'b' 1970-01-01 00:02:00 open=3 high=0.5 close=3",
+        "    prices.csv:4 series 'b' 1970-01-01 00:02:00 UTC open=3 high=0.5 close=3",
         "- close: is not a finite number: 1 row",
-        "    prices.csv:3 series 'b' 1970-01-01 00:01:00 close=nan",
+        "    prices.csv:3 series 'b' 1970-01-01 00:01:00 UTC close=nan",
     ]
     assert "moola data validate" in caught.value.way_out
     assert "data.quality.bad_rows=quarantine" in caught.value.way_out
@@ -349,7 +349,7 @@ def test_unread_cells_reach_the_quarantine_with_what_stood_there(tmp_path: Path)
     chunk = Chunk(spoil(GOOD, 5, low=None), "prices.csv", 2, unread)
     report = validate(BarScan(OHLC, iter([chunk])), None, tmp_path / "quarantine.csv")
     assert read_quarantine(tmp_path)["reasons"].to_list() == ["Low: is not a number ('1O1.5')"]
-    assert report.findings[0].examples == ("prices.csv:7 series 'a' 1970-01-01 00:02:00 Low='1O1.5'",)
+    assert report.findings[0].examples == ("prices.csv:7 series 'a' 1970-01-01 00:02:00 UTC Low='1O1.5'",)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from moola.data.bar_store import BarStore
 from moola.data.calendars import SessionCalendar
-from moola.data.description import describe_data
+from moola.data.description import Intake, describe_data
 from moola.data.drift import DriftConfig, Sample, measure_drift
 from moola.data.findings import Finding
 from moola.data.ingestion import ValidationReport
@@ -50,7 +50,8 @@ def description(bars: BarStore, spans: bool = False, labels: tuple[str | None, .
     )
     if spans:
         table = table.with_columns(span=pl.Series(["train"] * (len(table) - 1) + ["test"]))
-    found = describe_data(bars, windows, table["true_label"], table["span"] if spans else None, words.pop("cal", None))
+    asked = (table["span"] if spans else None, words.pop("cal", None), words.pop("intake", None))
+    found = describe_data(bars, windows, table["true_label"], *asked)
     return render_description(found, draw_series(bars), table, {"channels": ", ".join(bars.channels)}, **words)
 
 
@@ -196,6 +197,28 @@ def test_sessions_have_a_section_where_there_is_a_calendar():
     assert "1 session holds bars" in page
     assert "30 bars lie in no session" in page
     assert "<h2>Sessions" not in description(store())
+
+
+def test_a_page_says_what_became_of_the_rows():
+    calendar = SessionCalendar(open="00:00", close="12:00")
+    left_out = Intake(186_348, 5, ((EVIL, 3), ("low is above open", 2)), 135_690, ("one footer: " + EVIL,), 60)
+    page = description(store(), cal=calendar, intake=left_out)
+    assert_is_whole(page)
+    assert "186,348 rows were read, and 60 bars made of them" in page
+    assert "made of them. 5 rows are bad and were left out" in page
+    assert "beside the bars. 135,690 rows lie in no session and were left out." in page
+    assert "one footer: &lt;script" in page and 'low is above open</th><td class="num">2<' in page
+    assert "0 bars lie in no session" not in page
+    page = description(store(), cal=calendar, intake=Intake(60, 0, (), 0, (), 60))
+    assert_is_whole(page)
+    assert "60 rows were read, and 60 bars made of them; none was left out." in page
+    assert "0 bars lie in no session" in page
+    assert "<h2>Rows" not in description(store())
+
+
+def test_a_page_says_how_many_windows_share_no_bar():
+    assert "At most 6 of them share no bar" in description(store())
+    assert "No two of them share a bar" in description(store(n=10))
 
 
 def test_look_alikes_across_the_border_are_told_on_top():

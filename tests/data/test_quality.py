@@ -138,7 +138,7 @@ def test_cells_that_could_not_be_read_are_told_with_what_stood_there_and_not_cal
     assert bad["reasons"].to_list() == ["Last: is not a number ('12,5')", "High: is empty (''); Low: is empty ('')"]
     assert bad["row"].to_list() == [5, 7]
     example = next(one.examples[0] for one in judge.findings() if one.message.startswith("Last"))
-    assert example == "prices.csv:5 series 'nq' 1970-01-01 00:03:00 Last='12,5'"
+    assert example == "prices.csv:5 series 'nq' 1970-01-01 00:03:00 UTC Last='12,5'"
 
 
 def test_a_file_may_call_its_columns_as_it_likes() -> None:
@@ -150,7 +150,7 @@ def test_a_file_may_call_its_columns_as_it_likes() -> None:
     assert bad["reasons"].to_list() == ["timestamp: is not a time ('noon')", "series: is empty ('')"]
     assert {one.examples for one in judge.findings()} == {
         ("prices.csv:4 series 'nq' no time timestamp='noon'",),
-        ("prices.csv:5 no series 1970-01-01 00:03:00 series=''",),
+        ("prices.csv:5 no series 1970-01-01 00:03:00 UTC series=''",),
     }
 
 
@@ -289,9 +289,8 @@ def spoilt() -> pl.DataFrame:
 
 
 ODD = {
-    "spike low": 1,
-    "spike high": 1,
-    **{f"level_shift {name}": 1 for name in OHLC},
+    "spike high, low": 2,
+    "level_shift open, high, low, close": 1,
     "stuck": 299,
 }
 
@@ -301,8 +300,35 @@ def test_spikes_are_told_from_shifts_and_nothing_is_dropped() -> None:
     assert (len(good), len(bad)) == (3_000, 0)
     assert counts(judge.findings()) == ODD
     assert {one.severity for one in judge.findings()} == {"warning"}
-    spike = next(one for one in judge.findings() if one.reason == "spike" and "low" in one.message)
-    assert spike.examples[0].startswith("prices.csv:502 series 'nq' 1970-01-01 08:20:00 low=19")
+    spike = next(one for one in judge.findings() if one.reason == "spike")
+    assert spike.examples[0].startswith("prices.csv:502 series 'nq' 1970-01-01 08:20:00 UTC low=19")
+
+
+def test_a_bar_that_is_odd_in_several_channels_is_one_bar_with_all_its_values() -> None:
+    _, _, judge = audit(*cut(spoilt(), []))
+    shift = next(one for one in judge.findings() if one.reason == "level_shift")
+    assert shift.rows == len(shift.examples) == 1
+    assert [part.split("=")[0] for part in shift.examples[0].partition(" UTC ")[2].split(", ")] == list(OHLC)
+
+
+def test_a_warning_names_the_first_of_many_channels() -> None:
+    frame = candles(walk(500))[["series", "timestamp", "close"]]
+    frame = frame.select("series", "timestamp", *(pl.col("close").alias(f"sensor_{number}") for number in range(9)))
+    frame = put(frame, 250, **{f"sensor_{number}": 1.0 for number in range(9)})
+    _, _, judge = audit(*cut(frame, []))
+    (spike,) = judge.findings()
+    assert spike.rows == 1 and "sensor_5 and 3 more: leaves for one bar" in spike.message
+    assert spike.examples[0].endswith(", ...") and "sensor_6" not in spike.examples[0]
+
+
+def test_places_in_independent_series_are_told_by_step_or_seconds_and_not_by_a_date() -> None:
+    frame = candles(walk(30))
+    cases = put(frame, 4, high=1.0).with_columns(timestamp=pl.int_range(pl.len()).cast(TIMESTAMP))
+    runs = put(frame, 4, high=1.0).with_columns(timestamp=(pl.int_range(pl.len()) * 1_500_000).cast(TIMESTAMP))
+    for times, told in ((cases, "step 4"), (runs, "6 s")):
+        judge = BarAudit(CHANNELS, independent=True)
+        judge.take(Chunk(times, "prices.csv", 2))
+        assert judge.findings()[0].examples[0].startswith(f"prices.csv:6 series 'nq' {told} open=")
 
 
 @settings(max_examples=50)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import itertools
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -260,6 +263,47 @@ def test_a_horizon_too_long_for_every_stretch_is_refused(store_of: Callable[...,
     with pytest.raises(DataError, match=r"no window of 6 bars fits \(with 2 of the horizon\)") as caught:
         WindowIndex.build(store_of(stamps([1] * 4)), WindowConfig(length=4, horizon_bars=2))
     assert caught.value.way_out == "choose data.window.length=3 or less"
+
+
+@pytest.mark.parametrize(
+    ("config", "way_out"),
+    [
+        (WindowConfig(length=7, visible=5, zone=(2, 5)), "data.window.length=5 or less"),
+        (WindowConfig(length=9, visible=5, zone=(2, 5), horizon_bars=1), "data.window.length=4 data.window.visible=4"),
+        (WindowConfig(length=10, visible=8, zone=(4, 8)), "data.window.visible=5 data.window.zone=[2,5]"),
+        (WindowConfig(length=10, visible=4, zone=(4, 8)), "data.window.length=5 data.window.zone=[2,5]"),
+    ],
+)
+def test_the_way_out_of_windows_too_long_is_one_that_works(
+    config: WindowConfig, way_out: str, store_of: Callable[..., BarStore]
+) -> None:
+    """Also where fewer bars are left than are visible, or than the zone reaches to."""
+    store = store_of(stamps([1] * 4))
+    with pytest.raises(DataError) as caught:
+        WindowIndex.build(store, config)
+    assert way_out in caught.value.way_out
+    given = dict(re.findall(r"data\.window\.(\w+)=(\S+)", caught.value.way_out))
+    mended = dataclasses.replace(config, **{name: ast.literal_eval(value) for name, value in given.items()})
+    assert len(WindowIndex.build(store, mended))
+
+
+def test_cases_too_short_for_the_windows_are_offered_whole(store_of: Callable[..., BarStore]) -> None:
+    cases = store_of(stamps([1] * 4), stamps([1] * 4), independent=True)
+    config = WindowConfig(length=10, visible=7, zone=(3, 7))
+    with pytest.raises(DataError, match="no window of 10 bars fits") as caught:
+        WindowIndex.build(cases, config)
+    whole = "choose data.window.length=null data.window.visible=null data.window.zone=null (whole cases) or "
+    assert caught.value.way_out.startswith(whole)
+    assert len(WindowIndex.build(cases, WindowConfig(length=None, visible=None, zone=None))) == 2
+    with pytest.raises(DataError, match="does not fit into windows of 5 bars") as caught:
+        WindowIndex.build(cases, dataclasses.replace(config, length=None))
+    assert "data.window.visible=null data.window.zone=null" in caught.value.way_out
+
+
+def test_cases_of_different_lengths_are_not_offered_whole(store_of: Callable[..., BarStore]) -> None:
+    with pytest.raises(DataError) as caught:
+        WindowIndex.build(store_of(stamps([1] * 4), stamps([1]), independent=True), WindowConfig(length=10))
+    assert caught.value.way_out == "choose data.window.length=5 or less"
 
 
 def test_bars_outside_every_session_are_refused_with_the_calendar_to_blame(store_of: Callable[..., BarStore]) -> None:

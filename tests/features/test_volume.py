@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from moola.data.clock_channels import CLOCK_CHANNELS
 from moola.errors import ConfigError, DataError
 from moola.features.candles import OHLC
+from moola.features.combined import Combined
 from moola.features.volume import Volume
 from moola.testing import check_transform
 
@@ -42,7 +44,18 @@ def test_it_keeps_the_transform_suite() -> None:
 def test_data_without_volume_is_refused_with_the_way_out() -> None:
     with pytest.raises(DataError, match="needs a channel volume") as caught:
         Volume().output_channels(OHLC)
-    assert "data.columns" in caught.value.way_out
+    assert "data.channels=[open,high,low,close,volume]" in caught.value.way_out
+    assert "transform.parts" not in caught.value.way_out
+    with pytest.raises(DataError) as caught:
+        Volume().output_channels(("close", *CLOCK_CHANNELS))
+    assert "data.channels=[close,volume]" in caught.value.way_out, "moola adds the others itself"
+
+
+def test_a_part_that_lacks_its_channel_may_be_left_out() -> None:
+    with pytest.raises(DataError, match="needs a channel volume") as caught:
+        Combined(({"name": "log_returns"}, {"name": "volume"})).output_channels(OHLC)
+    assert "data.channels=[open,high,low,close,volume]" in caught.value.way_out
+    assert "transform.parts" in caught.value.way_out
 
 
 def test_all_broken_settings_are_named_at_once() -> None:

@@ -95,8 +95,10 @@ def test_a_zone_without_context_or_beyond_the_visible_bars_is_refused(
 def test_data_without_candles_is_refused(store_of: Callable[..., BarStore]) -> None:
     store = store_of(np.arange(105))
     windows = WindowIndex.build(store, WindowConfig(**CUT))
-    with pytest.raises(DataError, match="no channel open, high, low, close"):
+    with pytest.raises(DataError, match="no channel open, high, low, close") as caught:
         StructureRule().label(store, windows, windows.table(store))
+    assert caught.value.what == "task.labels=structure_rule needs candles"
+    assert "task=unlabelled" in caught.value.way_out and "task=label_file" in caught.value.way_out
 
 
 def test_the_rule_reads_nothing_from_outside() -> None:

@@ -9,8 +9,12 @@ from typing import Any, ClassVar
 import pytest
 from hydra import compose, initialize_config_dir
 
-from moola.config import RunConfig, config_folder, from_omegaconf
+from moola.config import RunConfig, config_folder, from_omegaconf, structure
+from moola.data.sources.public_sets import find_set
+from moola.data.window_index import WindowConfig
 from moola.errors import ConfigError
+from moola.labels import LABELLERS
+from moola.labels.unlabelled import Unlabelled
 from moola.pipelines.assembly import assemble, run_identity
 from moola.pipelines.stage import STAGES, Stage
 
@@ -166,3 +170,45 @@ def test_hooks_of_the_configuration_reach_the_pipeline(config):
     (entry,) = assemble(config("stage.hooks.free_disk.min_free_gb=2.5")).hooks
     assert (entry.name, entry.priority, entry.on_failure) == ("free_disk", 10, "raise")
     assert entry.hook.min_free_gb == 2.5  # type: ignore[attr-defined]
+
+
+def test_stages_that_need_labels_are_refused_before_anything_runs_where_there_are_none(config):
+    with pytest.raises(ConfigError) as caught:
+        assemble(config("task=unlabelled"))
+    needy = "probe, oof, stack, label_issues, report"
+    assert caught.value.problems == (f"task=unlabelled gives no labels, and the stages {needy} need some",)
+    assert "moola pretrain" in caught.value.way_out
+    with pytest.raises(ConfigError, match="the stage finetune needs some"):
+        assemble(config("task=unlabelled"), "finetune")
+
+
+def test_what_needs_no_labels_runs_without_them(config, count):
+    assert names(config("task=unlabelled"), "pretrain") == DEFAULT[:4]
+    assert names(config("task=unlabelled"), "describe") == ["ingest", "windows", "describe"]
+    skipped = "stage.skip=[probe,oof,stack,label_issues,report]"
+    assert names(config("task=unlabelled", skipped, "+stage.insert.count.after=windows"))[2] == "count"
+
+
+def test_a_labeller_of_another_package_is_taken_to_label(config, monkeypatch):
+    class Silent(Unlabelled):
+        labels_windows = True
+
+    monkeypatch.setitem(LABELLERS._registered, "silent", Silent)
+    assert names(config("task=unlabelled", "task.labels=silent")) == DEFAULT
+
+
+def options(config: RunConfig) -> tuple[WindowConfig, dict[str, Any]]:
+    return structure(WindowConfig, config.data["window"], "data.window"), config.data
+
+
+def test_a_named_set_is_the_same_under_its_own_configuration(config):
+    window, ett = options(config("data=ett"))
+    assert (ett["source"], ett["name"]) == ("fetch", "ETTh1")
+    assert (window.length, window.visible, window.zone) == (96, 96, (0, 96))
+    window, ecg = options(config("data=ecg200"))
+    assert (ecg["source"], ecg["name"]) == ("fetch", "ECG200")
+    assert (window.length, window.visible, window.zone) == (None, None, None)
+    for section in (ett, ecg):
+        same = config("data=fetch", f"data.name={section['name']}").data
+        assert {**section, "window": None} == {**same, "window": None}
+        assert find_set(section["name"])

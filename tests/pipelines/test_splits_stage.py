@@ -205,7 +205,8 @@ def test_a_saved_split_of_other_data_is_refused(
     with pytest.raises(StorageError, match="is stale") as caught:
         split(inputs, Saved(str(earlier.folder)), tmp_path / "splits", n_given=60)
     assert says in caught.value.why
-    assert "--force=splits" in caught.value.way_out
+    assert "another split" in caught.value.way_out and "split.folder=" in caught.value.way_out
+    assert "--force" not in caught.value.way_out, "the same folder would be read again"
 
 
 def test_saved_folds_of_other_labels_are_refused(

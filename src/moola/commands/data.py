@@ -73,8 +73,8 @@ def _validate(words: list[str]) -> int:
 def _describe(words: list[str]) -> int:
     from moola.commands.jobs import for_each
     from moola.pipelines.console import open_console
-    from moola.pipelines.data_reports import description_lines
     from moola.pipelines.run import execute
+    from moola.pipelines.stages.describe import description_lines
 
     line = shlex.join(["moola", "data", "describe", *words])
 

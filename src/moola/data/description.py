@@ -77,6 +77,27 @@ class Sessions:
 
 
 @dataclass(frozen=True)
+class Intake:
+    """What became of the rows of the source before they were bars.
+
+    Attributes:
+        rows_read: rows of the source.
+        rows_left_out: those that are bad.
+        reasons: what is wrong with them, in words, and how many rows have it; a row may have several.
+        outside_sessions: good rows in no session, which resampling left out.
+        notes: what else was left out or changed.
+        bars: bars made of the rest; fewer than rows where they were resampled.
+    """
+
+    rows_read: int
+    rows_left_out: int
+    reasons: tuple[tuple[str, int], ...]
+    outside_sessions: int
+    notes: tuple[str, ...]
+    bars: int
+
+
+@dataclass(frozen=True)
 class Description:
     """Everything; plain values, so that ``dataclasses.asdict`` is its JSON.
 
@@ -91,10 +112,13 @@ class Description:
         stretch_bars: smallest, median and largest number of bars that windows cover in a stretch which holds one.
         windows: how many.
         window_bars: bars a window, visible ones, and the zone.
-        effective_windows: what overlapping windows are worth, see `WindowIndex.effective_count`.
+        disjoint_windows: the most of them that can be chosen so that no two share a bar.
+        average_uniqueness: mean share of a window's bars that are its own, 1 where none overlap
+            (López de Prado 2018, section 4.4; see `WindowIndex.effective_count`).
         spans: windows that train, are sealed and belong to neither; empty where nothing is split.
         labels: span -> label -> windows; "unlabeled" where there is none.
         duplicates: windows that look the same.
+        intake: what became of the rows of the source; None where that is not known.
     """
 
     bars: int
@@ -107,10 +131,12 @@ class Description:
     stretch_bars: tuple[int, int, int]
     windows: int
     window_bars: dict[str, int | tuple[int, int]]
-    effective_windows: float
+    disjoint_windows: int
+    average_uniqueness: float
     spans: dict[str, int]
     labels: dict[str, dict[str, int]]
     duplicates: NearDuplicates
+    intake: Intake | None = None
 
 
 def describe_data(
@@ -119,6 +145,7 @@ def describe_data(
     labels: pl.Series,
     spans: pl.Series | None = None,
     calendar: SessionCalendar | None = None,
+    intake: Intake | None = None,
 ) -> Description:
     """Look at everything once.
 
@@ -128,12 +155,13 @@ def describe_data(
         labels: String [n_windows], null where a window has none.
         spans: String [n_windows] (``"train"``, ``"test"``, ``"excluded"``), or None where nothing is split.
         calendar: sessions to count, or None.
+        intake: what became of the rows of the source, or None.
     """
     in_series = np.bincount(
         np.searchsorted(store.offsets, windows.starts, side="right") - 1, minlength=len(store.series)
     )
     pauses = [_pauses(store, number) for number in range(len(store.series))]
-    lengths = _covered_bars(windows)
+    lengths, disjoint = _in_stretches(windows)
     return Description(
         bars=store.n_bars,
         channels=store.channels,
@@ -148,10 +176,12 @@ def describe_data(
         stretch_bars=_edges(lengths),
         windows=len(windows),
         window_bars={"length": windows.length, "visible": windows.visible, "zone": windows.zone},
-        effective_windows=round(windows.effective_count(), 1),
+        disjoint_windows=disjoint,
+        average_uniqueness=round(windows.effective_count() / len(windows), 4),
         spans={} if spans is None else _counts(spans),
         labels=_labels(labels, spans),
         duplicates=find_near_duplicates(store, windows, None if spans is None else spans.to_numpy()),
+        intake=intake,
     )
 
 
@@ -247,13 +277,25 @@ def _stamps(store: BarStore, number: int) -> np.ndarray:
     return np.asarray(store.timestamps[store.offsets[number] : store.offsets[number + 1]])
 
 
-def _covered_bars(windows: WindowIndex) -> np.ndarray:
-    """Bars int64 from the first to the last bar of any window, for each stretch that holds one."""
+def _in_stretches(windows: WindowIndex) -> tuple[np.ndarray, int]:
+    """What windows do in the stretches that hold one.
+
+    Windows of a stretch are equally long and equally far apart. So the most of them that share no bar are the first
+    and then every k-th, where k is the least number of strides that a window fits into.
+
+    Returns:
+        Bars int64 [n_stretches with a window] from the first bar of any window to the last, and the most windows that
+        share no bar, over all stretches.
+    """
     starts = np.asarray(windows.starts)
-    stretch = np.searchsorted(windows.stretches, starts, side="right") - 1
-    first = np.flatnonzero(np.diff(stretch, prepend=-1))
-    last = np.append(first[1:], len(starts)) - 1
-    return starts[last] + windows.reach - starts[first]
+    edges = np.append(np.searchsorted(starts, windows.stretches, side="left"), len(starts))
+    counts = np.diff(edges)
+    first, counts = edges[:-1][counts > 0], counts[counts > 0]
+    last = first + counts - 1
+    covered = starts[last] - starts[first]
+    stride = np.where(counts > 1, covered // np.maximum(counts - 1, 1), windows.reach)
+    every = -(-windows.reach // stride)
+    return covered + windows.reach, int((-(-counts // every)).sum())
 
 
 def _labels(labels: pl.Series, spans: pl.Series | None) -> dict[str, dict[str, int]]:

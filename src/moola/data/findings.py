@@ -20,6 +20,7 @@ REASONS = "__reasons"
 
 SHOWN = 3
 """Places that are named for each fault."""
+_SECOND = 1_000_000
 _ROW_BITS = 40
 """An origin is the number of the file above these bits and the row in it below: 2^40 rows, 2^23 files."""
 
@@ -52,10 +53,14 @@ class Places:
     """Numbers the rows of all files, so that one int64 says where a row stood: its origin.
 
     Origins of one file ascend with its rows; files are numbered in the order in which they first appear.
+
+    Args:
+        independent: times count inside each series; they are no moments of a calendar.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, independent: bool = False) -> None:
         self._files: dict[str, int] = {}
+        self._independent = independent
 
     def first_origin(self, place: str, first_row: int) -> int:
         """Origin of row `first_row` of the file `place`; that of the row after it is one more."""
@@ -65,6 +70,15 @@ class Places:
     def spoken(self, origin: int) -> str:
         """The file and the row in it: ``prices.csv:17``."""
         return f"{list(self._files)[origin >> _ROW_BITS]}:{origin & ((1 << _ROW_BITS) - 1)}"
+
+    def moment(self, microseconds: int) -> str:
+        """The time of a row for people: ``2024-01-05 10:31:00 UTC``.
+
+        In an independent series ``step 17``, or ``754.5 s`` where its time counts seconds rather than steps.
+        """
+        if not self._independent:
+            return spoken_time(microseconds)
+        return f"step {microseconds}" if abs(microseconds) < _SECOND else f"{microseconds / _SECOND:.10g} s"
 
     def columns(self, origins: np.ndarray) -> tuple[pl.Series, pl.Series]:
         """``place`` and ``row`` of many origins."""
@@ -105,7 +119,7 @@ class Tally:
 
 
 def describe_rows(places: Places, frame: pl.DataFrame, shown: Mapping[str, str]) -> list[tuple[int, str]]:
-    """Origin and text of the first rows of a frame of bars: ``prices.csv:17 series 'a' 2024-01-05 10:31:00 close=1.5``.
+    """Origin and text of the first rows of a frame of bars: ``prices.csv:17 series 'a' 2024-01-05 10:31:00 UTC x=1``.
 
     Args:
         places: where rows stood.
@@ -117,16 +131,16 @@ def describe_rows(places: Places, frame: pl.DataFrame, shown: Mapping[str, str])
     first = first.with_columns(pl.col("timestamp").to_physical())
     for row in first.select("series", "timestamp", *shown, ORIGIN).iter_rows(named=True):
         series = "no series" if row["series"] is None else f"series '{row['series']}'"
-        moment = "no time" if row["timestamp"] is None else spoken_time(row["timestamp"])
+        moment = "no time" if row["timestamp"] is None else places.moment(row["timestamp"])
         values = [f"{name}={_spoken(row[column])}" for column, name in shown.items()]
         told.append((row[ORIGIN], " ".join([places.spoken(row[ORIGIN]), series, moment, *values])))
     return told
 
 
 def spoken_time(microseconds: int) -> str:
-    """A time in UTC, given since 1970: ``2024-01-05 10:31:00``, with microseconds where there are some."""
+    """A time given since 1970: ``2024-01-05 10:31:00 UTC``, with microseconds where there are some."""
     try:
-        return str(datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=microseconds))
+        return f"{datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=microseconds)} UTC"
     except OverflowError:
         return f"{microseconds} microseconds after 1970"
 

@@ -132,7 +132,7 @@ def ingest(
     """
     quality = quality or QualityConfig()
     channels = with_clock_channels(scan, clock_timezone)
-    audit = BarAudit(scan.channels, quality)
+    audit = BarAudit(scan.channels, quality, independent=scan.independent)
     with BarWriter(folder, channels) as writer:
         with Quarantine(folder / "quarantine.csv") as quarantine:
             with _told_together(audit):
@@ -176,7 +176,7 @@ def validate(scan: BarScan, quality: QualityConfig | None, quarantine: Path) -> 
     Returns:
         What was found; a file that breaks off is an error among the findings.
     """
-    audit = BarAudit(scan.channels, quality, profile=True)
+    audit = BarAudit(scan.channels, quality, profile=True, independent=scan.independent)
     broken_off: list[Finding] = []
     with Quarantine(quarantine) as bad_rows:
         try:

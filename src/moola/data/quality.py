@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from moola.config import reject
-from moola.data.findings import ORIGIN, REASONS, SHOWN, Finding, Places, Tally, describe_rows, spoken_time
-from moola.data.outliers import Outlier, SeriesWatch
+from moola.data.findings import ORIGIN, REASONS, SHOWN, Finding, Places, Tally, describe_rows
+from moola.data.outliers import Kind, Outlier, SeriesWatch
 from moola.data.row_rules import RowRules
 from moola.data.series_profile import SeriesProfile
 from moola.data.series_runs import by_series, pieces, runs_of
@@ -21,6 +21,8 @@ from moola.data.time_order import LOOK_AHEAD, Order, TimeOrder
 from moola.schemas.bars import OHLC, TIMESTAMP
 
 _HELD = -1
+_NAMED = 6
+"""Channels that an odd bar's warning names."""
 
 _ORDERS = {
     Order.LATE: ("late", "time is earlier than that of a row before it"),
@@ -97,12 +99,19 @@ class BarAudit:
         channels: value columns, in order.
         config: what counts as odd.
         profile: gather times, steps and values of each series for `series`; it costs a little.
+        independent: series are separate cases; places are told with their step, not with a date.
 
     Attributes:
         rows_read, rows_kept, rows_bad: rows so far; read = kept + bad once `flush` was called.
     """
 
-    def __init__(self, channels: Sequence[str], config: QualityConfig | None = None, profile: bool = False) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        config: QualityConfig | None = None,
+        profile: bool = False,
+        independent: bool = False,
+    ) -> None:
         self.channels = tuple(channels)
         self.config = config or QualityConfig()
         self.rows_read = self.rows_kept = self.rows_bad = 0
@@ -114,7 +123,8 @@ class BarAudit:
         bars = {"series": pl.String(), "timestamp": TIMESTAMP, **values}
         self._held = pl.DataFrame(schema={**bars, ORIGIN: pl.Int64()})
         self._no_bad = pl.DataFrame(schema={"place": pl.String(), "row": pl.Int64(), "reasons": pl.String(), **bars})
-        self._places, self._tally = Places(), Tally()
+        self._places, self._tally = Places(independent), Tally()
+        self._odd_channels: dict[str, set[int]] = {}
         self._rules = RowRules(self.channels, self._places, self._tally)
 
     def take(self, chunk: Chunk) -> Audited:
@@ -137,7 +147,8 @@ class BarAudit:
 
     def findings(self) -> tuple[Finding, ...]:
         """Everything found so far, errors first."""
-        return self._tally.findings()
+        found = (self._with_channels(one) for one in self._tally.findings())
+        return tuple(sorted(found, key=lambda one: (one.severity, one.reason, one.message)))
 
     def kept_series(self) -> list[str]:
         """Series of which good rows are known, in the order of their first sound row."""
@@ -233,26 +244,41 @@ class BarAudit:
                 series.profile.take(times, values)
 
     def _note_odd(self, name: str, outliers: Sequence[Outlier]) -> None:
-        by_fault: dict[tuple[str, str], list[Outlier]] = {}
+        """Count odd bars; a bar that is odd in several channels is one."""
+        bars: dict[Kind, dict[int, list[Outlier]]] = {}
         for outlier in outliers:
-            by_fault.setdefault((outlier.kind, self._odd(outlier)), []).append(outlier)
-        for (kind, message), found in by_fault.items():
-            first = heapq.nsmallest(SHOWN, found, key=lambda outlier: outlier.origin)
-            examples = [(outlier.origin, self._describe(name, outlier)) for outlier in first]
-            self._tally.add(kind, message, "warning", sum(outlier.bars for outlier in found), examples)
+            bars.setdefault(outlier.kind, {}).setdefault(outlier.origin, []).append(outlier)
+        for kind, found in bars.items():
+            self._odd_channels.setdefault(kind, set()).update(one.channel for group in found.values() for one in group)
+            examples = [(origin, self._describe(name, found[origin])) for origin in heapq.nsmallest(SHOWN, found)]
+            n_bars = sum(group[0].bars for group in found.values())
+            self._tally.add(kind, self._odd(kind), "warning", n_bars, examples)
 
-    def _odd(self, outlier: Outlier) -> str:
+    def _odd(self, kind: Kind) -> str:
         """What is odd, in words."""
-        if outlier.kind == "stuck":
+        if kind == "stuck":
             return f"the same candle {self.config.stuck_bars} times in a row or more"
-        how = "leaves for one bar and returns" if outlier.kind == "spike" else "jumps and stays"
-        return f"{self.channels[outlier.channel]}: {how}, {self.config.outlier_scale:g} times its usual change or more"
+        how = "leaves for one bar and returns" if kind == "spike" else "jumps and stays"
+        return f"{how}, {self.config.outlier_scale:g} times its usual change or more"
 
-    def _describe(self, name: str, outlier: Outlier) -> str:
-        at = f"{self._places.spoken(outlier.origin)} series '{name}' {spoken_time(outlier.time)}"
-        if outlier.kind == "stuck":
-            return f"{at} for {outlier.bars:,} bars"
-        return f"{at} {self.channels[outlier.channel]}={outlier.value:.10g} after {outlier.before:.10g}"
+    def _with_channels(self, finding: Finding) -> Finding:
+        """A finding of odd values that names every channel in which some were found, the first of many."""
+        channels = [
+            self.channels[number] for number in sorted(self._odd_channels.get(finding.reason, ())) if number >= 0
+        ]
+        if not channels:
+            return finding
+        named = ", ".join(channels[:_NAMED]) + (f" and {len(channels) - _NAMED} more" if channels[_NAMED:] else "")
+        return replace(finding, message=f"{named}: {finding.message}")
+
+    def _describe(self, name: str, outliers: Sequence[Outlier]) -> str:
+        """One bar, with the values that are odd in it."""
+        first = outliers[0]
+        at = f"{self._places.spoken(first.origin)} series '{name}' {self._places.moment(first.time)}"
+        if first.kind == "stuck":
+            return f"{at} for {first.bars:,} bars"
+        values = [f"{self.channels[one.channel]}={one.value:.10g} after {one.before:.10g}" for one in outliers]
+        return f"{at} {', '.join(values[:_NAMED])}{', ...' if values[_NAMED:] else ''}"
 
 
 def _only(rows: pl.DataFrame, mask: np.ndarray) -> pl.DataFrame:

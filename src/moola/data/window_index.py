@@ -164,7 +164,8 @@ class WindowIndex:
             raise DataError(
                 f"data.window does not fit into windows of {length} bars",
                 f"visible: {visible}, zone: {list(zone)}",
-                "give a data.window.length, or a smaller visible and zone",
+                "give a smaller data.window.visible and data.window.zone, or every bar of them: "
+                "data.window.visible=null data.window.zone=null",
             )
         return cls(starts, length, visible, zone, first, config.horizon_bars)
 
@@ -326,10 +327,26 @@ def _nothing_fits(
     ways = ["a larger data.window.max_gap"] if config.max_gap is not None else []
     ways += ["longer sessions in data.calendar"] if with_calendar else []
     if longest - config.horizon_bars >= 2:
-        ways.insert(0, f"data.window.length={longest - config.horizon_bars} or less")
+        ways.insert(0, _keys_that_fit(config, longest - config.horizon_bars))
+    if store.independent and not config.horizon_bars and longest >= 2 and (np.diff(store.offsets) == longest).all():
+        ways.insert(0, "data.window.length=null data.window.visible=null data.window.zone=null (whole cases)")
     horizon = f" (with {config.horizon_bars} of the horizon)" if config.horizon_bars else ""
     return DataError(
         what + horizon,
         f"the longest unbroken stretch{within} has {longest} bars",
         f"choose {' or '.join(ways)}" if ways else "give more bars",
     )
+
+
+def _keys_that_fit(config: WindowConfig, length: int) -> str:
+    """The keys of windows of `length` bars, at least 2: also `visible` and `zone` where these reach further.
+
+    A zone is moved with its share of the window, so that a label that needs bars before its zone still has some.
+    """
+    keys = [f"data.window.length={length}"]
+    if config.visible is not None and config.visible > length:
+        keys.append(f"data.window.visible={length}")
+    if config.zone is not None and config.zone[1] > length:
+        first, past = config.zone
+        keys.append(f"data.window.zone=[{first * length // past},{length}]")
+    return " ".join(keys) + (" or less" if len(keys) == 1 else "")

@@ -88,12 +88,13 @@ class Combined:
                 names.append(part.output_channels(channels))
             except DataError as error:
                 errors.append(error)
+        way_out = "; or ".join([*dict.fromkeys(error.way_out for error in errors), "leave it out of transform.parts"])
         if len(errors) == 1:
-            raise errors[0]
+            raise DataError(errors[0].what, errors[0].why, way_out) from errors[0]
         if errors:
             raise DataError(
                 f"{len(errors)} parts of transform=combined cannot use this data",
                 "\n".join(f"- {error.what}: {error.why}" for error in errors),
-                "; or ".join(dict.fromkeys(error.way_out for error in errors)),
+                way_out,
             )
         return names

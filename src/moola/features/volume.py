@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from moola.config import reject
+from moola.data.clock_channels import CLOCK_CHANNELS
 from moola.errors import DataError
 from moola.features import Causality
 from moola.features.rolling import rolling_mean
@@ -62,9 +63,11 @@ class Volume:
 
 def _volume_column(channels: tuple[str, ...]) -> int:
     if "volume" not in channels:
+        own = [name for name in channels if name not in CLOCK_CHANNELS]
         raise DataError(
             "transform=volume needs a channel volume",
             f"the data has {', '.join(channels)}",
-            "read the volume too (data.columns), or leave the part 'volume' out of transform.parts",
+            f"read the volume too: data.channels=[{','.join([*own, 'volume'])}], "
+            "with data.columns={volume: COLUMN} where its column has another name",
         )
     return channels.index("volume")

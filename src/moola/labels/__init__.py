@@ -28,7 +28,11 @@ class WindowLabels:
 
 
 class Labeller(Protocol):
-    """Gives windows their labels."""
+    """Gives windows their labels.
+
+    One that never labels any says so with the class attribute ``labels_windows = False``, so that a pipeline that needs
+    labels is refused before it runs.
+    """
 
     def fingerprint(self) -> str:
         """Digest of what it reads from outside, empty when nothing; a changed file has to change it."""

@@ -47,8 +47,16 @@ class StructureRule:
         """Label every window.
 
         Raises:
-            DataError: the zone begins at bar 0, so there is no context, or it ends after the visible bars.
+            DataError: the data has no candles; the zone begins at bar 0, so there is no context, or it ends after the
+                visible bars.
         """
+        missing = [name for name in OHLC if name not in store.channels]
+        if missing:
+            raise DataError(
+                "task.labels=structure_rule needs candles",
+                f"the data has no channel {', '.join(missing)}; it has {', '.join(store.channels)}",
+                "work without labels (task=unlabelled), or give your own: task=label_file task.path=FILE",
+            )
         first, end = windows.zone
         if first < 1 or end > windows.visible:
             raise DataError(

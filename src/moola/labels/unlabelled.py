@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
@@ -14,6 +15,8 @@ from moola.labels import WindowLabels
 @dataclass(frozen=True)
 class Unlabelled:
     """No window has a label, and there are no classes."""
+
+    labels_windows: ClassVar[bool] = False
 
     def fingerprint(self) -> str:
         """Nothing is read from outside."""

@@ -42,7 +42,8 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     is found before anything runs.
 
     Raises:
-        ConfigError: unknown stages, wrong keys, an impossible order: all in one go.
+        ConfigError: unknown stages, wrong keys, an impossible order: all in one go; stages that need labels, with a
+            labeller that gives none.
     """
     section = structure(StageSection, config.stage, "stage")
     problems: list[str] = []
@@ -72,6 +73,7 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
         raise ConfigError(dict.fromkeys(problems))
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
     wanted = stages if target is None else _needed(stages, target)
+    _refuse_without_labels(config, wanted)
     return Pipeline(wanted, hooks)
 
 
@@ -130,3 +132,19 @@ def _needed(stages: list[Stage], target: str) -> list[Stage]:
         if stage.name in chosen:
             chosen |= {provider[name].name for name in (*stage.needs(), *stage.uses) if name in provider}
     return [stage for stage in stages if stage.name in chosen]
+
+
+def _refuse_without_labels(config: RunConfig, stages: list[Stage]) -> None:
+    """Say it before hours of pretraining, not after."""
+    needy = [stage.name for stage in stages if stage.needs_labels]
+    labeller = config.task.get("labels")
+    if not needy or not isinstance(labeller, str):
+        return
+    from moola.labels import LABELLERS  # needs polars, which a run without such stages may do without
+
+    if not getattr(LABELLERS.get(labeller), "labels_windows", True):
+        need = f"the stages {', '.join(needy)} need" if len(needy) > 1 else f"the stage {needy[0]} needs"
+        raise ConfigError(
+            [f"task={labeller} gives no labels, and {need} some"],
+            "run `moola pretrain`, or choose another task (task=label_file task.path=FILE)",
+        )

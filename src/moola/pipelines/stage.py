@@ -57,6 +57,8 @@ class Stage(ABC):
     """Folder of the layout for the artifact."""
     publishes: ClassVar[tuple[str, ...]] = ()
     """Files that are copied into the run folder."""
+    needs_labels: ClassVar[bool] = False
+    """Whether it can do nothing where no window has a label."""
     packages: ClassVar[Mapping[str, str]] = {}
     """Optional packages the stage imports, and the extra that brings each."""
 

@@ -1,5 +1,7 @@
+import errno
 import gzip
 import hashlib
+import os
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -7,14 +9,20 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from moola.config import structure
+from moola.data.bar_store import BarStore
+from moola.data.ingestion import ingest
+from moola.data.quality import QualityConfig
 from moola.data.sources import SOURCES, fetch, public_sets
 from moola.data.sources.fetch import MIRROR, Fetch, obtain
 from moola.data.sources.https_download import DownloadFailed, _SafeRedirects
-from moola.data.sources.public_sets import Download, PublicFile, PublicSet
+from moola.data.sources.public_sets import SETS, Download, PublicFile, PublicSet
+from moola.data.splits.groups import GroupFolds
+from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import ConfigError, DataError, StorageError
 from moola.testing import check_source
 
@@ -255,8 +263,21 @@ def test_a_cached_file_that_was_changed_is_never_used_nor_replaced(web: Web, tmp
 
 def test_a_cache_that_cannot_be_written_is_a_storage_error(web: Web, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match=r"data\.cache"):
+    with pytest.raises(StorageError, match=r"`moola data fetch` in a folder(.|\n)*data\.cache"):
         obtain(one_file(web.serves("/day.csv", CONTENT)), tmp_path / "file")
+
+
+def test_a_place_that_is_read_only_is_named_with_ways_out_that_exist(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(fetch, "replace_file_atomically", refuse)
+    with pytest.raises(StorageError, match="cannot keep") as caught:
+        obtain(one_file(web.serves("/day.csv", CONTENT)), tmp_path / "data" / "raw")
+    assert "read-only" in caught.value.why.lower() and str(tmp_path / "data") in caught.value.why
+    assert "`moola data fetch` in a folder" in caught.value.way_out and "data.cache=" in caught.value.way_out
 
 
 def test_the_source_reads_what_it_fetched(
@@ -350,4 +371,32 @@ def test_the_mirror_beside_the_repository_holds_the_catalogue(
     assert frame["series"].n_unique() == {"ECG200": 200, "running_points": 33}.get(name, 1)
     missing = {chunk.unread["reason"].unique().to_list()[0] for chunk in chunks if chunk.unread.height}
     assert missing == ({"is empty"} if name == "running_points" else set()), "heart rates are missing there"
+    assert scan.independent == (name in ("ECG200", "running_points"))
     assert source.fingerprint() == source.fingerprint()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"there is no mirror beside the repository ({SHARED})")
+def test_times_of_ett_stay_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MIRROR, str(SHARED))
+    first = next(iter(Fetch("ETTh1", str(tmp_path)).scan().chunks)).frame["timestamp"][0]
+    assert f"{first:%Y-%m-%d %H:%M:%S}" == "2016-07-01 00:00:00"
+    assert "UTC" in SETS["ETTh1"].content
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"there is no mirror beside the repository ({SHARED})")
+def test_whole_runs_can_be_held_out_and_the_catalogue_counts_their_bad_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run counts its seconds from its own start; that is no time that runs share."""
+    monkeypatch.setenv(MIRROR, str(SHARED))
+    scan = Fetch("running_points", str(tmp_path / "cache")).scan()
+    summary = ingest(scan, tmp_path / "bars", QualityConfig(bad_rows="quarantine"))
+    store = BarStore.open(tmp_path / "bars")
+    spans = WindowIndex.build(store, WindowConfig(length=60, stride_bars=60)).spans(store)
+    part = GroupFolds().spans(store, spans)
+    assert len(set(spans.series[part == "test"].tolist())) == 7 and "excluded" not in part
+    train = spans[part == "train"]
+    assert len(GroupFolds().folds(store, train, np.zeros(len(train), np.int64))) == 5
+    repeated = sum(finding.rows for finding in summary.findings if finding.reason == "duplicate")
+    bad, content = summary.rows_quarantined, SETS["running_points"].content
+    assert f"{bad:,} rows are bad, {bad - repeated} without a value and {repeated} with the time of" in content

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.bar_store import BarStore
+from moola.data.ingestion import ingest
 from moola.data.sources import BarScan
 from moola.data.sources.files import Files, series_name
 from moola.errors import ConfigError, DataError
@@ -307,6 +309,124 @@ def test_the_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
     assert len({before, renamed, source.fingerprint()}) == 3
 
 
+METATRADER: dict[str, Any] = {
+    "timestamp": "<DATE>",
+    "time": "<TIME>",
+    "separator": "tab",
+    "columns": {name: f"<{name.upper()}>" for name in ("open", "high", "low", "close")},
+}
+
+
+def test_date_and_time_may_stand_in_two_columns(tmp_path: Path) -> None:
+    mt5 = REPOSITORY / "tests" / "data" / "bad" / "metatrader5.csv"
+    source = Files(str(mt5), time_format="%Y.%m.%d %H:%M:%S", timezone="EST", **METATRADER)
+    check_source(source)
+    assert frame_of(source)["timestamp"].dt.to_string("%FT%T").to_list() == [f"2024-01-02T05:0{i}:00" for i in range(5)]
+    with pytest.raises(DataError, match=r"data\.time_format='%Y\.%m\.%d %H:%M:%S'"):
+        Files(str(mt5), **METATRADER).scan()
+
+
+def test_the_time_of_day_is_iso_where_no_format_is_given_and_its_bad_cells_are_listed_with_the_date(
+    tmp_path: Path,
+) -> None:
+    rows = ["2024-01-02, 09:30,1", "2024-01-02,09:31:30.5,1", "2024-01-02,noon,1", "2024-01-02,,1", ",09:34,1"]
+    write(tmp_path / "x.csv", *rows, header="date,time,close")
+    (chunk,) = Files(str(tmp_path / "x.csv"), timestamp="date", time="time", channels=("close",)).scan().chunks
+    assert chunk.frame["timestamp"].dt.to_string("%T%.f").to_list() == ["09:30:00", "09:31:30.500", None, None, None]
+    assert chunk.unread.rows() == [
+        (2, "date time", "2024-01-02 noon", "is not a time"),
+        (3, "date time", None, "is empty"),
+        (4, "date time", None, "is empty"),
+    ]
+
+
+def test_a_time_of_day_that_lost_its_leading_zero_is_not_taken_for_another(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", "20240102,13000,1", "20240102,093000,1", header="date,time,close")
+    source = Files(
+        str(tmp_path / "x.csv"), timestamp="date", time="time", channels=("close",), time_format="%Y%m%d %H%M%S"
+    )
+    (chunk,) = source.scan().chunks
+    assert chunk.frame["timestamp"].dt.to_string("%T").to_list() == [None, "09:30:00"]
+
+
+def test_parquet_dates_and_times_of_day_are_joined_too(tmp_path: Path) -> None:
+    frame = bars().with_columns(pl.col("timestamp").dt.date(), time=pl.col("timestamp").dt.time())
+    frame.write_parquet(tmp_path / "x.parquet")
+    assert frame_of(Files(str(tmp_path / "x.parquet"), time="time"))["timestamp"].equals(bars()["timestamp"])
+    assert refused(Files(str(tmp_path / "x.parquet"))).way_out == "data.time=time"
+    midnights = frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ms")))
+    midnights.write_parquet(tmp_path / "x.parquet")
+    assert frame_of(Files(str(tmp_path / "x.parquet"), time="time"))["timestamp"].equals(bars()["timestamp"])
+    bars().with_columns(time=pl.lit(93_000)).write_parquet(tmp_path / "x.parquet")
+    told = refused(Files(str(tmp_path / "x.parquet"), time="time"))
+    assert "leave out data.time" in told.way_out and "'time' is of type Int32, not a time of day" in told.why
+
+
+def test_days_that_repeat_are_no_dates_without_a_time_where_they_belong_to_several_series(tmp_path: Path) -> None:
+    rows = [f"2024-01-0{day},{name},16:00,1" for day in (1, 2, 3) for name in ("nq", "es")]
+    write(tmp_path / "x.csv", *rows, header="timestamp,symbol,time,close")
+    assert frame_of(Files(str(tmp_path / "x.csv"), symbol="symbol", channels=("close",))).height == 6
+
+
+def test_files_are_read_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -> None:
+    names = ["m1", "m2", "m2b", "m2b3", "m02x", "m9", "m10", "m11"]
+    for name in names:
+        write(tmp_path / f"{name}.csv", GOOD[0])
+    assert frame_of(Files(str(tmp_path / "*.csv")))["series"].to_list() == names
+
+
+def test_independent_series_share_no_calendar(tmp_path: Path) -> None:
+    rows = [f"{second},{run},{second + 1}" for run in ("a", "b") for second in (0, 10, 25)]
+    write(tmp_path / "runs.csv", *rows, header="elapsed,run,speed")
+    source = Files(
+        str(tmp_path / "runs.csv"),
+        timestamp="elapsed",
+        time_format="epoch_s",
+        symbol="run",
+        channels=("speed",),
+        independent=True,
+    )
+    check_source(source)
+    assert source.scan().independent
+    ingest(source.scan(), tmp_path / "store")
+    store = BarStore.open(tmp_path / "store")
+    assert store.independent and list(store.series) == ["a", "b"] and len(store.timestamps) == 6
+
+
+def test_series_that_run_backwards_are_told_also_where_they_alternate(tmp_path: Path) -> None:
+    rows = [f"2024-01-0{day},{name},1" for day in (3, 2, 1) for name in ("nq", "es")]
+    write(tmp_path / "x.csv", *rows, header="timestamp,symbol,close")
+    told = refused(Files(str(tmp_path / "x.csv"), symbol="symbol", channels=("close",)))
+    assert "run backwards" in told.why and "sort the rows" in told.way_out
+
+
+def test_symbols_that_follow_each_other_in_time_are_one_series(tmp_path: Path) -> None:
+    rows = [f"2024-01-0{day},{name},1" for day, name in ((1, "esh4"), (2, "esh4"), (3, "esm4"), (4, "esm4"))]
+    write(tmp_path / "x.csv", *rows, header="timestamp,symbol,close")
+    assert frame_of(Files(str(tmp_path / "x.csv"), channels=("close",))).columns == ["series", "timestamp", "close"]
+
+
+def test_one_doubled_row_beside_a_symbol_column_is_left_to_the_audit(tmp_path: Path) -> None:
+    rows = [f"2024-01-0{day},{'esh4' if day < 5 else 'esm4'},1" for day in (1, 2, 3, 4, 4, 5, 6, 7, 8, 9)]
+    write(tmp_path / "x.csv", *rows, header="timestamp,symbol,close")
+    assert frame_of(Files(str(tmp_path / "x.csv"), channels=("close",))).height == 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("nope.csv", "no file in {} has a name like it"),
+        ("eurusd.parquet", "no file in {} has a name like it"),
+        ("kline.csv", "did you mean 'klines.csv'?"),
+        ("euruds.csv.gz", "did you mean 'eurusd.csv.gz'?"),
+    ],
+)
+def test_only_near_names_with_the_same_ending_are_offered(tmp_path: Path, wanted: str, told: str) -> None:
+    for name in ("klines.csv", "eur.csv", "many.csv", "eurusd.csv.gz"):
+        (tmp_path / name).touch()
+    assert refused(Files(str(tmp_path / wanted))).why == told.format(tmp_path)
+
+
 def test_a_missing_file_is_told_with_the_near_name(tmp_path: Path) -> None:
     write(tmp_path / "eurusd.csv", *GOOD)
     error = refused(Files(str(tmp_path / "eurosd.csv")))
@@ -367,6 +487,8 @@ def test_the_settings_that_are_suggested_work(tmp_path: Path) -> None:
         ({"column_names": ("timestamp", "open")}, "column_names: goes with header=false"),
         ({"header": False, "column_names": ("a", "a")}, "column_names: ['a', 'a'] holds one twice"),
         ({"path": ""}, "path: names no file"),
+        ({"time": "timestamp"}, "time: must name a column beside timestamp"),
+        ({"time": "clock", "time_format": "epoch_s"}, "time: a count since 1970 holds the time of day"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_anything_is_read(options: dict[str, Any], problem: str) -> None:

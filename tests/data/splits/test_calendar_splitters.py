@@ -108,9 +108,32 @@ def test_sessions_are_told_apart_by_their_stretch() -> None:
         folds(SessionFolds(FROM, n_folds=4), windows)
 
 
+def test_a_stretch_that_never_ends_leads_to_days() -> None:
+    windows = spans(np.arange(12), 1, stretch=np.zeros(12, np.int64))
+    with pytest.raises(DataError, match="1 labelled stretches cannot make 3 blocks") as caught:
+        folds(SessionFolds(FROM, n_folds=3), windows)
+    assert "split.by=day" in caught.value.way_out and "blocks or fewer" not in caught.value.way_out
+    assert len(folds(SessionFolds(FROM, n_folds=3, by="day"), windows)) == 3
+
+
+def test_days_are_not_offered_where_there_are_too_few_of_them() -> None:
+    windows = spans(np.arange(2), 1, stretch=np.arange(2))
+    with pytest.raises(DataError, match="2 labelled stretches cannot make 3 blocks") as caught:
+        folds(SessionFolds(FROM, n_folds=3), windows)
+    assert caught.value.way_out.startswith("choose a split with 2 blocks or fewer (split.n_folds, split.n_blocks)")
+    assert "split.by" not in caught.value.way_out
+    with pytest.raises(DataError, match="2 labelled days cannot make 3 blocks") as caught:
+        folds(SessionFolds(FROM, n_folds=3, by="day"), windows)
+    assert "split.by" not in caught.value.way_out
+
+
 def test_more_folds_than_moments_are_refused() -> None:
-    with pytest.raises(DataError, match="2 labelled moments cannot make 3 blocks"):
+    with pytest.raises(DataError, match="2 labelled moments cannot make 3 blocks") as caught:
         folds(PurgedKFold(FROM, n_folds=3), spans([5, 5, 9], 1))
+    assert "2 blocks or fewer" in caught.value.way_out
+    with pytest.raises(DataError, match="1 labelled moments cannot make 3 blocks") as caught:
+        folds(PurgedKFold(FROM, n_folds=3), spans([5, 5], 1))
+    assert caught.value.way_out == "label windows at more times"
 
 
 def test_a_fold_that_has_nothing_to_train_on_is_refused() -> None:

@@ -134,6 +134,13 @@ def test_groups_may_be_sealed_by_date_or_not_at_all() -> None:
     assert (GroupFolds(test_share=0.0).spans(store, windows) == "train").all()
 
 
+def test_a_fifth_of_the_groups_is_sealed_where_nothing_else_is_said() -> None:
+    store, windows = series(NAMES, [0] * 10, independent=True)
+    assert set(windows.series[GroupFolds().spans(store, windows) == "test"].tolist()) == {8, 9}
+    part = GroupFolds(test_groups=("101_exp_1",)).spans(store, windows)
+    assert set(windows.series[part == "test"].tolist()) == {0}
+
+
 def test_one_group_cannot_be_sealed_in_part() -> None:
     with pytest.raises(DataError, match="all series are of one group") as caught:
         GroupFolds(test_share=0.2).spans(*series(["a"], [0]))
@@ -188,7 +195,7 @@ def test_classes_are_spread_where_groups_hold_one_class_each() -> None:
 @pytest.mark.parametrize(
     ("fields", "problems"),
     [
-        ({}, ["test_share"]),
+        ({"test_groups": ("a",), "test_from": "2013-01-01"}, ["test_groups"]),
         ({"test_share": 1.0, "n_folds": 1, "purge_bars": -1}, ["n_folds", "test_share", "purge_bars"]),
         ({"test_share": 0.2, "test_from": "2013-01-01"}, ["test_share"]),
         ({"test_from": "soon"}, ["test_from"]),

@@ -93,6 +93,7 @@ class TextTable:
             return cls(path, separator, names, 1)
         if not any(line.strip() for line in lines[reader.line_num :]):
             raise DataError(f"{path} has a header and no rows", "", "replace the file")
+        _refuse_long_header(path, lines[reader.line_num :], separator)
         return cls(path, separator, tuple(field.strip() for field in fields), reader.line_num + 1)
 
     def first_rows(self, wanted: list[str]) -> pl.DataFrame:
@@ -192,6 +193,17 @@ def _records(lines: list[str], separator: str) -> Iterator[tuple[int, list[str] 
             at += 1
 
 
+def _refuse_long_header(path: Path, lines: list[str], separator: str) -> None:
+    """Raise where the two lines after the first are header too, as yfinance writes it."""
+    second, third, *_ = [[cell.strip() for cell in line.split(separator)] for line in (*lines[:2], "", "")]
+    if second[0] == "Ticker" or (third[0] in ("Date", "Datetime") and not any(third[1:])):
+        raise DataError(
+            f"{path}: its header takes 3 lines",
+            f"the second begins with '{second[0]}', the third with '{third[0]}'",
+            "delete lines 2 and 3",
+        )
+
+
 def _spoken(error: csv.Error) -> str:
     """What the csv module finds wrong, as a person says it."""
     words = {
@@ -263,6 +275,8 @@ def _open(path: Path) -> io.BufferedIOBase:
         raise DataError(
             f"{path} cannot be read", error.strerror or str(error), "give an existing, readable file"
         ) from error
+    if _is_excel(first, path):
+        raise DataError(f"{path} is an Excel workbook", "", "save it as CSV")
     for magic, what, way_out in _NOT_TEXT:
         if first.lstrip().lower().startswith(magic.lower()) if magic.startswith(b"<") else first.startswith(magic):
             raise DataError(f"{path} {what}", "", way_out)
@@ -274,6 +288,14 @@ def _open(path: Path) -> io.BufferedIOBase:
             f"{path} is not packed with gzip", f"it begins with {first[:20]!r}", f"name it {name} if it is whole"
         )
     return path.open("rb")
+
+
+def _is_excel(first: bytes, path: Path) -> bool:
+    """Whether a file with these first bytes is a workbook, in the old format or the one packed with zip."""
+    parts = (b"[Content_Types].xml", b"docProps/", b"_rels/", b"xl/")
+    is_named = path.suffix.lower() in (".xlsx", ".xlsm", ".xlsb")
+    packed = first.startswith(b"PK\x03\x04") and (is_named or any(part in first for part in parts))
+    return packed or first.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
 def _text(block: bytes, path: Path, line: int) -> str:

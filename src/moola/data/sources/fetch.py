@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -25,6 +26,9 @@ CACHE = "data/raw/unlabeled/fetched"
 
 MIRROR = "MOOLA_DATA_MIRROR"
 """Environment variable: a folder with one file a name, each plain or gzip, that is asked before the network."""
+
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)
+"""How systems refuse a new folder inside one that exists; the last is what Linux says of its own, such as /proc."""
 
 TIMEOUT_S = 30.0
 
@@ -163,9 +167,24 @@ def _bring(file: PublicFile, folder: Path, mirror: Path | None, progress: Progre
     except DownloadFailed as error:
         return [f"{file.name}: {error}" if copy else f"{file.name}: {looked}; {error}"]
     except OSError as error:
-        why = error.strerror or str(error)
-        raise StorageError(f"cannot keep {folder / file.name}", why, "choose another place with data.cache=") from error
+        raise StorageError(
+            f"cannot keep {folder / file.name}",
+            _why_not_kept(folder, error),
+            "run `moola data fetch` in a folder that you may write to; "
+            "a run keeps the set elsewhere with data.cache=FOLDER",
+        ) from error
     return []
+
+
+def _why_not_kept(folder: Path, error: OSError) -> str:
+    """What the system says, and the place that is at fault where not even the folder could be made."""
+    reason = error.strerror or str(error)
+    if folder.is_dir():
+        return reason
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if error.errno in _READ_ONLY or not os.access(place, os.W_OK):
+        return f"the folder {folder} cannot be made, because {place} is read-only ({reason})"
+    return f"the folder {folder} cannot be made in {place} ({reason})"
 
 
 def _mirrored(file: PublicFile, mirror: Path | None) -> Path | None:

@@ -19,11 +19,12 @@ class FileColumns:
     """Which columns of a file are wanted and how their cells are written.
 
     Attributes:
-        timestamp: column of the times.
+        timestamp: column of the times, or of the dates where `time` is given.
         channels: channel -> column, in the order of the channels.
         symbol: column of the series' names; None: the whole file is one series.
         times: how times are written.
         decimal_comma: numbers in text have a comma where others have a point.
+        time: column of the time of day, where it stands apart from the date.
     """
 
     timestamp: str
@@ -31,12 +32,28 @@ class FileColumns:
     symbol: str | None
     times: TimeRules
     decimal_comma: bool
+    time: str | None = None
 
     @property
     def wanted(self) -> list[str]:
         """Every column to read, each once."""
-        symbol = [self.symbol] if self.symbol is not None else []
-        return list(dict.fromkeys([self.timestamp, *symbol, *self.channels.values()]))
+        others = [name for name in (self.time, self.symbol) if name is not None]
+        return list(dict.fromkeys([self.timestamp, *others, *self.channels.values()]))
+
+    @property
+    def time_name(self) -> str:
+        """Where the times stand, for people."""
+        return self.timestamp if self.time is None else f"{self.timestamp} {self.time}"
+
+    def times_in(self, frame: pl.DataFrame) -> pl.Series:
+        """The cells that hold the times; date and time of day become one text with a blank between."""
+        if self.time is None:
+            return frame[self.timestamp]
+        day, clock = (frame[name].cast(pl.String).str.strip_chars() for name in (self.timestamp, self.time))
+        # 93000 would be read as 93:00:0 or, worse, 13000 as 13:00:0: digits alone must keep their leading zero.
+        cut = clock.str.contains(r"^(\d{1,3}|\d{5})$").fill_null(False)
+        day = day.str.replace(r"[ T]00:00(:00(\.0+)?)?$", "")  # a date that was saved as midnight
+        return day + " " + (clock.zip_with(~cut, "?" + clock) if cut.any() else clock)
 
 
 @dataclass(frozen=True)
@@ -72,18 +89,20 @@ class ColumnReader:
         columns, frame = self.columns, raw.frame
         unread = [_misfit_table(raw.misfits)] if raw.misfits else []
         skipped = pl.Series([row for row, _, _ in raw.misfits], dtype=pl.UInt32)
+        joined = columns.times_in(frame)
 
         def note(column: str, why: pl.Series | None) -> None:
             if why is not None:
-                unread.append(_unread(column, frame[column], why).filter(~pl.col("row").is_in(skipped.implode())))
+                cells = joined if column == columns.time_name else frame[column]
+                unread.append(_unread(column, cells, why).filter(~pl.col("row").is_in(skipped.implode())))
 
         if columns.symbol is None:
             names = pl.Series([self.series]).new_from_index(0, frame.height)
         else:
             names, why = read_names(frame[columns.symbol])
             note(columns.symbol, why)
-        times, why = self._times.read(frame[columns.timestamp], names)
-        note(columns.timestamp, why)
+        times, why = self._times.read(joined, names)
+        note(columns.time_name, why)
         values: dict[str, pl.Series] = {}
         for channel, column in columns.channels.items():
             values[channel], why = read_numbers(frame[column], columns.decimal_comma)

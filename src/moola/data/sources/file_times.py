@@ -173,7 +173,8 @@ class TimeReader:
         if times.null_count() > local.null_count():
             lost = times.is_null() & local.is_not_null()
             exists = _to_utc(local, zone, "earliest").is_not_null()
-            doubled = f"occurs twice in {zone} when clocks go back; say which with data.ambiguous="
+            how = "set data.ambiguous=order (told by the order of the rows), earliest or latest"
+            doubled = f"occurs twice in {zone} when clocks go back; {how}"
             reasons = _because(reasons, lost & exists, doubled)
             reasons = _because(reasons, lost & ~exists, f"does not exist in {zone}: clocks go forward over it")
         return times, reasons

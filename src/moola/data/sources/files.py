@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
 
 from moola.config import reject
 from moola.data.sources import BarScan, Chunk
 from moola.data.sources.channel_names import refuse_annotation_channels
 from moola.data.sources.csv_reading import TextTable
 from moola.data.sources.file_checks import PROBED_ROWS, check_names, check_times
-from moola.data.sources.file_columns import ColumnReader, FileColumns
+from moola.data.sources.file_columns import ColumnReader, FileColumns, RawRows
+from moola.data.sources.file_hints import SYMBOLS, TIMES_OF_DAY, SymbolWatch, bare, likely
 from moola.data.sources.file_times import EPOCH_UNITS, Ambiguous, TimeRules, is_time_format
 from moola.data.sources.parquet_reading import ParquetTable
 from moola.data.sources.problems import Problems, refuse
@@ -38,12 +43,17 @@ class Files:
 
     Attributes:
         path: a file or a glob (``data/raw/unlabeled/*.parquet``).
-        timestamp: name of the time column.
+        timestamp: name of the time column, or of the date column where `time` is given.
+        time: name of the column of the time of day, where date and time stand in two columns; `time_format` is then
+            that of both with a blank between.
         timezone: of times that name no offset: ``America/New_York``, ``EST``, ``-05:00``; stored times are UTC.
         channels: value columns to keep, in this order.
         columns: channel -> column in the file, for channels whose column has another name.
         symbol: name of the symbol column; without one, each file is one series named after it.
-        series: name of the one series that all files make up, in the order of their names (a file a month).
+        series: name of the one series that all files make up, in the order of their names (a file a month), m2 before
+            m10.
+        independent: series are separate cases without a common calendar; time counts inside each, such as seconds
+            since its start.
         separator: between the fields of a text file, one character, or a word of `SEPARATORS`.
         time_format: None for ISO 8601, a strptime format such as ``%d.%m.%Y %H:%M:%S``, or epoch_s, epoch_ms,
             epoch_us, epoch_ns for counts since 1970.
@@ -56,11 +66,13 @@ class Files:
 
     path: str
     timestamp: str = "timestamp"
+    time: str | None = None
     timezone: str = "UTC"
     channels: tuple[str, ...] = OHLC
     columns: dict[str, str] | None = None
     symbol: str | None = None
     series: str | None = None
+    independent: bool = False
     separator: str = ","
     time_format: str | None = None
     ambiguous: Ambiguous = "refuse"
@@ -90,6 +102,11 @@ class Files:
             (
                 not (len(self._separator) == 1 and self._separator.isascii()),
                 f"separator: '{self.separator}' must be one character, or one of {', '.join(SEPARATORS)}",
+            ),
+            (self.time is not None and self.time in ("", self.timestamp), "time: must name a column beside timestamp"),
+            (
+                self.time is not None and self.time_format in EPOCH_UNITS,
+                "time: a count since 1970 holds the time of day; leave it out",
             ),
             (self.symbol is not None and self.series is not None, "series: files with a symbol column name their own"),
             (self.series == "", "series: is empty"),
@@ -131,7 +148,7 @@ class Files:
                 way_out = "rename them, name a symbol column with data.symbol=, or make them one with data.series=NAME"
                 problems.say(f"{', '.join(places)} would become one series '{name}'", way_out)
         refuse(f"data.path={self.path} cannot be read", problems)
-        return BarScan(self.channels, self._chunks(tables, columns))
+        return BarScan(self.channels, self._chunks(tables, columns), self.independent)
 
     @property
     def _separator(self) -> str:
@@ -140,23 +157,19 @@ class Files:
     def _columns(self) -> FileColumns:
         channels = {channel: (self.columns or {}).get(channel, channel) for channel in self.channels}
         times = TimeRules(self.time_format, self.timezone, self.ambiguous)
-        return FileColumns(self.timestamp, channels, self.symbol, times, self.decimal_comma)
+        return FileColumns(self.timestamp, channels, self.symbol, times, self.decimal_comma, self.time)
 
     def _files(self) -> list[Path]:
         if Path(self.path).is_file():  # its name may hold brackets
             return [Path(self.path)]
-        files = sorted(path for name in glob.glob(self.path) if (path := Path(name)).is_file())
+        files = sorted((path for name in glob.glob(self.path) if (path := Path(name)).is_file()), key=_natural)
         if files:
             return files
         if Path(self.path).is_dir():
             raise DataError(f"data.path={self.path} is a folder", "", f"name its files: data.path='{self.path}/*.csv'")
         folder = Path(self.path).parent
-        near = did_you_mean(Path(self.path).name, [item.name for item in folder.iterdir()]) if folder.is_dir() else ""
-        raise DataError(
-            f"no file matches data.path={self.path}",
-            near or f"there is no folder {folder}",
-            "give an existing file or glob",
-        )
+        why = _near_files(Path(self.path)) if folder.is_dir() else f"there is no folder {folder}"
+        raise DataError(f"no file matches data.path={self.path}", why, "give an existing file or glob")
 
     def _open(self, file: Path, columns: FileColumns, problems: Problems) -> TextTable | ParquetTable:
         """A file whose first rows were looked at; what is wrong with them goes into `problems`."""
@@ -172,8 +185,22 @@ class Files:
             way_out = self._likelier_cause(table.names, columns)
         check_names(place, table.names, columns, problems, way_out)
         if len(problems.lines()) == before:
-            check_times(place, table.first_rows(columns.wanted).head(PROBED_ROWS), columns, problems)
+            beside = [name for name in table.names if bare(name) in TIMES_OF_DAY and name not in columns.wanted]
+            symbol = self._unread_symbol(table, columns)
+            rows = table.first_rows(list(dict.fromkeys([*columns.wanted, *beside, *symbol]))).head(PROBED_ROWS)
+            check_times(place, rows, columns, problems)
+            for name in symbol if len(problems.lines()) == before else ():
+                chunk = ColumnReader(columns, place, "").chunk(RawRows(rows, 1))
+                SymbolWatch(place, name).look(rows[name], chunk.frame["timestamp"])
         return table
+
+    def _unread_symbol(self, table: TextTable | ParquetTable, columns: FileColumns) -> list[str]:
+        """The column that looks like one of symbols, where none was named."""
+        name = likely(table.names, SYMBOLS) if self.symbol is None else None
+        if name is None or name in columns.wanted or table.names.count(name) > 1:
+            return []
+        kind = table.schema[name] if isinstance(table, ParquetTable) else pl.String()
+        return [name] if isinstance(kind, pl.String | pl.Categorical | pl.Enum) or kind.is_integer() else []
 
     def _likelier_cause(self, names: tuple[str, ...], columns: FileColumns) -> str:
         """The way out where the columns are missing because the file is cut wrongly or has no header; else empty."""
@@ -190,14 +217,36 @@ class Files:
     def _chunks(self, tables: list[TextTable | ParquetTable], columns: FileColumns) -> Iterator[Chunk]:
         for table in tables:
             reader = ColumnReader(columns, str(table.path), self.series or series_name(table.path))
-            for rows in table.rows(columns.wanted):
-                yield reader.chunk(rows)
+            symbol = self._unread_symbol(table, columns)
+            watches = [SymbolWatch(str(table.path), name) for name in symbol]
+            for rows in table.rows([*columns.wanted, *symbol]):
+                chunk = reader.chunk(rows)
+                for watch in watches:
+                    watch.look(rows.frame[watch.column], chunk.frame["timestamp"])
+                yield chunk
 
 
 def series_name(file: Path) -> str:
     """A file's name without ``.csv``, ``.parquet`` and the like, and without ``.gz`` after them."""
     name = file.name.removesuffix(".gz")
     return name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in _SUFFIXES else name
+
+
+def _natural(path: Path) -> list[tuple[list[str | int], str]]:
+    """Sorts m2 before m10, and equal numbers by their text."""
+    parts = (*path.parts[:-1], series_name(path), path.name)
+    pieces = [(re.split(r"([0-9]+)", part), part) for part in parts]
+    return [([int(text) if at % 2 else text for at, text in enumerate(split)], part) for split, part in pieces]
+
+
+def _near_files(wanted: Path) -> str:
+    """Files beside the one that is missing, of the same ending and nearly the same name."""
+    ending = "".join(wanted.suffixes[-2:] if wanted.suffix == ".gz" else wanted.suffixes[-1:])
+    stems = [item.name.removesuffix(ending) for item in wanted.parent.iterdir() if item.name.endswith(ending)]
+    found = difflib.get_close_matches(wanted.name.removesuffix(ending), stems, n=2, cutoff=0.75)
+    if not found:
+        return f"no file in {wanted.parent} has a name like it"
+    return "did you mean " + " or ".join(f"'{stem}{ending}'" for stem in found) + "?"
 
 
 def _is_number(text: str) -> bool:

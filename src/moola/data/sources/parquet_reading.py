@@ -68,10 +68,16 @@ class ParquetTable:
         says = f"{self.path}: column '{columns.timestamp}' is of type {kind}"
         if isinstance(kind, pl.Date | pl.Datetime) and columns.times.time_format is not None:
             problems.say(f"{says} and needs no format", "leave out data.time_format")
-        elif kind.is_numeric() and columns.times.time_format not in (None, *EPOCH_UNITS):
+        elif columns.time is not None and isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+            problems.say(f"{says} and holds the time of day", "leave out data.time")
+        elif columns.time is None and kind.is_numeric() and columns.times.time_format not in (None, *EPOCH_UNITS):
             problems.say(f"{says}, not text", "name its unit, e.g. data.time_format=epoch_s")
         elif not (isinstance(kind, pl.Date | pl.Datetime | pl.String) or kind.is_numeric()):
             problems.say(f"{says}, not a day with a time", "name the column of the times with data.timestamp=")
+        clock = self.schema.get(columns.time) if columns.time is not None else None
+        if not isinstance(clock, pl.String | pl.Time | None):
+            says = f"{self.path}: column '{columns.time}' is of type {clock}, not a time of day or text"
+            problems.say(says, "name the column of the time of day with data.time=")
         name = self.schema.get(columns.symbol) if columns.symbol is not None else None
         if name is not None and not (isinstance(name, pl.String | pl.Categorical | pl.Enum) or name.is_integer()):
             says = f"{self.path}: column '{columns.symbol}' is of type {name}, not a name"

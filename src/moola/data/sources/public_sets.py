@@ -135,14 +135,14 @@ def _ett(name: str, sha256: str, size_bytes: int) -> PublicSet:
     url = f"{_GITHUB}/zhouhaoyi/ETDataset/{commit}/ETT-small/{name}.csv"
     return PublicSet(
         name,
-        "electricity transformer, hourly, 2016 to 2018: six loads and the oil temperature OT; times are taken as those "
-        "of China, upstream names no timezone",
+        "electricity transformer, hourly, 2016 to 2018: six loads and the oil temperature OT; upstream names no "
+        "timezone, so times stay as written, called UTC",
         "CC BY-ND 4.0",
         "Zhou et al. 2021, Informer, AAAI 35(12), 11106-11115",
         (PublicFile.at(f"{name}.csv", url, sha256, size_bytes),),
         options={
             "timestamp": "date",
-            "timezone": "Asia/Shanghai",
+            "timezone": "UTC",
             "channels": ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"),
         },
     )
@@ -261,7 +261,8 @@ _RUNNING_SESSIONS = PublicSet(
 _RUNNING_POINTS = PublicSet(
     "running_points",
     "the points of these 33 runs, each a series: distance, altitude, heart rate; time is the seconds since the start "
-    "of the run, counted from 1970; 754 points lack a value: data.quality.bad_rows=quarantine",
+    "of the run, counted from 1970; 1,033 rows are bad, 754 without a value and 279 with the time of the row before: "
+    "data.quality.bad_rows=quarantine leaves them out",
     "GPL-3 (the repository's); derived from its files, in mirrors only",
     _TRACKER,
     (PublicFile("running_points.csv", "d643520aa529f437ab94fc2fed48bf38d1319121800cebc3eebea2f8779fdb65", 3_766_487),),
@@ -269,6 +270,7 @@ _RUNNING_POINTS = PublicSet(
         "timestamp": "elapsed_s",
         "time_format": "epoch_s",
         "symbol": "session",
+        "independent": True,
         "channels": ("distance_m", "altitude_m", "hr_bpm"),
     },
 )

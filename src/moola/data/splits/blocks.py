@@ -7,13 +7,16 @@ import numpy as np
 from moola.errors import DataError
 
 
-def time_blocks(positions: np.ndarray, borders: np.ndarray, what: str = "moments") -> np.ndarray:
+def time_blocks(
+    positions: np.ndarray, borders: np.ndarray, what: str = "moments", ways: tuple[str, ...] = ()
+) -> np.ndarray:
     """Number of the block that each window belongs to; windows at one position never part, and no block is empty.
 
     Args:
         positions: int64 [n_windows], where each window stands in time; blocks ascend with it.
         borders: float [n_blocks - 1], ascending in (0, 1): the share of windows before each border.
         what: what the positions are, for the message.
+        ways: further ways out, for the message.
 
     Returns:
         int64 [n_windows] in [0, n_blocks).
@@ -24,11 +27,11 @@ def time_blocks(positions: np.ndarray, borders: np.ndarray, what: str = "moments
     distinct, inverse, counts = np.unique(positions, return_inverse=True, return_counts=True)
     n_blocks = len(borders) + 1
     if len(distinct) < n_blocks:
+        fewer = f"choose a split with {len(distinct)} blocks or fewer (split.n_folds, split.n_blocks)"
         raise DataError(
             f"{len(distinct)} labelled {what} cannot make {n_blocks} blocks",
             "windows that stand together in time are never parted",
-            f"choose a split with {max(2, len(distinct))} blocks or fewer (split.n_folds, split.n_blocks), "
-            "or label windows at more times",
+            ", or ".join([*([fewer] if len(distinct) >= 2 else []), *ways, "label windows at more times"]),
         )
     # A border falls where the running count, taken at the middle of a position, passes its share ...
     middles = np.cumsum(counts) - counts / 2

@@ -16,6 +16,9 @@ from moola.data.splits.sealed import date_problem, sealed_spans
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError, did_you_mean
 
+SEALED_SHARE = 0.2
+"""Share of the groups that is sealed where nothing is said of the test."""
+
 _SHOWN = 5
 
 
@@ -31,7 +34,8 @@ class GroupFolds(PurgeConfig):
             name of its group (``'^(\d+)_'``: ``102_exp_1`` and ``102_exp_2`` are of group 102); null: every series
             is a group of its own.
         n_folds: folds of groups.
-        test_share: share of the groups that are sealed, the last in the order of the series.
+        test_share: share of the groups that are sealed, the last in the order of the series; 0 seals nothing; null:
+            `SEALED_SHARE`, unless something else is sealed.
         test_groups: names of the groups that are sealed, in place of a share.
         test_from: date at which the sealed test begins, in place of either (`moola.data.splits.sealed`).
     """
@@ -50,7 +54,6 @@ class GroupFolds(PurgeConfig):
             (pattern_problem is not None, f"pattern: {pattern_problem}"),
             (self.n_folds < 2, f"n_folds: {self.n_folds} must be at least 2"),
             (len(given) > 1, f"{given[0] if given else ''}: only one of {', '.join(given)} can seal the test"),
-            (not given, "test_share: say what is sealed with test_share, test_groups or test_from; 0 seals nothing"),
             (
                 self.test_share is not None and not 0 <= self.test_share < 1,
                 f"test_share: {self.test_share} must be at least 0 and less than 1",
@@ -78,7 +81,7 @@ class GroupFolds(PurgeConfig):
                 "the sealed groups leave no training windows",
                 f"all {int((~test).sum())} windows of the other groups share time with the sealed ones, "
                 f"or come too near ({self.margins.spoken})",
-                "seal by date instead: split.test_from=DATE split.test_share=null",
+                "seal by date instead: split.test_from=DATE",
             )
         return np.where(test, "test", np.where(train, "train", "excluded"))
 
@@ -131,13 +134,13 @@ class GroupFolds(PurgeConfig):
             )
         if self.test_groups:
             return np.array([names.index(name) for name in self.test_groups])
-        if self.test_share and len(names) == 1:
+        share = SEALED_SHARE if self.test_share is None else self.test_share
+        if share and len(names) == 1:
             raise DataError(
-                f"split.test_share={self.test_share} cannot seal a part of the groups",
+                f"split.test_share={share} cannot seal a part of the groups",
                 f"all series are of one group, '{names[0]}'",
-                "seal by date instead: split.test_from=DATE split.test_share=null; split.test_share=0 seals nothing",
+                "seal by date instead: split.test_from=DATE; split.test_share=0 seals nothing",
             )
-        share = self.test_share or 0.0
         n_sealed = min(max(round(share * len(names)), 1), len(names) - 1) if share else 0
         return np.arange(len(names) - n_sealed, len(names))
 

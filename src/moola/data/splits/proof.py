@@ -188,7 +188,12 @@ def check_fresh(proof: Mapping[str, Any], store_digest: str, windows_digest: str
     refuse_stale(proof, {"bars": store_digest, "windows": windows_digest})
 
 
-def refuse_stale(proof: Mapping[str, Any], today: Mapping[str, str], what: str = "this split") -> None:
+def refuse_stale(
+    proof: Mapping[str, Any],
+    today: Mapping[str, str],
+    what: str = "this split",
+    way_out: str = "split the data again: --force=splits",
+) -> None:
     """Compare digests of the proof with those of today: ``bars``, ``windows``, ``spans`` or ``labelled``.
 
     Raises:
@@ -201,11 +206,7 @@ def refuse_stale(proof: Mapping[str, Any], today: Mapping[str, str], what: str =
         if saved.get(name) != digest
     ]
     if changed:
-        raise StorageError(
-            f"{what} is stale: it was made for other data",
-            "\n".join(changed),
-            "split the data again: --force=splits, or a split that is made from them (split=purged_kfold)",
-        )
+        raise StorageError(f"{what} is stale: it was made for other data", "\n".join(changed), way_out)
 
 
 def _left_out(fold: Fold, n_windows: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,8 +81,7 @@ class Saved:
         Raises:
             StorageError: the folder holds no split, or one of other bars or other windows.
         """
-        today = {"bars": store.digest, "spans": spans_digest(windows)}
-        refuse_stale(self._proof, today, f"the split in {self.folder}")
+        self._refuse_stale({"bars": store.digest, "spans": spans_digest(windows)})
         return pl.read_parquet(self._path("splits.parquet"))["span"].to_numpy().astype(str)
 
     def folds(self, store: BarStore, windows: WindowSpans, labels: np.ndarray) -> list[Fold]:
@@ -90,9 +90,17 @@ class Saved:
         Raises:
             StorageError: other windows are labelled than those that were folded.
         """
-        refuse_stale(self._proof, {"labelled": spans_digest(windows)}, f"the split in {self.folder}")
+        self._refuse_stale({"labelled": spans_digest(windows)})
         saved = read_json(self._path("folds.json"))
         return [Fold(*(np.array(fold[part], dtype=np.int64) for part in ("train", "held_out"))) for fold in saved]
+
+    def _refuse_stale(self, today: Mapping[str, str]) -> None:
+        """Splitting again would only read the same folder again, so another split is the way out."""
+        way_out = (
+            "choose another split (split=purged_kfold), or give the folder of one that was made for these data: "
+            "split.folder=data/splits/splits-..."
+        )
+        refuse_stale(self._proof, today, f"the split in {self.folder}", way_out)
 
     @cached_property
     def _proof(self) -> dict[str, Any]:

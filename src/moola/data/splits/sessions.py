@@ -51,10 +51,12 @@ class SessionFolds(SealedByDate):
         Raises:
             DataError: fewer sessions than folds, or a fold has nothing left to train on.
         """
+        days, borders = local_days(windows.first_time, self.timezone), equal_borders(self.n_folds)
         if self.by == "day":
-            block = time_blocks(local_days(windows.first_time, self.timezone), equal_borders(self.n_folds), "days")
+            block = time_blocks(days, borders, "days")
         else:
-            block = time_blocks(stretch_begins(windows), equal_borders(self.n_folds), "stretches")
+            by_day = ("choose split.by=day",) if len(np.unique(days)) >= self.n_folds else ()
+            block = time_blocks(stretch_begins(windows), borders, "stretches", by_day)
         return [purged_fold(windows, block == number, self.margins, number) for number in range(self.n_folds)]
 
 

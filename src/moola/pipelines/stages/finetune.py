@@ -28,6 +28,7 @@ class Finetune(Stage):
     provides: ClassVar[str] = "classifier"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "encoder")
     room: ClassVar[str] = "artifacts/models/pretrained"
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class LabelIssues(Stage):
     provides: ClassVar[str] = "label_issues"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
     publishes: ClassVar[tuple[str, ...]] = ("label_issues.csv",)
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"cleanlab": "evidence"}
 
     @classmethod

@@ -53,6 +53,7 @@ class Oof(Stage):
     uses: ClassVar[tuple[str, ...]] = ("encoder",)
     room: ClassVar[str] = "artifacts/oof/supervised"
     publishes: ClassVar[tuple[str, ...]] = ("oof.parquet",)
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data", "sklearn": "evidence"}
 
     def __post_init__(self) -> None:

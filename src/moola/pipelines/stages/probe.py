@@ -28,6 +28,7 @@ class Probe(Stage):
     name: ClassVar[str] = "probe"
     provides: ClassVar[str] = "probe"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "encoder")
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"sklearn": "evidence"}
 
     @classmethod

@@ -35,6 +35,7 @@ class Report(Stage):
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
     uses: ClassVar[tuple[str, ...]] = ("encoder", "probe", "stack", "label_issues")
     publishes: ClassVar[tuple[str, ...]] = ("metrics.json", "report.html", "summary.json")
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"jinja2": "evidence"}
 
     @classmethod

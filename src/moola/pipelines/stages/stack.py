@@ -39,6 +39,7 @@ class Stack(Stage):
     provides: ClassVar[str] = "stack"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
     room: ClassVar[str] = "artifacts/models/ensemble"
+    needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"sklearn": "evidence"}
 
     def __post_init__(self) -> None:

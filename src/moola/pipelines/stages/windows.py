@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -15,9 +16,13 @@ from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import DataError
 from moola.labels import LABELLERS, Labeller
 from moola.labels.planting import LabelDraw
-from moola.layout import replace_atomically, write_json
+from moola.layout import read_json, replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.stage import Stage, Workspace
+
+_PAUSE_STEPS = 1.5
+"""A longer pause, in median steps of a series, is a gap; so it is in `moola.data.description`, which is not imported,
+because a change of its page would then make windows anew."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,37 @@ class Windows(Stage):
             },
         }
         write_json(workspace.folder / "windows.json", head)
+        if self.window.max_gap is None and not store.independent:
+            over = windows_over_pauses(store, windows)
+            if over:
+                workspace.events.emit("note", stage=self.name, message=_over_pauses_told(over, windows, inputs["bars"]))
+
+
+def windows_over_pauses(store: BarStore, windows: WindowIndex) -> int:
+    """How many windows hold, with their horizon, a pause of more than 1.5 median steps of their series."""
+    before: list[np.ndarray] = []  # bars before such a pause
+    for first, past in itertools.pairwise(store.offsets.tolist()):
+        steps = np.diff(store.timestamps[first:past])
+        if len(steps):
+            before.append(np.flatnonzero(steps > _PAUSE_STEPS * np.median(steps)) + first)
+    pauses = np.concatenate(before) if before else np.empty(0, dtype=np.int64)
+    # A window holds a pause if it starts at the bar before it or at most reach - 2 bars earlier. Pauses ascend, so of
+    # these neighbours those after the last one of the pause before are new.
+    first_window = np.searchsorted(windows.starts, pauses - (windows.reach - 2), side="left")
+    past_window = np.searchsorted(windows.starts, pauses, side="right")
+    counted = np.concatenate([[0], past_window[:-1]])[: len(pauses)]
+    return int((past_window - np.maximum(first_window, counted)).sum())
+
+
+def _over_pauses_told(over: int, windows: WindowIndex, bars: Artifact) -> str:
+    """The note on windows that run over pauses, and on rows that were left out where `ingest` left some out."""
+    summary = read_json(bars.path("ingest.json")) if "ingest.json" in bars.manifest["files"] else {}
+    bad = summary.get("rows_quarantined", 0)
+    holes = f" ({bad:,} bad row{' was' if bad == 1 else 's were'} left out)" if bad else ""
+    return (
+        f"{over:,} of {len(windows):,} windows run over a pause of more than {_PAUSE_STEPS} median steps{holes}: "
+        "data.window.max_gap is null; with a duration there (15m, 8d) no window runs over a longer pause"
+    )
 
 
 def _labeller_section(task: Mapping[str, Any]) -> dict[str, Any]:
