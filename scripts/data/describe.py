@@ -1,0 +1,8 @@
+"""Say what bars, windows and labels are. Takes Hydra overrides; the last line on stdout is the run folder."""
+
+import sys
+
+from moola.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main(["data", "describe", *sys.argv[1:]]))
