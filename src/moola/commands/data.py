@@ -71,19 +71,13 @@ def _validate(words: list[str]) -> int:
 
 
 def _describe(words: list[str]) -> int:
-    from moola.commands.jobs import for_each
-    from moola.pipelines.console import open_console
-    from moola.pipelines.run import execute
+    from moola.commands.jobs import for_each, run_once
     from moola.pipelines.stages.describe import description_lines
 
     line = shlex.join(["moola", "data", "describe", *words])
 
     def work(config: RunConfig, config_yaml: str) -> None:
-        console = open_console()
-        try:
-            folder = execute(config, config_yaml, "describe", [line], console)
-        finally:
-            console.close()
+        folder = run_once(config, config_yaml, "describe", line)
         print(description_lines(folder))
         print(f"\nopen {_near(folder / 'description.html')}")
         print(folder)

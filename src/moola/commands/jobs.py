@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 def main(command: str, words: Sequence[str]) -> int:
     """Run a job, e.g. ``main("oof", ["seeds=[0]"])``; with ``-m`` once for each combination."""
-    target = None if command == "run" else command.rpartition(" ")[2]
-    line = shlex.join(["moola", *command.split(), *words])
+    line = shlex.join(["moola", command, *words])
 
     def job(config: RunConfig, config_yaml: str) -> None:
-        _print_outcome(_run(config, config_yaml, target, line))
+        _print_outcome(run_once(config, config_yaml, None if command == "run" else command, line))
 
     for_each(command, words, job)
     return EXIT_OK
@@ -64,7 +63,8 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(config: RunConfig, config_yaml: str, target: str | None, line: str) -> Path:
+def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str) -> Path:
+    """Run one configuration as far as the stage `target`, tell how far it is, and return the run folder."""
     from moola.pipelines.console import open_console
     from moola.pipelines.run import execute
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from moola.config import reject
+from moola.data.durations import UNITS_US
 from moola.errors import DataError, did_you_mean
 
 OUTSIDE = -1
@@ -20,7 +21,7 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEK: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _PORTION = 1 << 21
-_DAY_US = 86_400_000_000
+_DAY_US = UNITS_US["d"]
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _EPOCH_ORDINAL = datetime.date(1970, 1, 1).toordinal()
 _FIRST_US = -718_797 * _DAY_US  # from year 2 to year 9998, so that a day more or less is still a date

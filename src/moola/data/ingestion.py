@@ -148,16 +148,15 @@ def ingest(
             _refuse(audit, quality)
             series = scan.series if scan.series is not None else series_table(audit.kept_series())
             _refuse_lost_series(series, writer)
-        outside = resampler.counts.outside_session if resampler is not None else 0
         summary = IngestSummary(
             rows_read=audit.rows_read,
             rows_kept=audit.rows_kept,
             rows_quarantined=audit.rows_bad,
-            outside_sessions=outside,
+            outside_sessions=resampler.counts.outside_session if resampler is not None else 0,
             bars=writer.rows,
             series=len(series),
             findings=audit.findings(),
-            notes=(*scan.notes, *([f"{outside:,} rows lie in no session and are in no bar"] if outside else [])),
+            notes=scan.notes,
         )
         write_json(folder / "ingest.json", summary.to_json())
         writer.finish(series, scan.independent)

@@ -13,7 +13,7 @@ import polars as pl
 
 from moola.config import reject
 from moola.data.calendars import OUTSIDE, SessionCalendar
-from moola.data.durations import duration_problem, microseconds, spoken
+from moola.data.durations import UNITS_US, duration_problem, microseconds, spoken
 from moola.errors import ConfigError, DataError, did_you_mean
 
 Aggregate = Literal["first", "max", "min", "last", "sum"]
@@ -21,7 +21,7 @@ Aggregate = Literal["first", "max", "min", "last", "sum"]
 USUAL: dict[str, Aggregate] = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
 """How channels with these names are aggregated where nothing else is said."""
 
-_DAY_US = 86_400_000_000
+_DAY_US = UNITS_US["d"]
 _NEVER_US = np.iinfo(np.int64).max
 _SESSION = "__session"
 _SHOWN = 5

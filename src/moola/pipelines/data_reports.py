@@ -29,8 +29,6 @@ from moola.pipelines.stages.ingest import Ingest
 _MOST_LINES = 12
 """Series that the terminal shows; the page has more."""
 _NAME = 28
-
-
 _SHORT = {"ks": "KS", "wasserstein": "Wass.", "psi": "PSI"}
 
 

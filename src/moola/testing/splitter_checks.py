@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moola.data.bar_store import BarStore
+from moola.data.durations import UNITS_US
 from moola.data.splits import Fold, Splitter
 from moola.data.splits.proof import prove
 from moola.data.splits.sealed import moment_us
@@ -12,7 +13,7 @@ from moola.data.window_index import WindowConfig, WindowIndex, WindowSpans
 from moola.pipelines.stages.splits import check_folds, check_gaps, check_parts
 from moola.testing.checks import check_component
 
-_DAY_US = 86_400_000_000
+_DAY_US = UNITS_US["d"]
 
 
 def check_splitter(splitter: Splitter, store: BarStore | None = None, window: WindowConfig | None = None) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 
 from moola.data.sources.file_columns import RawRows
+from moola.data.sources.text_files import GZIP
 from moola.errors import DataError
 
-_GZIP = b"\x1f\x8b"
 _BLOCK_BYTES = 8 << 20
 _FIRST_BLOCK_BYTES = 1 << 18
 _LONGEST_BYTES = 16 << 20
@@ -280,7 +280,7 @@ def _open(path: Path) -> io.BufferedIOBase:
     for magic, what, way_out in _NOT_TEXT:
         if first.lstrip().lower().startswith(magic.lower()) if magic.startswith(b"<") else first.startswith(magic):
             raise DataError(f"{path} {what}", "", way_out)
-    if first.startswith(_GZIP):
+    if first.startswith(GZIP):
         return gzip.open(path)
     if path.suffix == ".gz" and first:
         name = path.with_suffix("").name

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-_GZIP = b"\x1f\x8b"
+from moola.data.sources.text_files import GZIP
+
 _BLOCK_BYTES = 1 << 16
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _AGENT = "moola (python-urllib)"
@@ -55,7 +56,7 @@ def unpacked(stream: Any, size_bytes: int) -> Iterator[bytes]:
         DownloadFailed: there are more.
         EOFError, OSError, zlib.error: the stream breaks off or is damaged.
     """
-    plain = gzip.GzipFile(fileobj=stream, mode="rb") if stream.peek(2)[:2] == _GZIP else stream
+    plain = gzip.GzipFile(fileobj=stream, mode="rb") if stream.peek(2)[:2] == GZIP else stream
     n_bytes = 0
     while block := plain.read(_BLOCK_BYTES):
         n_bytes += len(block)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from moola.data.sources.problems import Problems
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLOCK = 1 << 20
 
@@ -24,7 +25,7 @@ def read_lines(path: Path, problems: Problems) -> list[str]:
     except OSError as error:
         problems.say(f"it cannot be read ({error.strerror or error})", "give an existing, readable file")
         return []
-    if content.startswith(_GZIP):
+    if content.startswith(GZIP):
         content = _unpacked(content, problems)
     if problems:
         return []

@@ -135,14 +135,12 @@ def _intake(bars: Artifact) -> Intake | None:
     if "ingest.json" not in bars.manifest["files"]:
         return None
     summary = read_json(bars.path("ingest.json"))
-    outside = summary["outside_sessions"]
     return Intake(
         rows_read=summary["rows_read"],
         rows_left_out=summary["rows_quarantined"],
         reasons=tuple((one["message"], one["rows"]) for one in summary["findings"] if one["severity"] == "error"),
-        outside_sessions=outside,
-        # Rows outside sessions have a figure of their own, so the note on them would say the same again.
-        notes=tuple(note for note in summary["notes"] if not note.startswith(f"{outside:,} rows lie in no session")),
+        outside_sessions=summary["outside_sessions"],
+        notes=tuple(summary["notes"]),
         bars=summary["bars"],
     )
 

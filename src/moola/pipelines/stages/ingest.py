@@ -75,5 +75,6 @@ class Ingest(Stage):
         summary = ingest(scan, workspace.folder, self.quality, resampler, self.clock_timezone)
         for finding in summary.findings:
             workspace.events.emit("finding", stage=self.name, **vars(finding))
-        for note in summary.notes:
+        outside = summary.outside_sessions
+        for note in (*summary.notes, *([f"{outside:,} rows lie in no session and are in no bar"] if outside else [])):
             workspace.events.emit("note", stage=self.name, message=note)
