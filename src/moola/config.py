@@ -41,13 +41,15 @@ class RunConfig:
         device: ``auto``, ``cpu`` or ``cuda``.
         force: stages to build again though their artifact exists; ``["all"]`` for every one.
         paths: data and artifact folders.
-        data, task, transform, split, encoder, objective, trainer, model, evaluation, stage: sections, by config group.
+        data, task, transform, augment, split, encoder, objective, trainer, model, evaluation, stage: sections, by
+            config group.
     """
 
     name: str
     data: dict[str, Any]
     task: dict[str, Any]
     transform: dict[str, Any]
+    augment: dict[str, Any]
     split: dict[str, Any]
     encoder: dict[str, Any]
     objective: dict[str, Any]

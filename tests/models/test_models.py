@@ -15,7 +15,8 @@ from moola.models import MODELS, Classifier, FitResources, LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.classical import LogisticRegression, RandomForest
 from moola.models.controls import Majority
-from moola.models.heads import ClassificationHead, pool
+from moola.models.encoder import InputShape, pool_states
+from moola.models.heads import ClassificationHead
 from moola.models.rocket import MiniRocket
 from moola.testing import check_model
 from moola.training.finetuning import FinetunedEncoder
@@ -32,7 +33,7 @@ def summary(inputs: np.ndarray) -> np.ndarray:
 
 def resources(seed: int = 0) -> FitResources:
     torch.manual_seed(1234)
-    pretrained = ENCODER.build(3).state_dict()
+    pretrained = ENCODER.build(InputShape(3, 12)).state_dict()
     return FitResources(seed, summary, "cpu", ENCODER, pretrained, FitConfig(epochs=2, batch_size=8, lr=1e-2))
 
 
@@ -157,19 +158,19 @@ def test_a_probe_embeds_with_the_weights_it_says(init: Literal["pretrained", "ra
     given = resources()
     train, judged = windows_of([0, 1] * 12, 2), windows_of([0, 1], 2, seed=1)
     torch.manual_seed(given.seed)
-    encoder = ENCODER.build(3)
+    encoder = ENCODER.build(InputShape(3, 12))
     if init == "pretrained":
         encoder.load_state_dict(dict(given.pretrained or {}))
     with torch.no_grad():
-        expected = pool(encoder.eval()(torch.from_numpy(judged.inputs))).numpy()
+        expected = pool_states(encoder.eval()(torch.from_numpy(judged.inputs))).numpy()
     fitted: Any = EncoderProbe(init).fit(train, given)
     np.testing.assert_allclose(fitted.features(judged), expected, atol=1e-6)
 
 
 def test_pooling_is_mean_maximum_and_last_state() -> None:
     states = torch.tensor([[[1.0, 5.0], [4.0, 1.0], [1.0, 0.0]]])
-    assert pool(states).tolist() == [[2.0, 2.0, 4.0, 5.0, 1.0, 0.0]]
-    assert ClassificationHead(width=2, n_classes=3, dropout=0.0)(states).shape == (1, 3)
+    assert pool_states(states).tolist() == [[2.0, 2.0, 4.0, 5.0, 1.0, 0.0]]
+    assert ClassificationHead(embedding_width=6, n_classes=3, dropout=0.0)(pool_states(states)).shape == (1, 3)
 
 
 def test_minirocket_refuses_windows_shorter_than_a_kernel() -> None:

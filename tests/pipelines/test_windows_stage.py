@@ -92,7 +92,7 @@ def test_one_class_is_refused_because_nothing_can_be_learnt_from_it(bars: Artifa
 
 def sections(data: dict[str, Any]) -> RunConfig:
     """A run of which only the sections of this stage are filled."""
-    others = ("transform", "split", "encoder", "objective", "trainer", "model", "evaluation", "stage")
+    others = ("transform", "augment", "split", "encoder", "objective", "trainer", "model", "evaluation", "stage")
     return RunConfig("test", data, {"labels": "unlabelled"}, **{name: {} for name in others})
 
 

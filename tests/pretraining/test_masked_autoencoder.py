@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from moola.data.device_batches import Batch
 from moola.errors import ConfigError
 from moola.models.bilstm import BiLstm
+from moola.models.encoder import InputShape
+from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import (
     MaskedAutoencoder,
     MaskedAutoencoderObjective,
@@ -21,7 +23,7 @@ from moola.pretraining.masked_autoencoder import (
     variance_shortfall,
     visible_mean,
 )
-from moola.testing import check_encoder
+from moola.testing import check_encoder, make_batch
 
 
 def column(values: list[float]) -> Tensor:
@@ -85,12 +87,15 @@ def test_the_variance_term_is_zero_for_spread_out_embeddings_and_one_for_collaps
 
 def objective_of(config: MaskedAutoencoder | None = None, n_bars: int = 20) -> MaskedAutoencoderObjective:
     torch.manual_seed(0)
-    return (config or MaskedAutoencoder(decoder_hidden=8)).build(BiLstm(hidden=4).build(3), 3, n_bars)
+    shape = InputShape(3, n_bars)
+    return (config or MaskedAutoencoder(decoder_hidden=8)).build(
+        BiLstm(hidden=4).build(shape), WindowInputs(shape, ("a", "b", "c"), lambda bars: bars)
+    )
 
 
 def batch_of(epoch: int = 0, number: int = 0, seed: int = 1) -> Batch:
     inputs = torch.randn(6, 20, 3, generator=torch.Generator().manual_seed(seed))
-    return Batch(inputs, torch.zeros(0), torch.arange(6), number, epoch)
+    return make_batch(inputs, epoch=epoch, number=number)
 
 
 def values(losses: dict[str, Any]) -> dict[str, float]:
@@ -99,8 +104,10 @@ def values(losses: dict[str, Any]) -> dict[str, float]:
 
 def test_the_loss_is_the_sum_of_its_weighted_parts() -> None:
     losses = values(objective_of(MaskedAutoencoder(variance_weight=0.5))(batch_of()))
-    assert losses["loss"] == pytest.approx(losses["reconstruction"] + 0.5 * losses["variance"])
+    assert losses["loss"] == pytest.approx(losses["reconstruction"] + losses["variance"])
     assert losses["variance"] > 0
+    half = values(objective_of(MaskedAutoencoder(variance_weight=0.25))(batch_of()))
+    assert half["variance"] == pytest.approx(losses["variance"] / 2)
 
 
 def test_masks_of_training_follow_seed_epoch_and_batch_and_nothing_else() -> None:
@@ -114,19 +121,19 @@ def test_masks_of_training_follow_seed_epoch_and_batch_and_nothing_else() -> Non
 
 
 def test_validation_masks_are_the_same_for_every_seed_of_the_objective() -> None:
-    inputs = batch_of().inputs
-    masks = [objective_of(MaskedAutoencoder(seed=seed)).reconstruct(inputs)[1] for seed in (0, 1)]
+    batch = batch_of()
+    masks = [objective_of(MaskedAutoencoder(seed=seed)).reconstruct(batch)[1] for seed in (0, 1)]
     assert torch.equal(*masks)
-    names = {"val_reconstruction", "val_copy_last", "val_mean"}
+    names = {"val_loss", "val_reconstruction", "val_copy_last", "val_mean"}
     objective = objective_of()
-    assert set(objective.validate(inputs)) == names
-    assert objective.validate(inputs) == objective.validate(inputs)
+    assert set(objective.validate(batch)) == names
+    assert objective.validate(batch) == objective.validate(batch)
 
 
 def test_validation_scores_the_trivial_predictors_under_the_masks_of_the_model() -> None:
     objective, inputs = objective_of(), batch_of().inputs
-    rebuilt, mask = objective.reconstruct(inputs)
-    figures = objective.validate(inputs)
+    rebuilt, mask = objective.reconstruct(make_batch(inputs))
+    figures = objective.validate(make_batch(inputs))
     assert figures["val_reconstruction"] == pytest.approx(float(masked_mse(rebuilt, inputs, mask)))
     assert figures["val_copy_last"] == pytest.approx(float(masked_mse(copy_last(inputs, mask), inputs, mask)))
     assert figures["val_mean"] == pytest.approx(float(masked_mse(visible_mean(inputs, mask), inputs, mask)))
@@ -134,11 +141,11 @@ def test_validation_scores_the_trivial_predictors_under_the_masks_of_the_model()
 
 def test_hidden_steps_never_reach_the_encoder() -> None:
     objective, inputs = objective_of(), batch_of().inputs
-    _, mask = objective.reconstruct(inputs)
+    _, mask = objective.reconstruct(make_batch(inputs))
     changed = torch.where(mask[..., None], torch.full_like(inputs, 1e3), inputs)
-    assert torch.equal(objective.reconstruct(changed)[0], objective.reconstruct(inputs)[0])
+    assert torch.equal(objective.reconstruct(make_batch(changed))[0], objective.reconstruct(make_batch(inputs))[0])
     shown = torch.where(mask[..., None], inputs, inputs + 1)
-    assert not torch.equal(objective.reconstruct(shown)[0], objective.reconstruct(inputs)[0])
+    assert not torch.equal(objective.reconstruct(make_batch(shown))[0], objective.reconstruct(make_batch(inputs))[0])
 
 
 def test_every_weight_gets_a_gradient_also_the_mask_token() -> None:
@@ -172,7 +179,7 @@ def test_the_encoder_suite_finds_windows_that_see_each_other() -> None:
             return inputs - inputs.mean(dim=0)
 
     class MixingConfig(BiLstm):
-        def build(self, n_inputs: int) -> Any:
+        def build(self, shape: InputShape) -> Any:
             return Mixing()
 
     with pytest.raises(AssertionError, match="depend on the others"):

@@ -8,6 +8,8 @@ import torch
 
 from moola.data.device_batches import DeviceBatches
 from moola.models.bilstm import BiLstm
+from moola.models.encoder import InputShape
+from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.training.loop import fit
 from moola.training.schedule import FitConfig
@@ -19,8 +21,13 @@ def _pretrain(device: str) -> list[dict[str, float]]:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(600, 4, generator=generator).cumsum(dim=0).to(device)
     torch.manual_seed(0)
-    encoder = BiLstm(hidden=16).build(4)
-    objective = MaskedAutoencoder(decoder_hidden=16).build(encoder, 4, 40).to(device)
+    shape = InputShape(4, 40)
+    encoder = BiLstm(hidden=16).build(shape)
+    objective = (
+        MaskedAutoencoder(decoder_hidden=16)
+        .build(encoder, WindowInputs(shape, tuple("abcd"), lambda bars: bars))
+        .to(device)
+    )
     batches = DeviceBatches(values, np.arange(500), 40, lambda bars: bars - bars[:, :1], 64, seed=3)
     return fit(objective, batches, FitConfig(epochs=3, batch_size=64))
 

@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from moola.data.device_batches import Batch, DeviceBatches
 from moola.errors import ConfigError, MissingPackageError, StorageError
 from moola.models.bilstm import BiLstm
+from moola.models.encoder import InputShape
+from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderObjective
+from moola.testing import make_batch
 from moola.training.device import choose_device
 from moola.training.loop import DivergedError, ParameterGroup, fit
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 EPOCHS = 4
+SHAPE = InputShape(3, 15)
 VALUES = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).cumsum(dim=0) * 0.1
 
 Records = list[dict[str, float]]
@@ -30,8 +34,8 @@ Records = list[dict[str, float]]
 def masked_autoencoder(seed: int = 0) -> MaskedAutoencoderObjective:
     """With dropout, so that random numbers are drawn in every step."""
     torch.manual_seed(seed)
-    encoder = BiLstm(hidden=4, layers=2, dropout=0.5).build(3)
-    return MaskedAutoencoder(decoder_hidden=8).build(encoder, 3, 15)
+    encoder = BiLstm(hidden=4, layers=2, dropout=0.5).build(SHAPE)
+    return MaskedAutoencoder(decoder_hidden=8).build(encoder, WindowInputs(SHAPE, ("a", "b", "c"), lambda bars: bars))
 
 
 def batches_of(seed: int = 0, size: int = 16) -> DeviceBatches:
@@ -47,7 +51,7 @@ def train(objective: MaskedAutoencoderObjective, seed: int = 0, **options: Any) 
         objective,
         batches_of(seed),
         config_of(),
-        validate=lambda: objective.validate(VALUES[45:].unsqueeze(0)),
+        validate=lambda: objective.validate(make_batch(VALUES[45:].unsqueeze(0))),
         **options,
     )
 
@@ -90,7 +94,7 @@ def test_another_seed_of_the_weights_or_of_the_order_gives_other_losses(
 def test_a_record_holds_the_epoch_every_part_of_the_loss_and_the_validation(
     whole: tuple[Records, MaskedAutoencoderObjective],
 ) -> None:
-    names = ["epoch", "loss", "reconstruction", "variance", "val_reconstruction", "val_copy_last", "val_mean"]
+    names = ["epoch", "loss", "reconstruction", "variance", "val_loss", "val_reconstruction", "val_copy_last", "val_mean"]
     assert [list(record) for record in whole[0]] == [names] * EPOCHS
     assert [record["epoch"] for record in whole[0]] == [1, 2, 3, 4]
     assert whole[0][-1]["loss"] < whole[0][0]["loss"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moola.errors import StorageError
 from moola.models import FitResources, LabelledWindows
 from moola.models.bilstm import BiLstm
-from moola.models.heads import pool
+from moola.models.encoder import InputShape, pool_states
 from moola.training.embedding import embed
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.probe import build_encoder
@@ -29,11 +29,12 @@ from moola.training.weights import (
 )
 
 ENCODER = BiLstm(hidden=4)
+SHAPE = InputShape(2, 10)
 
 
 def pretrained(seed: int = 77) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return ENCODER.build(2).state_dict()
+    return ENCODER.build(SHAPE).state_dict()
 
 
 def resources(**changes: object) -> FitResources:
@@ -55,7 +56,7 @@ def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def test_every_weight_is_copied_and_none_shared() -> None:
-    weights, module = pretrained(), ENCODER.build(2)
+    weights, module = pretrained(), ENCODER.build(SHAPE)
     assert sorted(transfer_weights(module, weights)) == sorted(weights)
     assert farthest(module.state_dict(), weights) == 0.0
     with torch.no_grad():
@@ -65,7 +66,7 @@ def test_every_weight_is_copied_and_none_shared() -> None:
 
 
 def test_missing_left_over_and_mismatched_weights_are_all_named_and_nothing_is_copied() -> None:
-    weights, module = pretrained(), ENCODER.build(2)
+    weights, module = pretrained(), ENCODER.build(SHAPE)
     before = snapshot(module)
     del weights["norm.bias"]
     weights["decoder.0.weight"] = torch.zeros(2)
@@ -82,7 +83,7 @@ def test_missing_left_over_and_mismatched_weights_are_all_named_and_nothing_is_c
 
 def test_weights_of_an_encoder_for_other_inputs_are_refused() -> None:
     with pytest.raises(TransferError, match=r"lstm\.weight_ih_l0: the file has \[16, 2\], this encoder \[16, 5\]"):
-        transfer_weights(ENCODER.build(5), pretrained())
+        transfer_weights(ENCODER.build(InputShape(5, 10)), pretrained())
 
 
 def test_saved_weights_come_back_and_broken_files_are_told(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_fine_tuning_starts_from_the_pretrained_weights() -> None:
     assert 0 < farthest(pretrained(), tuned) < 1e-5
     scratch = FinetunedEncoder("random", frozen_epochs=0).fit(windows(), hardly).task.encoder.state_dict()
     torch.manual_seed(0)
-    assert 0 < farthest(ENCODER.build(2).state_dict(), scratch) < 1e-5
+    assert 0 < farthest(ENCODER.build(SHAPE).state_dict(), scratch) < 1e-5
     assert farthest(pretrained(), scratch) > 0.01
 
 
@@ -178,15 +179,15 @@ def test_predictions_are_made_without_dropout() -> None:
 
 
 def test_a_random_encoder_is_that_of_its_seed() -> None:
-    one, same, other = (build_encoder(2, "random", resources(seed=seed)).state_dict() for seed in (3, 3, 4))
+    one, same, other = (build_encoder(windows(), "random", resources(seed=seed)).state_dict() for seed in (3, 3, 4))
     assert farthest(one, same) == 0.0 and farthest(one, other) > 0.01
 
 
 def test_embedding_is_pooled_states_of_every_window_in_order() -> None:
-    encoder = BiLstm(hidden=2, layers=2, dropout=0.9).build(2)
+    encoder = BiLstm(hidden=2, layers=2, dropout=0.9).build(SHAPE)
     inputs = np.random.default_rng(0).normal(size=(1500, 4, 2)).astype(np.float32)  # more than one batch
     vectors = embed(encoder.train(), inputs, "cpu")
     with torch.no_grad():
-        expected = pool(encoder.eval()(torch.from_numpy(inputs))).numpy()
+        expected = pool_states(encoder.eval()(torch.from_numpy(inputs))).numpy()
     assert vectors.shape == (1500, 12)
     np.testing.assert_allclose(vectors, expected, atol=1e-6)

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from moola.config import reject
+from moola.data.draws import Draws, mix_seeds
 from moola.data.gathering import HostBars, gathered, shared_tensor
 from moola.errors import DataError, StorageError
 
 _LOOKED_UP_AT_ONCE = 1 << 14
 """Windows whose first bars are looked up together: batch by batch, the bars of one would push them out of cache."""
+_AUGMENTATION = 0x_A06
+"""Sets the draws of the augmentation apart from those of the order."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Batch:
         index: int64 [B], which windows these are.
         number: batches given before this one in the epoch; with `epoch` it seeds masks and augmentation.
         epoch: epoch of the batch.
+        bars: float32 [B, T, C], from which `inputs` were made; augmented where an augmentation is on.
+        first: place of the first of these windows in the batch over all ranks.
+        total: windows of the batch over all ranks.
     """
 
     inputs: Tensor
@@ -38,11 +44,14 @@ class Batch:
     index: Tensor
     number: int
     epoch: int
+    bars: Tensor
+    first: int
+    total: int
 
-
-def mix_seeds(*parts: int) -> int:
-    """One seed from several whole numbers; near parts give unrelated seeds (NumPy's SeedSequence)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    def draws(self, *seeds: int) -> Draws:
+        """Random numbers for these windows that depend on `seeds`, the epoch and the number of the batch alone."""
+        rows = slice(self.first, self.first + len(self.inputs))
+        return Draws(mix_seeds(*seeds, self.epoch, self.number), self.total, rows, self.inputs.device)
 
 
 class DeviceBatches:
@@ -62,6 +71,8 @@ class DeviceBatches:
         seed: of the order.
         labels: int64 [n_windows] or None.
         shuffle: False keeps the order of `starts`.
+        augment: changes bars [B, n_bars, n_channels] before they are transformed; its draws depend on (seed, epoch,
+            batch number) alone.
         drop_last: leave out the last batch if it is smaller; with `shuffle` other windows are left out each epoch.
         rank: which slice of each batch to give.
         world_size: number of slices.
@@ -83,6 +94,7 @@ class DeviceBatches:
         labels: np.ndarray | None = None,
         shuffle: bool = True,
         *,
+        augment: Callable[[Tensor, Draws], Tensor] | None = None,
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
@@ -103,7 +115,7 @@ class DeviceBatches:
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
-        self._transform, self._n_bars = transform, n_bars
+        self._transform, self._n_bars, self._augment = transform, n_bars, augment
         self._begin_at = 0  # where the next iteration begins: not 0 only after a state was loaded
         self._next = 0  # the batch that comes next, for `state_dict`
 
@@ -186,7 +198,13 @@ class DeviceBatches:
 
     def _batch(self, number: int, epoch: int, index: Tensor, bars: Tensor) -> Batch:
         labels = self.labels[index] if len(self.labels) else self.labels
-        batch = Batch(self._transform(bars), labels, index, number, epoch)
+        total = min(self.batch_size, len(self.starts) - number * self.batch_size)
+        first = _first_of_rank(total, self.rank, self.world_size)
+        if self._augment is not None:
+            rows = slice(first, first + len(bars))
+            seed = mix_seeds(self.seed, _AUGMENTATION, epoch, number)
+            bars = self._augment(bars, Draws(seed, total, rows, bars.device))
+        batch = Batch(self._transform(bars), labels, index, number, epoch, bars, first, total)
         self._next = number + 1
         return batch
 
@@ -215,6 +233,12 @@ def _whole(state: Mapping[str, Any], name: str) -> int:
 def _int64(numbers: np.ndarray) -> Tensor:
     """Shares the memory of numbers that are int64 already."""
     return shared_tensor(np.asarray(numbers, dtype=np.int64))
+
+
+def _first_of_rank(total: int, rank: int, world_size: int) -> int:
+    """Where the rank's slice of a batch begins, as `Tensor.tensor_split` cuts it."""
+    share, left_over = divmod(total, world_size)
+    return rank * share + min(rank, left_over)
 
 
 def _n_batches(n_windows: int, batch_size: int, drop_last: bool) -> int:

@@ -11,7 +11,9 @@ import numpy as np
 from moola.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from moola.models.encoder import Encoder, InputShape
 
 
 Role = Literal["model", "baseline", "control"]
@@ -20,8 +22,12 @@ Role = Literal["model", "baseline", "control"]
 class EncoderConfig(Protocol):
     """Configuration of an encoder."""
 
-    def build(self, n_inputs: int) -> nn.Module:
-        """A module [B, T, n_inputs] -> states [B, T, width] with an attribute `width`; random weights."""
+    def build(self, shape: InputShape) -> Encoder:
+        """An encoder for such windows with random weights.
+
+        Raises:
+            ConfigError: it does not fit such windows.
+        """
         ...
 
 
@@ -60,6 +66,7 @@ class FitResources:
         seed: of everything random in the fit.
         summary: inputs [n, visible, n_inputs] -> simple features [n, n_features].
         device: torch device name.
+        spans: parts of a window that the configuration tells apart; see `moola.models.encoder.InputShape`.
         encoder: configuration of the encoder of this run.
         pretrained: encoder weights pretrained with this seed, or None where that stage is off.
         trainer: fine-tuning schedule (`moola.training.schedule.FitConfig`).
@@ -68,6 +75,7 @@ class FitResources:
     seed: int
     summary: Callable[[np.ndarray], np.ndarray]
     device: str
+    spans: tuple[tuple[int, int], ...] = ()
     encoder: EncoderConfig | None = None
     pretrained: Mapping[str, Tensor] | None = None
     trainer: Any = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from moola.config import reject
+from moola.models.encoder import Encoder, InputShape, pool_states
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,36 @@ class BiLstm:
             ),
         )
 
-    def build(self, n_inputs: int) -> BiLstmEncoder:
+    def build(self, shape: InputShape) -> BiLstmEncoder:
         """A fresh encoder with random weights."""
-        return BiLstmEncoder(n_inputs, self)
+        return BiLstmEncoder(shape, self)
 
 
-class BiLstmEncoder(nn.Module):
-    """Per-step states, normalised: [B, T, n_inputs] -> [B, T, 2 * hidden]."""
+class BiLstmEncoder(Encoder):
+    """Per-step states, normalised: [B, T, D] -> [B, T, 2 * hidden]."""
 
-    def __init__(self, n_inputs: int, config: BiLstm) -> None:
+    def __init__(self, shape: InputShape, config: BiLstm) -> None:
         super().__init__()
         self.width = 2 * config.hidden
+        self.embedding_width = 3 * self.width
         self.lstm = nn.LSTM(
-            n_inputs, config.hidden, config.layers, dropout=config.dropout, bidirectional=True, batch_first=True
+            shape.n_inputs, config.hidden, config.layers, dropout=config.dropout, bidirectional=True, batch_first=True
         )
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """States of every step; a state has seen the whole window, since one direction runs backwards."""
         return self.norm(self.lstm(inputs)[0])
+
+    def pool(self, states: Tensor) -> Tensor:
+        """Mean, maximum and last state: [B, T, W] -> [B, 3 W]."""
+        return pool_states(states)
+
+    def layers(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """One a stacked layer, the normalisation with the last."""
+        found = [
+            (f"lstm_{number}", [value for name, value in self.lstm.named_parameters() if f"_l{number}" in name])
+            for number in range(self.lstm.num_layers)
+        ]
+        found[-1][1].extend(self.norm.parameters())
+        return found

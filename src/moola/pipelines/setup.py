@@ -9,7 +9,9 @@ import numpy as np
 
 from moola.config import RunConfig, build_all
 from moola.features import TRANSFORMS, Fittable, Transform
+from moola.features.summary import summary_spans
 from moola.models import ENCODERS, EncoderConfig, FitResources, LabelledWindows
+from moola.models.encoder import InputShape
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.training.schedule import FitConfig
@@ -48,6 +50,11 @@ class EncoderSetup:
             lambda: ENCODERS.build_section(config.encoder, "encoder"),
         )
         return cls(config.seeds, config.device, *built)
+
+    def input_shape(self, data: Dataset) -> InputShape:
+        """What the windows look like to the encoder."""
+        n_inputs = len(self.transform.output_channels(data.store.channels))
+        return InputShape(n_inputs, data.windows.visible, summary_spans(data.windows.visible, data.windows.zone))
 
     def fitted_transform(self, data: Dataset, rows: np.ndarray) -> Transform:
         """The transform, fitted on the visible bars of windows by number where it has to be; else as it is."""
@@ -106,6 +113,7 @@ class EncoderSetup:
             seed=seed,
             summary=lambda inputs: data.summary(self.transform, inputs),
             device=choose_device(self.device),
+            spans=summary_spans(data.windows.visible, data.windows.zone),
             encoder=self.encoder,
             pretrained=load_weights(pretrained.path(f"encoder-seed{seed}.safetensors")) if pretrained else None,
             trainer=trainer,

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from moola.registry import Registry
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from moola.data.device_batches import Batch
+    from moola.models.encoder import Encoder, InputShape
+
+
+@dataclass(frozen=True)
+class WindowInputs:
+    """Where the inputs of an objective come from.
+
+    Attributes:
+        shape: of the inputs.
+        channels: names of the source's channels, those of ``Batch.bars``.
+        transform: bars [B, T, C] -> inputs [B, T, D]; what makes another view out of augmented bars.
+    """
+
+    shape: InputShape
+    channels: tuple[str, ...]
+    transform: Callable[[Tensor], Tensor]
 
 
 class Objective(Protocol):
     """A module around an encoder that turns a batch into losses."""
 
-    encoder: nn.Module
+    encoder: Encoder
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars; ``loss`` is what is minimised, the others are its parts."""
+        """Scalars: ``loss``, which is minimised, and the parts, already weighted, that sum to it (one at least)."""
         ...
 
-    def validate(self, inputs: Tensor) -> dict[str, float]:
-        """Figures on held-out windows [B, T, D] under fixed masks, trivial predictors among them."""
+    def validate(self, batch: Batch) -> dict[str, float]:
+        """Means over held-out windows under draws that never change, each name beginning with ``val_``.
+
+        ``val_loss`` is what early stopping watches. An objective that predicts inputs gives ``val_copy_last`` and
+        ``val_mean`` beside it, the errors of two trivial predictors in the units of ``val_reconstruction``.
+        """
         ...
 
-    def reconstruct(self, inputs: Tensor) -> tuple[Tensor, torch.Tensor]:
+
+@runtime_checkable
+class Reconstructing(Protocol):
+    """An objective that predicts hidden inputs, so that there is something to look at."""
+
+    def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Rebuilt inputs [B, T, D] and the mask [B, T] under which they were rebuilt."""
         ...
 
@@ -34,8 +60,8 @@ class Objective(Protocol):
 class ObjectiveConfig(Protocol):
     """Configuration of an objective."""
 
-    def build(self, encoder: nn.Module, n_inputs: int, n_bars: int) -> Objective:
-        """Wrap an encoder for windows of `n_bars` bars with `n_inputs` inputs.
+    def build(self, encoder: Encoder, inputs: WindowInputs) -> Objective:
+        """Wrap an encoder.
 
         Raises:
             ConfigError: the objective does not fit such windows.

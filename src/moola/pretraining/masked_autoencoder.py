@@ -7,15 +7,17 @@ arXiv:2105.04906, equation 1, with weight `variance_weight` and target 1).
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from moola.config import reject
-from moola.data.device_batches import Batch, mix_seeds
+from moola.data.device_batches import Batch
+from moola.data.draws import mix_seeds
 from moola.errors import ConfigError
+from moola.models.encoder import Encoder
+from moola.pretraining import WindowInputs
 from moola.pretraining.masks import masked_patches, patch_mask
 
 VALIDATION_SEED = 20_130_101
@@ -49,15 +51,16 @@ class MaskedAutoencoder:
             (self.decoder_hidden < 1, f"decoder_hidden: {self.decoder_hidden} must be at least 1"),
         )
 
-    def build(self, encoder: nn.Module, n_inputs: int, n_bars: int) -> MaskedAutoencoderObjective:
+    def build(self, encoder: Encoder, inputs: WindowInputs) -> MaskedAutoencoderObjective:
         """Wrap an encoder.
 
         Raises:
             ConfigError: fewer than two patches fit into a window.
         """
+        n_bars = inputs.shape.n_bars
         if n_bars // self.patch_bars < 2:
             raise ConfigError([f"objective.patch_bars: {self.patch_bars} leaves fewer than 2 patches in {n_bars} bars"])
-        return MaskedAutoencoderObjective(encoder, n_inputs, self)
+        return MaskedAutoencoderObjective(encoder, inputs.shape.n_inputs, self)
 
     def realised_ratio(self, n_bars: int) -> float:
         """Share of bars that are hidden in a window of `n_bars`, after rounding to whole patches."""
@@ -67,50 +70,48 @@ class MaskedAutoencoder:
 class MaskedAutoencoderObjective(nn.Module):
     """Encoder, mask token and decoder. Legend: B windows, T bars, D inputs, W state width."""
 
-    def __init__(self, encoder: nn.Module, n_inputs: int, config: MaskedAutoencoder) -> None:
+    def __init__(self, encoder: Encoder, n_inputs: int, config: MaskedAutoencoder) -> None:
         super().__init__()
         self.config = config
         self.encoder = encoder
         self.mask_token = nn.Parameter(torch.zeros(n_inputs))
-        width = typing.cast("int", encoder.width)
         self.decoder = nn.Sequential(
-            nn.Linear(width, config.decoder_hidden), nn.GELU(), nn.Linear(config.decoder_hidden, n_inputs)
+            nn.Linear(encoder.width, config.decoder_hidden), nn.GELU(), nn.Linear(config.decoder_hidden, n_inputs)
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a training batch; the mask depends on (seed, epoch, batch number) alone."""
-        mask = self._mask(batch.inputs, mix_seeds(self.config.seed, batch.epoch, batch.number))
+        mask = self._mask(batch, mix_seeds(self.config.seed, batch.epoch, batch.number))
         states, rebuilt = self._rebuild(batch.inputs, mask)
         reconstruction = masked_mse(rebuilt, batch.inputs, mask)
-        spread = variance_shortfall(states.mean(dim=1))
-        return {
-            "loss": reconstruction + self.config.variance_weight * spread,
-            "reconstruction": reconstruction,
-            "variance": spread,
-        }
+        spread = self.config.variance_weight * variance_shortfall(states.mean(dim=1))
+        return {"loss": reconstruction + spread, "reconstruction": reconstruction, "variance": spread}
 
     @torch.no_grad()
-    def validate(self, inputs: Tensor) -> dict[str, float]:
-        """Masked error on held-out windows [B, T, D] beside two trivial predictors under the same masks.
+    def validate(self, batch: Batch) -> dict[str, float]:
+        """Masked error on held-out windows beside two trivial predictors under the same masks.
 
         Returns:
-            ``val_reconstruction``, ``val_copy_last`` and ``val_mean``.
+            ``val_loss``, ``val_reconstruction``, ``val_copy_last`` and ``val_mean``.
         """
-        mask = self._mask(inputs, VALIDATION_SEED)
+        inputs, mask = batch.inputs, self._mask(batch, mix_seeds(VALIDATION_SEED, batch.number))
         rebuilt = self._rebuild(inputs, mask)[1]
         guesses = {"reconstruction": rebuilt, "copy_last": copy_last(inputs, mask), "mean": visible_mean(inputs, mask)}
-        return {f"val_{name}": float(masked_mse(guess, inputs, mask)) for name, guess in guesses.items()}
+        errors = {f"val_{name}": float(masked_mse(guess, inputs, mask)) for name, guess in guesses.items()}
+        return {"val_loss": errors["val_reconstruction"], **errors}
 
     @torch.no_grad()
-    def reconstruct(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Rebuilt windows [B, T, D] and the masks [B, T] they were rebuilt under."""
-        mask = self._mask(inputs, VALIDATION_SEED)
-        return self._rebuild(inputs, mask)[1], mask
+        mask = self._mask(batch, mix_seeds(VALIDATION_SEED, batch.number))
+        return self._rebuild(batch.inputs, mask)[1], mask
 
-    def _mask(self, inputs: Tensor, seed: int) -> Tensor:
+    def _mask(self, batch: Batch, seed: int) -> Tensor:
+        """Drawn on the CPU for the whole batch: the same on every device and for any number of ranks."""
         generator = torch.Generator().manual_seed(seed)
-        mask = patch_mask(len(inputs), inputs.shape[1], self.config.patch_bars, self.config.ratio, generator)
-        return mask.to(inputs.device)
+        n_bars = batch.inputs.shape[1]
+        mask = patch_mask(batch.total, n_bars, self.config.patch_bars, self.config.ratio, generator)
+        return mask[batch.first : batch.first + len(batch.inputs)].to(batch.inputs.device)
 
     def _rebuild(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         states = self.encoder(torch.where(mask[..., None], self.mask_token, inputs))

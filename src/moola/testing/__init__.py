@@ -1,6 +1,7 @@
 """Public check-suites: what an extension has to keep, as assertions that its own tests can call."""
 
 from moola.testing.bar_rule_checks import check_bar_rules
+from moola.testing.batches import make_batch
 from moola.testing.checks import check_encoder, check_model, check_source, check_stage
 from moola.testing.splitter_checks import check_splitter, random_cases, random_market
 from moola.testing.transform_checks import check_transform
@@ -13,6 +14,7 @@ __all__ = [
     "check_splitter",
     "check_stage",
     "check_transform",
+    "make_batch",
     "random_cases",
     "random_market",
 ]

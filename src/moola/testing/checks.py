@@ -46,11 +46,14 @@ def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) ->
     """States of every step, the announced width, the same for the same seed; windows do not see each other."""
     import torch
 
+    from moola.models.encoder import InputShape
+
     check_component(config)
+    shape = InputShape(n_inputs, n_bars)
     torch.manual_seed(0)
-    encoder = config.build(n_inputs).eval()
+    encoder = config.build(shape).eval()
     torch.manual_seed(0)
-    twin = config.build(n_inputs).eval()
+    twin = config.build(shape).eval()
     inputs = torch.randn(4, n_bars, n_inputs, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         states = encoder(inputs)

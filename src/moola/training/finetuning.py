@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from moola.config import reject
-from moola.data.device_batches import Batch, DeviceBatches, mix_seeds
+from moola.data.device_batches import Batch, DeviceBatches
+from moola.data.draws import mix_seeds
 from moola.models import FitResources, LabelledWindows, Role
+from moola.models.encoder import Encoder
 from moola.models.heads import ClassificationHead
 from moola.training.probe import build_encoder
 from moola.training.schedule import FitConfig
@@ -67,7 +69,7 @@ class FinetunedEncoder:
         from moola.training.loop import ParameterGroup, fit  # brings Lightning, which takes seconds to import
 
         config = resources.trainer
-        encoder = build_encoder(windows.inputs.shape[-1], self.init, resources)
+        encoder = build_encoder(windows, self.init, resources)
         torch.manual_seed(mix_seeds(resources.seed, 1))
         task = ClassificationTask(encoder, windows.n_classes, self.head_dropout).to(resources.device)
         before = snapshot(encoder)
@@ -93,10 +95,10 @@ class FinetunedEncoder:
 class ClassificationTask(nn.Module):
     """Encoder, head and cross-entropy."""
 
-    def __init__(self, encoder: nn.Module, n_classes: int, head_dropout: float) -> None:
+    def __init__(self, encoder: Encoder, n_classes: int, head_dropout: float) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = ClassificationHead(int(encoder.width), n_classes, head_dropout)  # type: ignore[arg-type]
+        self.head = ClassificationHead(encoder.embedding_width, n_classes, head_dropout)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``loss``: mean cross-entropy of the batch."""
@@ -104,7 +106,7 @@ class ClassificationTask(nn.Module):
 
     def logits(self, inputs: Tensor) -> Tensor:
         """[B, T, D] -> [B, n_classes]."""
-        return self.head(self.encoder(inputs))
+        return self.head(self.encoder.encode(inputs)[1])
 
 
 @dataclass(frozen=True)

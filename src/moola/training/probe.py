@@ -12,6 +12,7 @@ from moola.config import reject
 from moola.errors import ConfigError
 from moola.models import Classifier, FitResources, LabelledWindows, Role
 from moola.models.classical import FittedOnFeatures, linear_probe
+from moola.models.encoder import Encoder, InputShape
 from moola.training.embedding import embed
 from moola.training.weights import transfer_weights
 
@@ -44,7 +45,7 @@ class EncoderProbe:
 
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
         """Only the linear layer is fitted."""
-        encoder = build_encoder(windows.inputs.shape[-1], self.init, resources)
+        encoder = build_encoder(windows, self.init, resources)
 
         def features(some: LabelledWindows) -> np.ndarray:
             return embed(encoder, some.inputs, resources.device)
@@ -54,7 +55,7 @@ class EncoderProbe:
         )
 
 
-def build_encoder(n_inputs: int, init: Literal["pretrained", "random"], resources: FitResources) -> torch.nn.Module:
+def build_encoder(windows: LabelledWindows, init: Literal["pretrained", "random"], resources: FitResources) -> Encoder:
     """The run's encoder: fresh weights from the seed, then the pretrained ones over them where they are asked for.
 
     Raises:
@@ -63,7 +64,8 @@ def build_encoder(n_inputs: int, init: Literal["pretrained", "random"], resource
     """
     assert resources.encoder is not None
     torch.manual_seed(resources.seed)
-    encoder = resources.encoder.build(n_inputs)
+    _, n_bars, n_inputs = windows.inputs.shape
+    encoder = resources.encoder.build(InputShape(n_inputs, n_bars, resources.spans))
     if init == "pretrained":
         if resources.pretrained is None:
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from moola.config import reject, structure
 
@@ -15,34 +15,67 @@ class FitConfig:
 
     Attributes:
         epochs: passes over the windows.
-        batch_size: windows a step.
+        batch_size: windows a step, over all ranks; ``auto``: by memory and speed (`moola.training.batch_size`).
+        accumulate: steps whose gradients are added up before the weights move.
         lr: peak learning rate.
         weight_decay: decoupled.
         warmup: share of all steps in which the rate rises.
         min_lr_ratio: last rate as a share of the peak.
         clip_norm: largest gradient norm.
+        precision: of the arithmetic; ``auto`` is what the device does fast and correctly (`moola.training.precision`).
+        ema_decay: of an exponential moving average of the weights, a step; its weights are validated and kept.
+            0: none.
+        swa_share: last share of the epochs whose weights are averaged (stochastic weight averaging). 0: none.
+        patience: epochs without a better ``val_loss`` after which training stops; the best weights are kept. 0: never.
+        deterministic: refuse operations that give other bits in another run on the same device.
         checkpoint_every_epochs: how often resume state is saved, where it is saved at all.
+        checkpoint_every_steps: save it inside an epoch, too; null: not.
+        log_every_steps: steps that one line of the log averages; at each the losses are looked at.
+        stall_s: seconds without a step after which the log says where the program stands; 0: never.
     """
 
     epochs: int
-    batch_size: int
+    batch_size: int | Literal["auto"]
+    accumulate: int = 1
     lr: float = 1e-3
     weight_decay: float = 1e-4
     warmup: float = 0.1
     min_lr_ratio: float = 0.01
     clip_norm: float = 1.0
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    ema_decay: float = 0.0
+    swa_share: float = 0.0
+    patience: int = 0
+    deterministic: bool = False
     checkpoint_every_epochs: int = 1
+    checkpoint_every_steps: int | None = None
+    log_every_steps: int = 50
+    stall_s: float = 300.0
 
     def __post_init__(self) -> None:
         reject(
             (self.epochs < 1, f"epochs: {self.epochs} must be at least 1"),
-            (self.batch_size < 1, f"batch_size: {self.batch_size} must be at least 1"),
+            (
+                self.batch_size != "auto" and self.batch_size < 1,
+                f"batch_size: {self.batch_size} must be at least 1, or auto",
+            ),
+            (self.accumulate < 1, f"accumulate: {self.accumulate} must be at least 1"),
             (self.lr <= 0, f"lr: {self.lr} must be positive"),
             (self.weight_decay < 0, f"weight_decay: {self.weight_decay} must not be negative"),
             (not 0 <= self.warmup < 1, f"warmup: {self.warmup} must lie in [0, 1)"),
             (not 0 <= self.min_lr_ratio <= 1, f"min_lr_ratio: {self.min_lr_ratio} must lie in [0, 1]"),
             (self.clip_norm <= 0, f"clip_norm: {self.clip_norm} must be positive"),
+            (not 0 <= self.ema_decay < 1, f"ema_decay: {self.ema_decay} must lie in [0, 1)"),
+            (not 0 <= self.swa_share < 1, f"swa_share: {self.swa_share} must lie in [0, 1)"),
+            (self.ema_decay > 0 and self.swa_share > 0, "ema_decay, swa_share: two averages of the weights; use one"),
+            (self.patience < 0, f"patience: {self.patience} must not be negative"),
             (self.checkpoint_every_epochs < 1, "checkpoint_every_epochs: must be at least 1"),
+            (
+                self.checkpoint_every_steps is not None and self.checkpoint_every_steps < 1,
+                "checkpoint_every_steps: must be at least 1, or null",
+            ),
+            (self.log_every_steps < 1, "log_every_steps: must be at least 1"),
+            (self.stall_s < 0, f"stall_s: {self.stall_s} must not be negative"),
         )
 
 

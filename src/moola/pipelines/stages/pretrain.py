@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
+from moola.augment import Augmentation, AugmentSection, chain
 from moola.config import RunConfig, build_all, describe
 from moola.errors import DataError
 from moola.features import Fittable, Restorable, Transform
@@ -19,13 +21,13 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
-from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig
+from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 if TYPE_CHECKING:
     import torch
 
-    from moola.data.device_batches import DeviceBatches
+    from moola.data.device_batches import Batch, DeviceBatches
 
 
 N_PICTURES = 3
@@ -38,6 +40,7 @@ class Pretrain(Stage):
 
     setup: EncoderSetup
     objective: ObjectiveConfig
+    augmentations: tuple[Augmentation, ...]
     fit: FitConfig
     monitoring: Monitoring
     name: ClassVar[str] = "pretrain"
@@ -48,13 +51,14 @@ class Pretrain(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``transform``, ``encoder``, ``objective`` and ``trainer.pretrain``."""
-        setup, objective, trainer = build_all(
+        """``transform``, ``encoder``, ``objective``, ``augment.pretrain`` and ``trainer.pretrain``."""
+        setup, objective, augment, trainer = build_all(
             lambda: EncoderSetup.from_config(config),
             lambda: OBJECTIVES.build_section(config.objective, "objective"),
+            lambda: AugmentSection.from_config(config.augment),
             lambda: TrainerSection.from_config(config.trainer),
         )
-        return cls(setup, objective, trainer.pretrain, trainer.monitoring)
+        return cls(setup, objective, augment.pretrain, trainer.pretrain, trainer.monitoring)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
@@ -102,14 +106,15 @@ class Pretrain(Stage):
         def apply(bars: torch.Tensor) -> torch.Tensor:
             return self.setup.transform.apply(bars, data.store.channels)
 
-        n_inputs = len(self.setup.transform.output_channels(data.store.channels))
+        shape = self.setup.input_shape(data)
         torch.manual_seed(seed)
-        encoder = self.setup.encoder.build(n_inputs)
+        encoder = self.setup.encoder.build(shape)
         save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", encoder.state_dict())
-        objective: Any = self.objective.build(encoder, n_inputs, visible)
+        objective: Any = self.objective.build(encoder, WindowInputs(shape, data.store.channels, apply))
         objective.to(device)
         starts = data.windows.starts
-        batches = DeviceBatches(values, starts[train], visible, apply, self.fit.batch_size, seed)
+        augment = chain(self.augmentations, data.store.channels)
+        batches = DeviceBatches(values, starts[train], visible, apply, self.fit.batch_size, seed, augment=augment)
         watched = DeviceBatches(values, starts[validation], visible, apply, _PORTION, seed, shuffle=False)
 
         def on_epoch(record: dict[str, float]) -> None:
@@ -130,8 +135,9 @@ class Pretrain(Stage):
         )
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
         if seed == self.setup.seeds[0]:
-            pictured = data.windows.gather(data.store.values, validation[:: max(len(validation) // N_PICTURES, 1)])
-            _save_pictures(folder, objective, self.setup.transform, torch.from_numpy(pictured).to(device), data)
+            chosen = starts[validation[:: max(len(validation) // N_PICTURES, 1)][:N_PICTURES]]
+            (batch,) = DeviceBatches(values, chosen, visible, apply, N_PICTURES, seed, shuffle=False)
+            _save_pictures(folder, objective, self.setup.transform, batch, data)
         write_json(folder / f"history-seed{seed}.json", history)
 
 
@@ -139,7 +145,7 @@ def mean_over_windows(objective: Objective, batches: DeviceBatches) -> dict[str,
     """Validation figures of all windows, a portion at a time: memory does not grow with their number."""
     totals: dict[str, float] = {}
     for batch in batches:
-        for name, value in objective.validate(batch.inputs).items():
+        for name, value in objective.validate(batch).items():
             totals[name] = totals.get(name, 0.0) + value * len(batch.index)
     return {name: total / len(batches.starts) for name, total in totals.items()}
 
@@ -166,14 +172,15 @@ def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndar
     return train, validation
 
 
-def _save_pictures(folder: Any, objective: Objective, transform: Transform, bars: torch.Tensor, data: Dataset) -> None:
+def _save_pictures(folder: Path, objective: Objective, transform: Transform, batch: Batch, data: Dataset) -> None:
     """Keep a few validation windows with their reconstructions, as candles where the transform can be undone."""
     from moola.features.candles import candle_columns
     from moola.training.weights import save_weights
 
-    bars = bars[:N_PICTURES]
-    inputs = transform.apply(bars, data.store.channels)
-    rebuilt, mask = objective.reconstruct(inputs)
+    if not isinstance(objective, Reconstructing):
+        return
+    inputs, bars = batch.inputs, batch.bars
+    rebuilt, mask = objective.reconstruct(batch)
     if isinstance(transform, Restorable):
         inputs = bars[..., candle_columns(data.store.channels, "reconstruction")]
         rebuilt = transform.restore(rebuilt, bars, data.store.channels)

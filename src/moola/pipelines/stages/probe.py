@@ -59,7 +59,7 @@ class Probe(Stage):
         from moola.training.embedding import embed
         from moola.training.weights import load_weights, transfer_weights
 
-        encoder = self.setup.encoder.build(windows.inputs.shape[-1])
+        encoder = self.setup.encoder.build(self.setup.input_shape(data))
         transfer_weights(encoder, load_weights(artifact.path(name)))
         vectors = embed(encoder, windows.inputs, choose_device(self.setup.device))
         probabilities = np.zeros((len(windows), windows.n_classes))
