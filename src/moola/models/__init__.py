@@ -66,19 +66,19 @@ class FitResources:
         seed: of everything random in the fit.
         summary: inputs [n, visible, n_inputs] -> simple features [n, n_features].
         device: torch device name.
-        spans: parts of a window that the configuration tells apart; see `moola.models.encoder.InputShape`.
         encoder: configuration of the encoder of this run.
         pretrained: encoder weights pretrained with this seed, or None where that stage is off.
         trainer: fine-tuning schedule (`moola.training.schedule.FitConfig`).
+        spans: parts of a window that the configuration tells apart; see `moola.models.encoder.InputShape`.
     """
 
     seed: int
     summary: Callable[[np.ndarray], np.ndarray]
     device: str
-    spans: tuple[tuple[int, int], ...] = ()
     encoder: EncoderConfig | None = None
     pretrained: Mapping[str, Tensor] | None = None
     trainer: Any = None
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class Classifier(Protocol):
