@@ -97,6 +97,45 @@ def test_a_changed_file_outside_builds_again_and_a_touched_one_does_not(fakes, f
     assert done.artifacts["large"].path("large.txt").read_text() == "TWO!"
 
 
+@dataclass(frozen=True)
+class Two(Stage):
+    """Writes one file that its reader wants and one that it does not."""
+
+    wanted: str = "a"
+    other: str = "b"
+    name: ClassVar[str] = "two"
+    provides: ClassVar[str] = "two"
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        write_text(workspace.folder / "wanted.txt", self.wanted)
+        write_text(workspace.folder / "other.txt", self.other)
+
+
+@dataclass(frozen=True)
+class ReadsOne(Stage):
+    """Says which file it reads, and may try to read the other one."""
+
+    asks_for: str = "wanted.txt"
+    name: ClassVar[str] = "reads_one"
+    provides: ClassVar[str] = "one"
+    requires: ClassVar[tuple[str, ...]] = ("two",)
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"two": ("wanted.txt",)}
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        write_text(workspace.folder / "one.txt", inputs["two"].path(self.asks_for).read_text())
+
+
+def test_a_stage_that_reads_some_files_is_built_anew_when_these_change_and_not_for_others(fresh_context):
+    Pipeline([Two(), ReadsOne()]).run(fresh_context())
+    assert Pipeline([Two(other="c"), ReadsOne()]).run(fresh_context()).reused == ("reads_one",)
+    assert Pipeline([Two(wanted="c"), ReadsOne()]).run(fresh_context()).reused == ()
+
+
+def test_a_stage_cannot_read_a_file_that_it_does_not_say_it_reads(fresh_context):
+    with pytest.raises(StorageError, match=r"has no file other\.txt"):
+        Pipeline([Two(), ReadsOne(asks_for="other.txt")]).run(fresh_context())
+
+
 def test_the_name_of_the_run_changes_no_key(fakes, fresh_context):
     stage = fakes.Letters()
     assert recipe_of(stage, {}, "run-1").key == recipe_of(stage, {}, "run-2").key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import importlib.metadata
 import os
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class Artifact:
                 f"run the stage again with --force={self.stage}",
             )
         return self.folder / name
+
+    def narrowed(self, names: Sequence[str]) -> Artifact:
+        """The same artifact as if it held these files alone; its digest is theirs.
+
+        Raises:
+            StorageError: it has no such file.
+        """
+        files = {name: self.manifest["files"][name] for name in names if self.path(name)}
+        return dataclasses.replace(self, digest=digest_json(files), manifest={**self.manifest, "files": files})
 
 
 @dataclass(frozen=True)

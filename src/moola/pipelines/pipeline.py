@@ -111,7 +111,8 @@ def _inputs(stage: Stage, context: Context) -> dict[str, Artifact]:
     if missing:
         raise ConfigError([f"stage '{stage.name}' requires {', '.join(missing)}, which no stage before it provides"])
     wanted = dict.fromkeys((*stage.needs(), *stage.uses))
-    return {name: context.artifacts[name] for name in wanted if name in context.artifacts}
+    found = {name: context.artifacts[name] for name in wanted if name in context.artifacts}
+    return {name: item.narrowed(stage.reads[name]) if name in stage.reads else item for name, item in found.items()}
 
 
 def _order_problems(stages: Sequence[Stage]) -> list[str]:

@@ -53,6 +53,9 @@ class Stage(ABC):
     """Inputs without which the stage cannot run."""
     uses: ClassVar[tuple[str, ...]] = ()
     """Inputs that are read where they are there."""
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Files of an input, where the stage reads some of them only: it then gets no others, and is not built anew when
+    others change."""
     room: ClassVar[str] = "artifacts/metadata"
     """Folder of the layout for the artifact."""
     publishes: ClassVar[tuple[str, ...]] = ()
