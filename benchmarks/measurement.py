@@ -83,13 +83,17 @@ def benchmark_main(description: str, measure: Callable[[bool], list[Row]]) -> in
     arguments = parser.parse_args()
     rows = measure(arguments.quick)
     print_table(rows)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-        arguments.json.write_text(
-            json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
-        )
+    write_rows(rows, arguments.json)
     return 0
+
+
+def write_rows(rows: list[Row], path: Path | None) -> None:
+    """Write rows and the machine they were measured on; nothing without a path."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
 
 
 def print_table(rows: list[Row]) -> None:

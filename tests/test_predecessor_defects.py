@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from moola.config import structure
 from moola.data.ingestion import ingest
@@ -17,19 +20,35 @@ from moola.data.sources.window_table import WindowTable
 from moola.data.splits.purged_kfold import PurgedKFold
 from moola.data.splits.saved import Saved
 from moola.data.window_index import WindowConfig
-from moola.errors import ConfigError, StorageError
+from moola.errors import ConfigError, DataError, StorageError
+from moola.features.anchored import Anchored
+from moola.features.log_returns import LogReturns
+from moola.features.relative import RelativeTransform
+from moola.features.source_channels import SourceChannels
 from moola.labels.planting import LabelDraw
 from moola.labels.structure_rule import StructureRule
 from moola.layout import Layout
+from moola.models import FitResources, LabelledWindows
+from moola.models.bilstm import BiLstm
+from moola.models.encoder import Encoder, InputShape
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.context import Context
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.events import EventLog
 from moola.pipelines.pipeline import Pipeline
+from moola.pipelines.setup import EncoderSetup
+from moola.pipelines.stage import Workspace
 from moola.pipelines.stages.ingest import Ingest
+from moola.pipelines.stages.oof import Oof
 from moola.pipelines.stages.splits import Splits
 from moola.pipelines.stages.windows import Windows
 from moola.schemas.bars import BarRule, bar_rules
 from moola.testing import check_bar_rules
+from moola.training.finetuning import FinetunedEncoder
+from moola.training.optimisation import ParameterGroup
+from moola.training.probe import build_encoder
+from moola.training.schedule import FitConfig
+from moola.training.weights import TransferError, save_weights
 
 WINDOW = WindowConfig(length=105, visible=75, zone=(30, 75))
 N_BARS = 2_000
@@ -98,6 +117,67 @@ def test_defect_6_a_split_is_not_reused_on_changed_data(
     other = Dataset.open(mended)
     with pytest.raises(StorageError, match="stale"):
         kept.spans(other.store, other.spans)
+
+
+SETUP = EncoderSetup((0,), "cpu", Anchored(), BiLstm(hidden=2))
+BRIEFLY = FitConfig(epochs=2, batch_size=64)
+
+
+def pretrained(folder: Path) -> Artifact:
+    """An encoder as the stage `pretrain` leaves it."""
+    torch.manual_seed(99)
+    save_weights(folder / "encoder-seed0.safetensors", SETUP.encoder.build(InputShape(8, 75)).state_dict())
+    (folder / "encoder.json").write_text("{}")
+    files = {"encoder-seed0.safetensors": "", "encoder.json": ""}
+    return Artifact("pretrain", "0" * 64, "1" * 64, folder, {"files": files})
+
+
+def folds_of_one_model(inputs: Mapping[str, Artifact], folder: Path) -> None:
+    """Fine-tune in every fold and predict what it holds out."""
+    workspace = Workspace(folder / "oof", "run", "oof", EventLog(), folder / "units")
+    stage = Oof(SETUP, BRIEFLY, {"finetuned": FinetunedEncoder(frozen_epochs=0)})
+    stage.run({**inputs, "encoder": pretrained(folder)}, workspace)
+
+
+def test_defect_1_no_fold_drops_the_pretrained_encoder(
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds: list[str] = []
+
+    def dropped(windows: LabelledWindows, init: Any, resources: FitResources) -> Encoder:
+        folds.append(init)
+        return build_encoder(windows, init if len(folds) == 1 else "random", resources)
+
+    folds_of_one_model(two_markets[0], tmp_path)
+    monkeypatch.setattr("moola.training.finetuning.build_encoder", dropped)
+    (tmp_path / "again").mkdir()
+    with pytest.raises(TransferError, match="finetuned, seed 0, fold 1 did not start from the pretrained"):
+        folds_of_one_model(two_markets[0], tmp_path / "again")
+    assert len(folds) == 2
+
+
+def test_defect_4_an_encoder_that_is_frozen_for_ever_is_refused(
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frozen(encoder: Encoder, epochs: int, **rates: Any) -> list[ParameterGroup]:
+        return [ParameterGroup(list(encoder.parameters()), frozen_epochs=epochs)]
+
+    monkeypatch.setattr("moola.training.finetuning.encoder_groups", frozen)
+    with pytest.raises(TransferError, match="layers that should have trained did not move"):
+        folds_of_one_model(two_markets[0], tmp_path)
+    with pytest.raises(ConfigError, match="frozen_epochs: 32 leaves none"):  # and nobody can ask for it
+        Oof(SETUP, BRIEFLY, {"finetuned": FinetunedEncoder(frozen_epochs=32)})
+
+
+def test_defect_8_raw_prices_are_never_inputs(
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]],
+) -> None:
+    data = Dataset.open(two_markets[0])
+    with pytest.raises(DataError, match="prices as they are cannot be model inputs"):
+        dataclasses.replace(SETUP, transform=SourceChannels()).input_shape(data)
+    for transform in (Anchored(), LogReturns(), RelativeTransform()):
+        windows = data.gather(data.labels["row"], data.labels["label"], transform)
+        assert windows.bars.max() > 10_000 and np.square(windows.inputs).mean() < 100
 
 
 @pytest.mark.parametrize("name", ["expansion_start", "pointer_end", "label", "prob_retracement"])

@@ -35,6 +35,7 @@ JOBS = {
 }
 COMMANDS = {
     "data": "validate, describe and compare bars; fetch public ones",
+    "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",
     "layout": "check the folders, or move an old tree into them",
 }

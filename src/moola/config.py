@@ -40,6 +40,7 @@ class RunConfig:
         seeds: one pretraining and fine-tuning per seed.
         device: ``auto``, ``cpu`` or ``cuda``.
         force: stages to build again though their artifact exists; ``["all"]`` for every one.
+        encoder_from: a named encoder (``moola encoders ls``), or the folder of one, to use in place of pretraining.
         paths: data and artifact folders.
         data, task, transform, augment, split, encoder, objective, trainer, model, evaluation, stage: sections, by
             config group.
@@ -60,6 +61,7 @@ class RunConfig:
     seeds: tuple[int, ...] = (0,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     force: tuple[str, ...] = ()
+    encoder_from: str | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def __post_init__(self) -> None:

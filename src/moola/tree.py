@@ -45,6 +45,8 @@ _GROWN = {"data": (), "artifacts": ("oof/units",)}
 """Folders that stages make themselves."""
 _OWN = ("README.md", ".gitignore", ".gitkeep")
 _SMALLEST_DUPLICATE_BYTES = 1024
+_PUBLISHED = {"manifest.json", "encoder.json"}
+"""Files that lie in a folder of an artifact, or of a named encoder."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def check_tree(layout: Layout) -> TreeCheck:
     """Compare what is there with the contract.
 
     A file counts as a duplicate when its content (at least 1 KiB) lies in another place too; artifacts keep copies of
-    what they published, so folders with a ``manifest.json`` are left out.
+    what they published, so folders with a ``manifest.json`` or an ``encoder.json`` are left out.
     """
     missing: list[Path] = []
     strays: list[Path] = []
@@ -157,7 +159,7 @@ def _strays(top: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> list
 def _loose_files(top: Path) -> Iterator[Path]:
     """Files below `top` that belong to no artifact and no run."""
     for folder, folders, names in os.walk(top):
-        if "manifest.json" in names or Path(folder) == top / "results":  # what was published is a copy
+        if _PUBLISHED & set(names) or Path(folder) == top / "results":  # what was published is a copy
             folders.clear()
             continue
         folders.sort()

@@ -18,6 +18,8 @@ FILES = {
     "label_issues.csv",
     "report.html",
     "summary.json",
+    "probe.json",
+    "embeddings.svg",
 }
 
 
@@ -54,7 +56,8 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["command"][0].startswith("moola run debug=fast")
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
-    assert set(manifest["files"]) == {"oof.parquet", "label_issues.csv", "metrics.json", "report.html", "summary.json"}
+    files = {"oof.parquet", "label_issues.csv", "metrics.json", "report.html", "summary.json"}
+    assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg"}
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
         "ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report",
@@ -184,3 +187,12 @@ def test_rows_that_were_left_out_are_told_while_it_runs_and_in_the_report(moola)
     assert done.code == 0, done.err
     assert "error: high is below open or close, 1 rows" in done.err
     assert "1 of 240 rows of the source were bad and left out" in (done.run_folder / "report.html").read_text()
+
+
+def test_the_probe_and_its_pictures_are_in_the_run_folder(finished):
+    points = json.loads((finished.run_folder / "probe.json").read_text())
+    assert {tuple(point) for point in points} == {("seed", "epoch", "linear", "knn")}
+    assert points[0]["epoch"] == 0
+    picture = (finished.run_folder / "embeddings.svg").read_text()
+    assert picture.startswith("<svg xmlns=") and "after pretraining" in picture
+    assert list(finished.folder.glob("artifacts/metadata/probe-*/reconstructions.svg"))

@@ -44,7 +44,19 @@ class Outer:
     anything: Any = None
 
 
-SECTIONS = ("data", "task", "transform", "split", "encoder", "objective", "trainer", "model", "evaluation", "stage")
+SECTIONS = (
+    "data",
+    "task",
+    "transform",
+    "augment",
+    "split",
+    "encoder",
+    "objective",
+    "trainer",
+    "model",
+    "evaluation",
+    "stage",
+)
 
 
 def problems_of(values: Mapping[str, Any], cls: type = Outer, path: str = "") -> tuple[str, ...]:

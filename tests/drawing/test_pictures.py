@@ -80,6 +80,8 @@ def test_any_numbers_at_all_can_be_drawn(values: np.ndarray, other: float) -> No
     rows = [drawing.IntervalRow("m", value, other, value, "model") for value in values[:, 0]]
     inside(drawing.draw_intervals(rows, title="dots", reference=drawing.Reference("r", other)))
     inside(drawing.draw_reliability(values[:, 0], values[:, 0], np.abs(values[:, 0]), title="bins"))
+    points = np.stack([values[:, 0], values[:, -1]], axis=1)
+    inside(drawing.draw_scatter(points, np.arange(len(points)) % 3, ["a", "b", "c"], title="points"))
 
 
 def test_rising_and_falling_bars_are_told_apart() -> None:
@@ -172,6 +174,32 @@ def test_empty_bins_are_not_drawn() -> None:
     assert "no data" in texts(inside(drawing.draw_reliability([], [], [], title="none")))
 
 
+def test_points_are_coloured_by_group_counted_and_left_out_where_they_lie_nowhere() -> None:
+    points = [[0.0, 1.0], [2.0, 3.0], [-1.0, NAN], [4.0, -1.0]]
+    root = inside(drawing.draw_scatter(points, [0, 1, 1, 7], [f"g{i}" for i in range(8)], title="points"))
+    circles = [part.attrib["class"] for part in root.iter("circle")][8:]  # after those of the legend
+    assert sorted(circles) == ["point s0", "point s1", "ring s1"]
+    assert {"g0: 1", "g1: 1", "g7: 1", "g2: 0"} <= set(texts(root))
+    assert "no data" in texts(inside(drawing.draw_scatter(np.empty((0, 2)), [], [], title="none")))
+
+
+def test_a_file_holds_all_pictures_below_each_other_with_both_colour_schemes() -> None:
+    bars = np.concatenate([ohlc(8), np.ones((8, 1))], axis=1)
+    both = drawing.draw_window(bars, [*drawing.OHLC, "volume"], title="both")
+    points = drawing.draw_scatter([[0.0, 1.0]], [0], ["a"], title="points")
+    root = ElementTree.fromstring(drawing.svg_file([("one", both), (EVIL, points)], title=EVIL))
+    space = "{http://www.w3.org/2000/svg}"
+    assert [part.tag for part in root][:3] == [f"{space}title", f"{space}style", f"{space}rect"]
+    assert "prefers-color-scheme: dark" in (root[1].text or "")
+    moves = [part.attrib["transform"] for part in root.iter(f"{space}g")]
+    heights = [float(h) for h in re.findall(r'viewBox="0 0 \S+ (\S+)"', both + points)]
+    places = [float(move.split()[1].rstrip(")")) for move in moves]
+    assert len(places) == 3 and places == sorted(places)
+    assert all(below >= above + height for above, below, height in zip(places, places[1:], heights, strict=False))
+    assert float(root.attrib["height"]) >= places[-1] + heights[-1]
+    assert not list(root.iter(f"{space}svg"))[1:]  # none inside another
+
+
 def draw_evil() -> list[str]:
     row, curve = drawing.IntervalRow(EVIL, 1, 0, 2, "model"), drawing.Curve(EVIL, [0, 1], [0, 1])
     reference = drawing.Reference(EVIL, 1.0)
@@ -181,6 +209,7 @@ def draw_evil() -> list[str]:
         drawing.draw_curves([curve], title=EVIL, x_label=EVIL, y_label=EVIL, references=[reference]),
         drawing.draw_intervals([row], title=EVIL, x_label=EVIL, reference=reference),
         drawing.draw_reliability([0.5], [0.5], [1], title=EVIL),
+        drawing.draw_scatter(np.zeros((9, 2)), np.arange(9), [EVIL] * 9, title=EVIL, x_label=EVIL, y_label=EVIL),
     ]
 
 
@@ -199,6 +228,7 @@ def test_every_class_is_in_the_stylesheet() -> None:
         "curves",
         "intervals",
         "reliability",
+        "scatter",
         "label",
         "legend",
         "row",
@@ -221,6 +251,9 @@ WRONG: list[Callable[[], str]] = [
     lambda: drawing.draw_lines(np.zeros((5, 2)), [], title="t"),
     lambda: drawing.draw_curves([drawing.Curve("c", [0, 1], [0])], title="t"),
     lambda: drawing.draw_reliability([0.5], [0.5, 0.6], [1], title="t"),
+    lambda: drawing.draw_scatter(np.zeros((3, 3)), [0, 0, 0], ["a"], title="t"),
+    lambda: drawing.draw_scatter(np.zeros((3, 2)), [0, 0], ["a"], title="t"),
+    lambda: drawing.draw_scatter(np.zeros((3, 2)), [0, 0, 1], ["a"], title="t"),
 ]
 
 

@@ -110,3 +110,12 @@ def test_data_without_candles_is_refused() -> None:
 def test_a_scale_of_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"level_scale: 0\.0"):
         Anchored(level_scale=0.0)
+
+
+def test_levels_alone_are_the_first_four_channels() -> None:
+    bars = candles(seed=1)
+    alone = Anchored(returns=False)
+    assert alone.output_channels(OHLC) == Anchored().output_channels(OHLC)[:4]
+    assert torch.equal(alone.apply(bars, OHLC), Anchored().apply(bars, OHLC)[..., :4])
+    torch.testing.assert_close(alone.restore(alone.apply(bars, OHLC), bars, OHLC), bars)
+    check_transform(alone, OHLC)

@@ -13,7 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moola.augment.jitter import Jitter
 from moola.data.bar_store import BarStore
+from moola.data.draws import Draws
 from moola.data.splits import Fold
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import StorageError
@@ -67,7 +69,9 @@ def dataset(store_of: Callable[..., BarStore]) -> Callable[..., Dataset]:
         )
         labelled = np.arange(0, 280, 7)
         labels = table[labelled.tolist()].select("window_id", "row", "step", label="true_label")
-        return Dataset(store, windows, table, ("down", "up"), labels, (Fold(np.arange(20), np.arange(20, 40)),))
+        return Dataset(
+            store, windows, table["span"], table, ("down", "up"), labels, (Fold(np.arange(20), np.arange(20, 40)),)
+        )
 
     return build
 
@@ -127,6 +131,30 @@ def test_a_model_that_starts_from_the_encoder_gets_the_encoders_transform(datase
         assert np.array_equal(part.inputs, fitted.apply(torch.from_numpy(part.bars), OHLC).numpy())
 
 
+def test_augmented_bars_are_transformed_as_the_fold_transforms_them(dataset, tmp_path: Path) -> None:
+    """What is held out is transformed with the same numbers and never augmented."""
+    data = dataset()
+    windows = labelled_windows(data, SCALED)
+    unit = Unit("scratch", 0, 0, np.arange(30))
+    held_out = windows[np.arange(30, 40)].without_labels()
+    models = {"scratch": FinetunedEncoder("random", frozen_epochs=0)}
+    found = {}
+    for name, augmentations in {"none": (), "nothing": (Same(),), "jitter": (Jitter(2.0),)}.items():
+        stage = Oof(setup_of(SCALED), FIT, models, augmentations)
+        found[name] = stage._predict(unit, windows[unit.train], held_out, data, {}, workspace(tmp_path))
+    assert np.array_equal(found["none"], found["nothing"])  # the fold's transform, anew in every batch
+    assert not np.allclose(found["none"], found["jitter"], atol=1e-6)
+    assert len(list((tmp_path / "units").iterdir())) == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Same:
+    """An augmentation that changes nothing."""
+
+    def apply(self, bars: torch.Tensor, channels: tuple[str, ...], draws: Draws) -> torch.Tensor:
+        return bars
+
+
 def test_an_encoder_without_its_transform_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder.json").write_text("{}")
     with pytest.raises(StorageError, match=r"has no file transform\.json"):
@@ -150,7 +178,7 @@ def test_the_encoder_is_fitted_on_its_training_windows_and_never_on_the_sealed_t
     dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the stages: pretraining writes the numbers, fine-tuning reads them and fits none of its own."""
-    stage = Pretrain(setup_of(SCALED), MaskedAutoencoder(), FIT, Monitoring())
+    stage = Pretrain(setup_of(SCALED), MaskedAutoencoder(), (), FIT, Monitoring())
     values = random_bars(OHLC, 1, 400)[0].numpy()
     sealed = values.copy()
     sealed[300:] = random_bars(OHLC, 1, 100, seed=8)[0].numpy() * 500
@@ -174,7 +202,7 @@ def test_the_encoder_is_fitted_on_its_training_windows_and_never_on_the_sealed_t
 def test_a_transform_without_numbers_leaves_no_file(dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset()
     monkeypatch.setattr(Dataset, "open", classmethod(lambda cls, inputs: data))
-    Pretrain(setup_of(Anchored()), MaskedAutoencoder(), FIT, Monitoring()).run({}, workspace(tmp_path))
+    Pretrain(setup_of(Anchored()), MaskedAutoencoder(), (), FIT, Monitoring()).run({}, workspace(tmp_path))
     assert not (tmp_path / "transform.json").exists() and (tmp_path / "encoder-seed0.safetensors").exists()
 
 
@@ -211,7 +239,9 @@ def test_no_input_sees_a_bar_after_the_visible_ones(
     visible = max(int(length * visible_share), 2)
     config = WindowConfig(length=length, stride_bars=stride, visible=visible, max_gap="10m")
     windows = WindowIndex.build(store, config)
-    data = Dataset(store, windows, windows.table(store), ("a",), pl.DataFrame(), ())
+    data = Dataset(
+        store, windows, pl.Series("span", ["train"] * len(windows)), windows.table(store), ("a",), pl.DataFrame(), ()
+    )
     row = int(rng.integers(len(windows)))
     shown = int(windows.starts[row]) + visible
     changed = store.values.copy()

@@ -20,6 +20,8 @@ from moola.models.heads import ClassificationHead
 from moola.models.rocket import MiniRocket
 from moola.testing import check_model
 from moola.training.finetuning import FinetunedEncoder
+from moola.training.losses import ClassLoss
+from moola.training.mixing import Mixing
 from moola.training.probe import EncoderProbe
 from moola.training.schedule import FitConfig
 
@@ -55,10 +57,20 @@ CLASSICAL = [
     EncoderProbe(),
     EncoderProbe(init="random"),
 ]
-FINETUNED = [FinetunedEncoder(frozen_epochs=1), FinetunedEncoder(init="random", frozen_epochs=0)]
+FINETUNED = [
+    FinetunedEncoder(frozen_epochs=1),
+    FinetunedEncoder(init="random", frozen_epochs=0),
+    FinetunedEncoder(
+        frozen_epochs=0, l2_sp=0.01, loss=ClassLoss(0.1, 2.0, "balanced"), mixing=Mixing(0.4, 0.5), members=2
+    ),
+]
 
 
-@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=str)
+def kind(model: Any) -> str:
+    return type(model).__name__
+
+
+@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=kind)
 def test_every_model_keeps_the_model_suite(model: Any) -> None:
     check_model(model, resources())
 
@@ -68,7 +80,7 @@ def test_minirocket_keeps_the_model_suite() -> None:
     check_model(MiniRocket(kernels=168), resources())
 
 
-@pytest.mark.parametrize("model", CLASSICAL, ids=str)
+@pytest.mark.parametrize("model", CLASSICAL, ids=kind)
 def test_a_class_that_training_lacks_has_probability_zero_in_its_own_column(model: Any) -> None:
     train, judged = windows_of([0, 2] * 12, 3), windows_of([0, 2, 0, 2], 3, seed=1)
     probabilities = model.fit(train, resources()).predict_proba(judged)
@@ -84,7 +96,7 @@ def test_a_fine_tuned_encoder_has_a_column_for_a_class_that_training_lacks() -> 
     assert fitted.predict_proba(windows_of([0, 2], 3)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("model", [RandomForest(trees=20), EncoderProbe("random"), *FINETUNED], ids=str)
+@pytest.mark.parametrize("model", [RandomForest(trees=20), EncoderProbe("random"), *FINETUNED], ids=kind)
 def test_another_seed_gives_another_fit_where_a_model_says_so(model: Any) -> None:
     assert not model.deterministic
     train, judged = windows_of([0, 1] * 12, 2), windows_of([0, 1], 2, seed=1)
@@ -92,7 +104,7 @@ def test_another_seed_gives_another_fit_where_a_model_says_so(model: Any) -> Non
     assert not np.allclose(one, other, atol=1e-9)
 
 
-@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=str)
+@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=kind)
 def test_a_window_is_judged_alike_alone_and_among_others(model: Any) -> None:
     fitted: Classifier = model.fit(windows_of([0, 1] * 12, 2), resources())
     judged = windows_of([0, 1, 0, 1, 1], 2, seed=1)
@@ -101,7 +113,7 @@ def test_a_window_is_judged_alike_alone_and_among_others(model: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("model", [EncoderProbe(), FINETUNED[0]], ids=str)
+@pytest.mark.parametrize("model", [EncoderProbe(), FINETUNED[0]], ids=kind)
 def test_more_windows_than_fit_into_one_portion_are_judged_in_order(model: Any) -> None:
     fitted = model.fit(windows_of([0, 1] * 12, 2), resources())
     many = windows_of([0, 1] * 1_050, 2, seed=1)
@@ -146,7 +158,7 @@ def test_a_random_encoder_needs_no_pretraining_and_its_probe_is_a_control() -> N
     assert EncoderProbe("random").role == "control"
 
 
-@pytest.mark.parametrize("model", [EncoderProbe(), FinetunedEncoder()], ids=str)
+@pytest.mark.parametrize("model", [EncoderProbe(), FinetunedEncoder()], ids=kind)
 def test_a_pretrained_model_without_pretrained_weights_is_refused_and_never_random(model: Any) -> None:
     without = dataclasses.replace(resources(), pretrained=None)
     with pytest.raises(ConfigError, match="init=pretrained needs the pretrain stage"):

@@ -80,7 +80,7 @@ def test_windows_open_as_they_were_cut(bars: Artifact) -> None:
 
 def test_windows_may_have_no_label_at_all(bars: Artifact) -> None:
     windows = run(Windows(CONFIG, None, Unlabelled()), bars)
-    head = json.loads(windows.path("windows.json").read_text())
+    head = json.loads(windows.path("labels.json").read_text())
     assert (head["classes"], head["counts"]) == ([], {"unlabeled": 67})
     assert open_windows(windows)[1]["true_label"].null_count() == 67
 

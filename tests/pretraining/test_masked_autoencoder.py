@@ -6,83 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from moola.data.device_batches import Batch
 from moola.errors import ConfigError
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
 from moola.pretraining import WindowInputs
-from moola.pretraining.masked_autoencoder import (
-    MaskedAutoencoder,
-    MaskedAutoencoderObjective,
-    copy_last,
-    masked_mse,
-    variance_shortfall,
-    visible_mean,
-)
-from moola.testing import check_encoder, make_batch
-
-
-def column(values: list[float]) -> Tensor:
-    return torch.tensor(values)[None, :, None]
-
-
-def mask_of(*hidden: int) -> Tensor:
-    return torch.tensor([[bool(value) for value in hidden]])
-
-
-@pytest.mark.parametrize(
-    ("hidden", "expected"),
-    [
-        ((0, 0, 1, 1, 0), [1, 2, 2, 2, 5]),
-        ((1, 1, 0, 1, 0), [3, 3, 3, 3, 5]),  # before the first shown step, that one
-        ((0, 1, 1, 1, 1), [1, 1, 1, 1, 1]),
-        ((0, 0, 0, 0, 0), [1, 2, 3, 4, 5]),
-    ],
-)
-def test_copy_last_repeats_the_last_step_shown(hidden: tuple[int, ...], expected: list[float]) -> None:
-    guess = copy_last(column([1, 2, 3, 4, 5]), mask_of(*hidden))
-    assert guess[0, :, 0].tolist() == expected
-
-
-def test_copy_last_keeps_windows_and_channels_apart() -> None:
-    inputs = torch.arange(12.0).reshape(2, 3, 2)
-    guess = copy_last(inputs, torch.tensor([[False, True, False], [True, False, True]]))
-    assert guess.tolist() == [[[0, 1], [0, 1], [4, 5]], [[8, 9], [8, 9], [8, 9]]]
-
-
-def test_visible_mean_is_the_mean_of_what_is_shown() -> None:
-    guess = visible_mean(column([1, 3, 100, 5, 100]), mask_of(0, 0, 1, 0, 1))
-    assert guess[0, :, 0].tolist() == [3] * 5
-
-
-def test_masked_mse_is_read_off_by_hand() -> None:
-    guess, inputs = column([0, 0, 0, 0]), column([9, 1, 3, 9])
-    assert float(masked_mse(guess, inputs, mask_of(0, 1, 1, 0))) == (1 + 9) / 2
-
-
-@given(seed=st.integers(0, 100))
-def test_masked_mse_counts_hidden_steps_only(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    guess, inputs, other = torch.randn(3, 4, 10, 2, generator=generator)
-    mask = torch.rand(4, 10, generator=generator) < 0.5
-    mask[0, 0] = True
-    expected = (guess[mask] - inputs[mask]).square().mean()
-    torch.testing.assert_close(masked_mse(guess, inputs, mask), expected)
-    shown_otherwise = torch.where(mask[..., None], guess, other * 1e3)
-    torch.testing.assert_close(masked_mse(shown_otherwise, inputs, mask), expected)
-
-
-def test_the_variance_term_is_zero_for_spread_out_embeddings_and_one_for_collapsed_ones() -> None:
-    spread = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) * 3
-    assert float(variance_shortfall(spread)) == 0.0
-    assert float(variance_shortfall(torch.ones(200, 8))) == pytest.approx(0.99, abs=1e-6)  # 1 - sqrt(1e-4)
-    assert float(variance_shortfall(torch.ones(1, 8))) == 0.0  # one window has no spread
-    half = torch.cat([spread[:, :4], torch.ones(200, 4)], dim=1)
-    assert float(variance_shortfall(half)) == pytest.approx(0.495, abs=1e-6)
+from moola.pretraining.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderObjective
+from moola.pretraining.reconstruction_error import copy_last, masked_huber, masked_mse, visible_mean
+from moola.testing import check_objective, make_batch
 
 
 def objective_of(config: MaskedAutoencoder | None = None, n_bars: int = 20) -> MaskedAutoencoderObjective:
@@ -124,7 +56,7 @@ def test_validation_masks_are_the_same_for_every_seed_of_the_objective() -> None
     batch = batch_of()
     masks = [objective_of(MaskedAutoencoder(seed=seed)).reconstruct(batch)[1] for seed in (0, 1)]
     assert torch.equal(*masks)
-    names = {"val_loss", "val_reconstruction", "val_copy_last", "val_mean"}
+    names = {"val_loss", "val_reconstruction", "val_copy_last", "val_mean", "val_masked_share"}
     objective = objective_of()
     assert set(objective.validate(batch)) == names
     assert objective.validate(batch) == objective.validate(batch)
@@ -155,6 +87,40 @@ def test_every_weight_gets_a_gradient_also_the_mask_token() -> None:
     assert not still
 
 
+def test_the_realised_share_is_exact_and_among_the_figures() -> None:
+    for config in (MaskedAutoencoder(patch_bars=7, ratio=0.4), MaskedAutoencoder(mask="random", ratio=0.27)):
+        share = objective_of(config).validate(batch_of())["val_masked_share"]
+        assert share == pytest.approx(config.realised_ratio(20), abs=1e-6)
+
+
+def test_the_error_is_that_of_the_configuration_for_the_model_and_the_trivial_predictors() -> None:
+    objective, batch = objective_of(MaskedAutoencoder(error="huber", huber_delta=0.5)), batch_of()
+    rebuilt, mask = objective.reconstruct(batch)
+    figures = objective.validate(batch)
+    for name, guess in (("reconstruction", rebuilt), ("copy_last", copy_last(batch.inputs, mask))):
+        expected = float(masked_huber(guess, batch.inputs, mask, 0.5))
+        assert figures[f"val_{name}"] == pytest.approx(expected)
+
+
+def test_only_the_chosen_channels_are_rebuilt_and_count() -> None:
+    objective, batch = objective_of(MaskedAutoencoder(channels=(2, 0))), batch_of()
+    rebuilt, mask = objective.reconstruct(batch)
+    assert torch.equal(rebuilt[..., 1], copy_last(batch.inputs, mask)[..., 1])
+    expected = masked_mse(rebuilt[..., [2, 0]], batch.inputs[..., [2, 0]], mask)
+    assert objective.validate(batch)["val_reconstruction"] == pytest.approx(float(expected))
+    with pytest.raises(ConfigError, match=r"objective.channels: \[3\] must be among 0 to 2"):
+        objective_of(MaskedAutoencoder(channels=(0, 3)))
+
+
+def test_without_weight_there_is_no_spread_term() -> None:
+    assert set(objective_of(MaskedAutoencoder(variance_weight=0.0))(batch_of())) == {"loss", "reconstruction"}
+
+
+def test_other_masks_and_errors_keep_the_suite() -> None:
+    check_objective(MaskedAutoencoder(mask="block", block_bars=6, error="huber"), n_bars=20)
+    check_objective(MaskedAutoencoder(mask="random", error="l1", variance_weight=0.0), ("wind", "rain"), 12)
+
+
 def test_windows_of_fewer_than_two_patches_are_refused() -> None:
     with pytest.raises(ConfigError, match="patch_bars: 11 leaves fewer than 2 patches in 20 bars"):
         objective_of(MaskedAutoencoder(patch_bars=11))
@@ -162,25 +128,14 @@ def test_windows_of_fewer_than_two_patches_are_refused() -> None:
 
 def test_wrong_settings_are_all_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        MaskedAutoencoder(patch_bars=0, ratio=1.0, variance_weight=-1.0, decoder_hidden=0, seed=-1)
-    assert len(caught.value.problems) == 5
-
-
-def test_the_encoder_keeps_the_encoder_suite() -> None:
-    check_encoder(BiLstm(hidden=3))
-    check_encoder(BiLstm(hidden=3, layers=2, dropout=0.3))
-
-
-def test_the_encoder_suite_finds_windows_that_see_each_other() -> None:
-    class Mixing(nn.Module):
-        width = 5
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            return inputs - inputs.mean(dim=0)
-
-    class MixingConfig(BiLstm):
-        def build(self, shape: InputShape) -> Any:
-            return Mixing()
-
-    with pytest.raises(AssertionError, match="depend on the others"):
-        check_encoder(MixingConfig())
+        MaskedAutoencoder(
+            ratio=1.0,
+            patch_bars=0,
+            block_bars=0,
+            huber_delta=0.0,
+            channels=(1, 1),
+            variance_weight=-1.0,
+            decoder_hidden=0,
+            seed=-1,
+        )
+    assert len(caught.value.problems) == 8

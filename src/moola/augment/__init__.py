@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from moola.config import build_all, structure
 from moola.registry import Registry
@@ -27,7 +27,30 @@ class Augmentation(Protocol):
         ...
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", {})
+@runtime_checkable
+class MovesTime(Augmentation, Protocol):
+    """An augmentation under which time goes faster and slower, and never back: it says where each bar comes from."""
+
+    def positions(self, n_bars: int, draws: Draws) -> Tensor:
+        """Places among the old bars, float32 [B, n_bars]: from 0 to n_bars - 1, never decreasing.
+
+        `apply` takes the same numbers from the same draws.
+        """
+        ...
+
+
+AUGMENTATIONS: Registry[Augmentation] = Registry(
+    "augmentation",
+    {
+        "bar_dropout": "moola.augment.bar_dropout:BarDropout",
+        "channel_dropout": "moola.augment.channel_dropout:ChannelDropout",
+        "jitter": "moola.augment.jitter:Jitter",
+        "permutation": "moola.augment.permutation:Permutation",
+        "scaling": "moola.augment.scaling:Scaling",
+        "time_warp": "moola.augment.time_warp:TimeWarp",
+        "volatility": "moola.augment.volatility:Volatility",
+    },
+)
 
 
 @dataclass(frozen=True)

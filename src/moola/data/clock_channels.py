@@ -5,11 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from moola.config import reject
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.data.sources import BarScan
 from moola.data.timezones import timezone_problem
-
-CLOCK_CHANNELS = ("minute_of_day", "day_of_week")
-"""Channels that `clock_timezone` adds: minutes since local midnight (0 to 1439), and the local day (0 is Monday)."""
 
 
 def with_clock_channels(scan: BarScan, timezone: str | None) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from moola.drawing.candles import draw_candles
 from moola.drawing.curves import Curve, Reference, draw_curves
+from moola.drawing.file import svg_file
 from moola.drawing.intervals import IntervalRow, draw_intervals
 from moola.drawing.lines import draw_lines
 from moola.drawing.numbers import duration, figure, interval
 from moola.drawing.reliability import draw_reliability
+from moola.drawing.scatter import draw_scatter
 from moola.drawing.spans import Mark, Span
 from moola.drawing.theme import STYLESHEET
 from moola.drawing.timeline import TimeSpan, Trace, draw_timeline
@@ -28,9 +30,11 @@ __all__ = [
     "draw_intervals",
     "draw_lines",
     "draw_reliability",
+    "draw_scatter",
     "draw_timeline",
     "draw_window",
     "duration",
     "figure",
     "interval",
+    "svg_file",
 ]

@@ -45,6 +45,9 @@ _RULES = """
 .moola .series.dashed { stroke-dasharray: 5 4; }
 .moola .series.overlay { stroke: var(--overlay); }
 .moola .count { fill: var(--rule); }
+.moola .plane { fill: none; stroke: var(--rule); }
+.moola .point { stroke: var(--page); stroke-width: 0.6; opacity: 0.85; }
+.moola .ring { fill: none; stroke-width: 1.8; }
 .moola .whisker { stroke-width: 2; opacity: 0.55; }
 .moola .whisker.model { stroke: var(--s0); } .moola .symbol.model { fill: var(--s0); }
 .moola .whisker.control { stroke: var(--muted); }
@@ -55,7 +58,9 @@ _RULES = """
 .moola text.alarmed { fill: var(--alarm); }
 """
 _SERIES = "\n".join(
-    f".moola .series.s{i} {{ stroke: var(--s{i}); }} .moola .dot.s{i} {{ fill: var(--s{i}); }}" for i in range(6)
+    f".moola .series.s{i}, .moola .ring.s{i} {{ stroke: var(--s{i}); }} "
+    f".moola .dot.s{i}, .moola .point.s{i} {{ fill: var(--s{i}); }}"
+    for i in range(6)
 )
 
 # Paper is light whatever the screen is, so the dark palette is for screens only.

@@ -98,19 +98,40 @@ class CurvePanel:
     caption: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Embeddings of windows on their first two principal components.
+
+    Attributes:
+        title: what they are embeddings of.
+        points: [N, 2].
+        groups: int [N], a place in `names` each.
+        names: of the classes.
+        shares: of the variance, one for each component.
+    """
+
+    title: str
+    points: ArrayLike
+    groups: ArrayLike
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Pretraining:
     """How the encoder learned.
 
     Attributes:
         loss: loss per seed, trivial predictors as references.
-        probe: a probe's figure per epoch, pretrained against random init; None if none was run.
+        probe: figures of the probes per epoch, pretrained against random init; None if none was run.
         mask_ratio: the realised ratio in words, or "" for an objective without masks.
+        embeddings: of labelled windows, before and after.
     """
 
     loss: CurvePanel
     probe: CurvePanel | None
     mask_ratio: str
+    embeddings: tuple[Embedding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +294,8 @@ def render_report(report: Report) -> str:
         counts=_counts,
         metrics_of=_metrics_of,
         has_candles=lambda channels: set(drawing.OHLC) <= set(channels),
-        reconstruction=_reconstruction,
+        reconstruction=draw_reconstruction,
+        embedding=draw_embedding,
     )
 
 
@@ -315,10 +337,28 @@ def _dots(board: Leaderboard, alarmed: set[str]) -> str:
     return drawing.draw_intervals(rows, title=title, x_label=metric, reference=board.reference)
 
 
-def _reconstruction(shown: Reconstruction) -> str:
+def draw_reconstruction(shown: Reconstruction) -> str:
+    """A window with its hidden bars marked and what the model put there, as SVG; one or two pictures.
+
+    Raises:
+        DataError: the arrays do not belong together.
+    """
     mask = np.asarray(shown.mask, dtype=bool)
     filled = np.asarray(shown.reconstructed, dtype=np.float64)
     # A mask of another length is refused where it is drawn, with a sentence that says so.
     overlay = np.where(mask[:, None], filled, np.nan) if mask.shape == filled.shape[:1] else filled
     title = f"Window {shown.window_id}: original and reconstruction"
     return drawing.draw_window(shown.bars, shown.channels, title=title, highlight=mask, overlay=overlay, width=510)
+
+
+def draw_embedding(shown: Embedding) -> str:
+    """Embeddings as points, coloured by class, as SVG.
+
+    Raises:
+        DataError: the arrays do not belong together.
+    """
+    first, second = (
+        f"component {number}, {share:.0%} of the variance" for number, share in enumerate(shown.shares[:2], start=1)
+    )
+    title = f"Embeddings of windows, {shown.title}"
+    return drawing.draw_scatter(shown.points, shown.groups, shown.names, title=title, x_label=first, y_label=second)

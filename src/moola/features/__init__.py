@@ -90,6 +90,7 @@ TRANSFORMS: Registry[Transform] = Registry(
     {
         "anchored": "moola.features.anchored:Anchored",
         "combined": "moola.features.combined:Combined",
+        "differences": "moola.features.differences:Differences",
         "log_returns": "moola.features.log_returns:LogReturns",
         "relative": "moola.features.relative:RelativeTransform",
         "scaled": "moola.features.scaled:Scaled",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -46,16 +46,19 @@ class _Around:
 class Scaled(_Around):
     """To be fitted: centre and scale of each output of another transform; `fit` gives a `Scaling`.
 
-    The centre is the median and the scale the interquartile range over all bars of the training windows: a few wild
-    bars move neither. Where half of the values are the same number the range is 0, and the output keeps its own unit.
+    By quartiles, the centre is the median and the scale the interquartile range over all bars of the training windows:
+    a few wild bars move neither. By moments, they are mean and standard deviation, for sensors that rest most of the
+    time. Where the scale is 0, as where half of the values are the same number, the output keeps its own unit.
 
     Attributes:
         of: section of the transform whose outputs are scaled, or the transform; default the source's own channels.
-        clip: largest output, in interquartile ranges, in either direction.
+        clip: largest output, in units of the scale, in either direction.
+        by: ``quartiles`` or ``moments``.
     """
 
     of: Any = field(default_factory=SourceChannels)
     clip: float = 10.0
+    by: Literal["quartiles", "moments"] = "quartiles"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "of", _inner(self.of))
@@ -78,7 +81,7 @@ class Scaled(_Around):
         )
 
     def fit(self, portions: Iterable[Tensor], channels: tuple[str, ...]) -> Scaling:
-        """Median and interquartile range of every output over all bars of these windows, float32 [n, T, C] each.
+        """Centre and scale of every output over all bars of these windows, float32 [n, T, C] each.
 
         Raises:
             DataError: there are no windows, or some output is not finite.
@@ -95,8 +98,8 @@ class Scaled(_Around):
                 f"training windows hold values that are not finite in {', '.join(unusable)}",
                 "see which bars these are with `moola data validate`",
             )
-        lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        scale = np.where(upper > lower, upper - lower, 1.0)
+        centre, scale = _quartiles(values) if self.by == "quartiles" else _moments(values)
+        scale = np.where(scale > 0, scale, 1.0)
         return Scaling(self.of, names, tuple(centre.tolist()), tuple(scale.tolist()), self.clip)
 
 
@@ -148,6 +151,18 @@ class Scaling(_Around):
         outputs = self.of.apply(bars, channels).double()
         centre, scale = _row(self.centre, bars.device), _row(self.scale, bars.device)
         return ((outputs - centre) / scale).clamp(-self.clip, self.clip).to(bars.dtype)
+
+
+def _quartiles(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and interquartile range of each column, [D] each."""
+    lower, centre, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    return centre, upper - lower
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, [D] each; exactly 0 for a constant, whose mean may be rounded."""
+    moves = (values != values[0]).any(axis=0)
+    return np.where(moves, values.mean(axis=0), values[0]), np.where(moves, values.std(axis=0), 0.0)
 
 
 def _inner(part: Any) -> Transform:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from moola.data.clock_channels import CLOCK_CHANNELS
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.errors import DataError
 from moola.features import Causality
 

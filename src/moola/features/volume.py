@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from moola.config import reject
-from moola.data.clock_channels import CLOCK_CHANNELS
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.errors import DataError
 from moola.features import Causality
 from moola.features.rolling import rolling_mean

@@ -11,6 +11,9 @@ from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex
 from moola.registry import Registry
 
+POINTER_COLUMNS = ("expansion_start", "expansion_end")
+"""Columns of the windows table with the first and last bar of what somebody marked, where anybody marked something."""
+
 
 @dataclass(frozen=True)
 class WindowLabels:
@@ -20,11 +23,14 @@ class WindowLabels:
         values: String [n_windows], null where a window has no label.
         classes: class names in the order of every probability column; none where nothing is labelled.
         from_rule: True when a formula made them, so that the truth of every window is known.
+        pointers: the columns `POINTER_COLUMNS`, Int64 [n_windows], bars within the window, null where nothing was
+            marked; None where nobody marks anything.
     """
 
     values: pl.Series
     classes: tuple[str, ...]
     from_rule: bool
+    pointers: pl.DataFrame | None = None
 
 
 class Labeller(Protocol):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from moola.config import reject
-from moola.data.annotation_rows import JUDGED, RowRules
+from moola.data.annotation_rows import JUDGED, POINTERS, RowRules
 from moola.data.bar_store import BarStore
 from moola.data.sources.problems import Problems, refuse
 from moola.data.sources.text_files import read_lines
 from moola.data.sources.whole_parquet import read_whole_parquet
 from moola.data.window_index import WindowIndex
 from moola.errors import DataError, did_you_mean
-from moola.labels import WindowLabels
+from moola.labels import POINTER_COLUMNS, WindowLabels
 from moola.layout import digest_file
+from moola.schemas.annotations import whole_numbers
 
 _NEEDED = ("window_id", "label")
 _NEAR = 10_000
@@ -29,7 +31,8 @@ class LabelFile:
 
     Pointers (``expansion_start``, ``expansion_end``: whole numbers, bars within the window, inside the zone of the
     windows, start before end; ``pointer_start``, ``pointer_end``: the same counted from the zone) and grades
-    (``quality``: A to D) are checked where they are given. They never reach a model. Other columns are left alone.
+    (``quality``: A to D) are checked where they are given. A model may learn to predict pointers; neither is ever an
+    input. Other columns are left alone.
 
     Attributes:
         path: the file; ``.parquet``, else CSV with a header and commas (gzip allowed).
@@ -67,10 +70,20 @@ class LabelFile:
             RowRules(windows.zone, self.classes).judge(rows, problems)
             _judge_windows(rows, table["window_id"], problems)
         refuse(f"the labels in {path} cannot be used", problems)
-        found = rows.select(_NEEDED)
+        found = rows.select(*_NEEDED, *_pointers(rows, windows.zone[0]))
         joined = table.select("window_id").join(found, on="window_id", how="left", maintain_order="left")
         classes = self.classes or tuple(sorted(found["label"].unique().to_list()))
-        return WindowLabels(joined["label"], classes, from_rule=False)
+        marked = joined.select(POINTER_COLUMNS)
+        any_marked = marked[POINTER_COLUMNS[0]].count() > 0
+        return WindowLabels(joined["label"], classes, from_rule=False, pointers=marked if any_marked else None)
+
+
+def _pointers(rows: pl.DataFrame, zone_start: int) -> Iterator[pl.Expr]:
+    """First and last marked bar within the window, Int64, whichever way they are given; judged before."""
+    for absolute, relative in zip(*POINTERS, strict=True):
+        given = [whole_numbers(absolute)] if absolute in rows.columns else []
+        given += [whole_numbers(relative) + zone_start] if relative in rows.columns else []
+        yield pl.coalesce(*given, pl.lit(None, pl.Int64)).alias(absolute)
 
 
 def _judge_windows(rows: pl.DataFrame, known: pl.Series, problems: Problems) -> None:

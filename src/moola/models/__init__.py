@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -13,6 +14,7 @@ from moola.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from moola.data.draws import Draws
     from moola.models.encoder import Encoder, InputShape
 
 
@@ -40,22 +42,30 @@ class LabelledWindows:
         inputs: float32 [n, visible, n_inputs], transformed.
         labels: int64 [n] class numbers.
         n_classes: classes there are, also those without a window here.
+        pointers: int64 [n, 2], first and last bar of what was marked in each window, -1 where nothing was; None where
+            nobody marks any. Targets like the labels, and never inputs.
+        transform: bars [B, T, C] -> inputs [B, T, D], what `inputs` were made with; None where it is not known.
     """
 
     bars: np.ndarray
     inputs: np.ndarray
     labels: np.ndarray
     n_classes: int
+    pointers: np.ndarray | None = None
+    transform: Callable[[Tensor], Tensor] | None = None
 
     def __getitem__(self, rows: np.ndarray) -> LabelledWindows:
-        return LabelledWindows(self.bars[rows], self.inputs[rows], self.labels[rows], self.n_classes)
+        pointers = None if self.pointers is None else self.pointers[rows]
+        return dataclasses.replace(
+            self, bars=self.bars[rows], inputs=self.inputs[rows], labels=self.labels[rows], pointers=pointers
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def without_labels(self) -> LabelledWindows:
-        """The same windows with -1 for every label: what a model gets to predict."""
-        return LabelledWindows(self.bars, self.inputs, np.full_like(self.labels, -1), self.n_classes)
+        """The same windows with -1 for every label and no pointers: what a model gets to predict."""
+        return dataclasses.replace(self, labels=np.full_like(self.labels, -1), pointers=None)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,11 @@ class FitResources:
         pretrained: encoder weights pretrained with this seed, or None where that stage is off.
         trainer: fine-tuning schedule (`moola.training.schedule.FitConfig`).
         spans: parts of a window that the configuration tells apart; see `moola.models.encoder.InputShape`.
+        zone: first and past-the-end bar that a label and its pointers speak of; None: every visible bar.
+        augment: changes the bars of training windows before they are transformed, as
+            `moola.data.device_batches.DeviceBatches` takes it; None: nothing does.
+        origin: what the pretrained weights were made with, for messages; empty where it is not known.
+        on_alarm: called with each alarm of a fit (`moola.training.alarms.Alarm`).
     """
 
     seed: int
@@ -79,6 +94,10 @@ class FitResources:
     pretrained: Mapping[str, Tensor] | None = None
     trainer: Any = None
     spans: tuple[tuple[int, int], ...] = ()
+    zone: tuple[int, int] | None = None
+    augment: Callable[[Tensor, Draws], Tensor] | None = None
+    origin: str = ""
+    on_alarm: Callable[[Any], None] | None = None
 
 
 class Classifier(Protocol):
@@ -116,7 +135,17 @@ class Model(Protocol):
         ...
 
 
-ENCODERS: Registry[EncoderConfig] = Registry("encoder", {"bilstm": "moola.models.bilstm:BiLstm"})
+ENCODERS: Registry[EncoderConfig] = Registry(
+    "encoder",
+    {
+        "bilstm": "moola.models.bilstm:BiLstm",
+        "cnn_transformer": "moola.models.cnn_transformer:CnnTransformer",
+        "gru": "moola.models.gru:Gru",
+        "min_gru": "moola.models.min_gru:MinGru",
+        "patch_transformer": "moola.models.patch_transformer:PatchTransformer",
+        "tcn": "moola.models.tcn:Tcn",
+    },
+)
 
 MODELS: Registry[Model] = Registry(
     "model",

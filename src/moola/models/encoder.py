@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,21 +41,43 @@ class Encoder(nn.Module, ABC):
     def forward(self, inputs: Tensor) -> Tensor:
         """States of every step: [B, T, D] -> [B, T, W]."""
 
-    @abstractmethod
     def pool(self, states: Tensor) -> Tensor:
-        """One vector a window: [B, T, W] -> [B, E]."""
+        """One vector a window: [B, T, W] -> [B, E]; has to be there unless `encode` is overridden."""
+        raise NotImplementedError(f"{type(self).__name__} has neither pool() nor encode()")
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, T, W] and embedding [B, E]; an encoder whose embedding needs more than the states overrides it."""
         states = self(inputs)
         return states, self.pool(states)
 
+    def settle(self, inputs: Tensor) -> None:
+        """Take from windows [n, T, D] what the embedding needs beside the weights; by default it needs nothing.
+
+        Called once the weights are there: at the end of pretraining, and with training windows for a random encoder.
+        What it takes is kept in buffers, so that it goes where the weights go. The states stay as they are.
+        """
+
     def layers(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Every parameter once, in layers from the inputs to the states: the order in which layers are unfrozen.
 
-        One layer a child module by default.
+        By default one layer a child module, in the order in which they were assigned. Each member of a `ModuleList`
+        is a layer, and a normalisation goes with the layer before it.
         """
-        return [(name, list(child.parameters())) for name, child in self.named_children() if any(child.parameters())]
+        found: list[tuple[str, list[nn.Parameter]]] = []
+        for name, module in self._members():
+            parameters = list(module.parameters())
+            if found and isinstance(module, nn.LayerNorm):
+                found[-1][1].extend(parameters)
+            elif parameters:
+                found.append((name, parameters))
+        return found
+
+    def _members(self) -> Iterator[tuple[str, nn.Module]]:
+        for name, child in self.named_children():
+            if isinstance(child, nn.ModuleList):
+                yield from ((f"{name}_{number}", member) for number, member in enumerate(child))
+            else:
+                yield name, child
 
 
 def pool_states(states: Tensor) -> Tensor:

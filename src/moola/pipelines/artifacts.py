@@ -103,6 +103,11 @@ class ArtifactStore:
         """Where the artifact of a recipe is, or will be."""
         return self.layout.room(recipe.room) / f"{recipe.stage}-{recipe.key[:16]}"
 
+    def building(self, recipe: Recipe) -> Path:
+        """Where the artifact of a recipe is while it is made."""
+        final = self.folder(recipe)
+        return final.with_name(f".{final.name}.building")
+
     def find(self, recipe: Recipe) -> Artifact | None:
         """The finished artifact, checked file by file, or None.
 
@@ -141,8 +146,7 @@ class ArtifactStore:
         A folder left by a crash is handed to `run` again, so that it can go on from what it finds there. Files below
         ``resume/`` are working state and are not published.
         """
-        final = self.folder(recipe)
-        building = final.with_name(f".{final.name}.building")
+        final, building = self.folder(recipe), self.building(recipe)
         building.mkdir(parents=True, exist_ok=True)
         remove_torn_files(building)
         started, clock = now(), time.monotonic()
@@ -178,8 +182,7 @@ class ArtifactStore:
 
     def discard(self, recipe: Recipe) -> None:
         """Forget what a crash left, so that the next build starts from nothing."""
-        final = self.folder(recipe)
-        shutil.rmtree(final.with_name(f".{final.name}.building"), ignore_errors=True)
+        shutil.rmtree(self.building(recipe), ignore_errors=True)
 
 
 def git_state() -> dict[str, Any]:

@@ -47,7 +47,7 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     """
     section = structure(StageSection, config.stage, "stage")
     problems: list[str] = []
-    order = _order(section, target, problems)
+    order = _adopting(config, section, _order(section, target, problems), target, problems)
     known = set(STAGES.names())
     problems += [
         f"stage: there is no stage named '{name}'; {did_you_mean(name, known)}" for name in order if name not in known
@@ -120,6 +120,19 @@ def _order(section: StageSection, target: str | None, problems: list[str]) -> li
     if target is not None and target not in order:
         order.append(target)
     return order
+
+
+def _adopting(
+    config: RunConfig, section: StageSection, order: list[str], target: str | None, problems: list[str]
+) -> list[str]:
+    """The order with `adopt_encoder` in place of `pretrain`, where the configuration names an encoder."""
+    if config.encoder_from is None:
+        return order
+    if target == "pretrain":
+        problems.append(f"encoder_from: '{config.encoder_from}' is to be used, so there is nothing to pretrain")
+    if "pretrain" in section.skip:
+        problems.append(f"encoder_from: '{config.encoder_from}' has no place, because stage.skip leaves out pretrain")
+    return ["adopt_encoder" if name == "pretrain" else name for name in order]
 
 
 def _needed(stages: list[Stage], target: str) -> list[Stage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -23,6 +23,7 @@ class Context:
         artifacts: finished artifacts by what they provide.
         reused: names of the stages whose artifact was there already.
         force: stages to build again; ``all`` stands for every one.
+        meet: waits until every process of a ``torchrun`` has called it; nothing where there is one alone.
     """
 
     run_id: str
@@ -31,6 +32,11 @@ class Context:
     artifacts: Mapping[str, Artifact] = field(default_factory=lambda: MappingProxyType({}))
     reused: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    meet: Callable[[], None] = lambda: None
+
+    def forces(self, stage: str) -> bool:
+        """Whether this stage is to be built again."""
+        return bool({"all", stage} & set(self.force))
 
     def with_artifact(self, provides: str, artifact: Artifact, *, reused: bool) -> Context:
         """The context after a stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,32 +11,29 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from moola.data.bar_store import BarStore
 from moola.data.splits import Fold
-from moola.data.splits.proof import check_fresh, windows_digest
-from moola.data.window_index import WindowIndex, WindowSpans
+from moola.data.window_index import WindowIndex
 from moola.features import Fittable, Transform
 from moola.features.summary import summarise, summary_spans
+from moola.labels import POINTER_COLUMNS
 from moola.layout import read_json
 from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.window_set import WindowSet, open_index, open_parts
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(WindowSet):
     """Everything the data stages say of the windows.
 
     Attributes:
-        store: the bars.
-        windows: where windows start.
-        table: windows table, with ``span`` and the true label, [n_windows] rows in the order of `windows`.
+        table: windows table, with ``span``, the true label and pointers where there are any, [n_windows] rows in the
+            order of `windows`.
         classes: class names in the order of every probability column.
         labels: labels table of the training windows that got one, with ``row`` (window number).
         folds: purged folds over the rows of `labels`.
     """
 
-    store: BarStore
-    windows: WindowIndex
     table: pl.DataFrame
     classes: tuple[str, ...]
     labels: pl.DataFrame
@@ -48,37 +46,22 @@ class Dataset:
         Raises:
             StorageError: the split was made for other bars or other windows.
         """
-        store = BarStore.open(inputs["bars"].folder)
-        windows, table, classes = open_windows(inputs["windows"])
+        store, windows, parts = open_parts(inputs)
+        _, table, classes = open_windows(inputs["windows"])
         splits = inputs["splits"]
-        check_fresh(read_json(splits.path("proof.json")), store.digest, windows_digest(windows))
-        spans = pl.read_parquet(splits.path("splits.parquet"))
-        table = table.with_row_index("row").hstack(spans.drop("window_id"))
+        table = table.with_row_index("row").with_columns(parts)
         labels = pl.read_parquet(splits.path("labels.parquet"))
         labelled = table.filter(pl.col("window_id").is_in(labels["window_id"].implode()))
         labels = labels.join(
             labelled.select("window_id", "row", "step"), on="window_id", how="left", maintain_order="left"
         )
         folds = tuple(Fold(np.array(f["train"]), np.array(f["held_out"])) for f in read_json(splits.path("folds.json")))
-        return cls(store, windows, table, classes, labels, folds)
+        return cls(store, windows, parts, table, classes, labels, folds)
 
     @cached_property
     def test(self) -> pl.DataFrame:
         """Rows of `table` that are sealed and whose true label is known: what test figures are computed on."""
         return self.table.filter((pl.col("span") == "test") & pl.col("true_label").is_not_null())
-
-    @cached_property
-    def spans(self) -> WindowSpans:
-        """What every window spans, in the order of `windows`."""
-        return self.windows.spans(self.store)
-
-    @cached_property
-    def span(self) -> int:
-        """Positions on the common calendar that a window spans, the most of any.
-
-        More than its bars where one series has some while another pauses.
-        """
-        return int((self.spans.last_step - self.spans.first_step).max()) + 1
 
     @property
     def every_label_given(self) -> bool:
@@ -91,21 +74,28 @@ class Dataset:
         return np.array([self.classes.index(name) for name in names], dtype=np.int64)
 
     def gather(self, rows: pl.Series, labels: pl.Series, transform: Transform) -> LabelledWindows:
-        """Copy some windows out: bars, transformed inputs and class numbers.
+        """Copy some windows out: bars, transformed inputs, class numbers, and pointers where there are any.
 
         Inputs are computed from the bars and from nothing else. Where the transform is still to be fitted there are
         none, [n, visible, 0], until `with_inputs` gets the fitted one.
         """
         bars = self.windows.gather(self.store.values, rows.to_numpy())
-        windows = LabelledWindows(bars, bars[..., :0], self.class_numbers(labels), len(self.classes))
+        numbers, pointers = self.class_numbers(labels), self._pointers(rows)
+        windows = LabelledWindows(bars, bars[..., :0], numbers, len(self.classes), pointers)
         return windows if isinstance(transform, Fittable) else self.with_inputs(windows, transform)
 
     def with_inputs(self, windows: LabelledWindows, transform: Transform) -> LabelledWindows:
         """The same windows, their inputs computed anew from their bars."""
         import torch
 
-        inputs = transform.apply(torch.from_numpy(windows.bars), self.store.channels).numpy()
-        return dataclasses.replace(windows, inputs=inputs)
+        apply = functools.partial(transform.apply, channels=self.store.channels)
+        return dataclasses.replace(windows, inputs=apply(torch.from_numpy(windows.bars)).numpy(), transform=apply)
+
+    def _pointers(self, rows: pl.Series) -> np.ndarray | None:
+        """First and last marked bar of some windows, int64 [n, 2]; None where no window has any."""
+        if POINTER_COLUMNS[0] not in self.table.columns:
+            return None
+        return self.table[rows.to_list()].select(pl.col(POINTER_COLUMNS).fill_null(-1)).to_numpy()
 
     def summary(self, transform: Transform, inputs: np.ndarray) -> np.ndarray:
         """Simple features of transformed windows, [n, n_features]."""
@@ -115,10 +105,5 @@ class Dataset:
 
 def open_windows(artifact: Artifact) -> tuple[WindowIndex, pl.DataFrame, tuple[str, ...]]:
     """Window index, windows table and class names from the artifact ``windows``."""
-    head = read_json(artifact.path("windows.json"))
-    starts, stretches = (
-        np.load(artifact.path(name), mmap_mode="r", allow_pickle=False) for name in ("starts.npy", "stretches.npy")
-    )
-    zone = (head["zone"][0], head["zone"][1])
-    windows = WindowIndex(starts, head["length"], head["visible"], zone, stretches, head["horizon_bars"])
-    return windows, pl.read_parquet(artifact.path("windows.parquet")), tuple(head["classes"])
+    classes = read_json(artifact.path("labels.json"))["classes"]
+    return open_index(artifact), pl.read_parquet(artifact.path("windows.parquet")), tuple(classes)

@@ -32,7 +32,13 @@ class Hook:
         """When it failed; the error is raised all the same."""
 
 
-HOOKS: Registry[Hook] = Registry("hook", {"free_disk": "moola.pipelines.hooks:FreeDisk"})
+HOOKS: Registry[Hook] = Registry(
+    "hook",
+    {
+        "encoder_naming": "moola.pipelines.encoder_naming:EncoderNaming",
+        "free_disk": "moola.pipelines.hooks:FreeDisk",
+    },
+)
 
 
 @dataclass(frozen=True)

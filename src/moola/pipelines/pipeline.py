@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moola.config import describe
-from moola.errors import ConfigError, MissingPackageError
+from moola.errors import ConfigError, MissingPackageError, StorageError
 from moola.pipelines.artifacts import Artifact, ArtifactStore, Recipe
 from moola.pipelines.code_version import code_version
 from moola.pipelines.context import Context
+from moola.pipelines.events import EventLog
 from moola.pipelines.hooks import HookEntry, call_hooks
 from moola.pipelines.stage import Stage, Workspace
 
@@ -48,22 +49,50 @@ class Pipeline:
                 raise
         return context
 
+    def follow(self, context: Context) -> Context:
+        """What a process of a ``torchrun`` does that is not the first: train with it, else wait, and write nothing.
+
+        Raises:
+            MoolaError: a stage failed in which this process took part, or left no artifact.
+        """
+        _check_packages(self.stages)
+        store = ArtifactStore(context.layout)
+        for stage in self.stages:
+            inputs = _inputs(stage, context)
+            recipe = recipe_of(stage, inputs, context.run_id)
+            context.meet()
+            if stage.distributed and (context.forces(stage.name) or store.find(recipe) is None):
+                cache = context.layout.room("artifacts/oof/units")
+                stage.run(inputs, Workspace(store.building(recipe), context.run_id, stage.name, EventLog(), cache))
+            context.meet()
+            artifact = store.find(recipe)
+            if artifact is None:
+                raise StorageError(
+                    f"the artifact of stage '{stage.name}' is not in {store.folder(recipe)}",
+                    "the first process has built it there, so this one sees another disk",
+                    "give all machines the same paths.artifacts on a shared disk",
+                )
+            context = context.with_artifact(stage.provides, artifact, reused=False)
+        return context
+
     def _run_stage(self, stage: Stage, context: Context) -> Context:
         context = call_hooks(self.hooks, "before_stage", stage, context)
         inputs = _inputs(stage, context)
         recipe = recipe_of(stage, inputs, context.run_id)
         store = ArtifactStore(context.layout)
-        forced = bool({"all", stage.name} & set(context.force))
+        forced = context.forces(stage.name)
 
         def waiting() -> None:
             context.events.emit("stage_waiting", stage=stage.name, why="another process is building the same artifact")
 
         with store.lock(recipe, waiting):
+            context.meet()
             found = None if forced else store.find(recipe)
             if forced:
                 store.discard(recipe)
             reused = found is not None
             artifact = found or self._build(stage, inputs, recipe, store, context, forced)
+            context.meet()
         context.events.emit(
             "stage_reused" if reused else "stage_finished",
             stage=stage.name,

@@ -19,6 +19,7 @@ from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact, git_state
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import now
+from moola.pipelines.pictures import saved_embeddings, saved_reconstructions
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
 
@@ -66,16 +67,17 @@ def build_report(
         leaderboard=_leaderboard(predictions, scores, transductive),
         comparisons=_comparisons(scores),
         pretraining=_pretraining(inputs, seeds),
-        reconstructions=_reconstructions(data, inputs),
+        reconstructions=saved_reconstructions(inputs["encoder"]) if "encoder" in inputs else None,
         calibration=_calibration(data, predictions, scores),
         doubtful=_doubtful(data, doubtful) if doubtful is not None else None,
         planted=_planted(data, doubtful, queue) if doubtful is not None else None,
         lineage=_lineage(inputs, seeds),
+        absent={"reconstructions": "this objective rebuilds nothing"} if "encoder" in inputs else {},
     )
 
 
 def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> tuple[str, ...]:
-    windows = read_json(inputs["windows"].path("windows.json"))
+    labels = read_json(inputs["windows"].path("labels.json"))
     proof = read_json(inputs["splits"].path("proof.json"))
     flipped = int(data.labels["planted"].sum())
     told = [
@@ -83,7 +85,7 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
         f"a model sees the first {data.windows.visible} bars of a window."
     ]
     told += _left_out_told(inputs["bars"])
-    if windows["from_rule"]:
+    if labels["from_rule"]:
         told.append(
             "The labels are weak: a formula made them from the candles, no person did. "
             "So the truth of every labelled window is known and figures are computed against it; windows that the "
@@ -201,64 +203,64 @@ def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page
     if encoder is None:
         return None
     histories = {seed: read_json(encoder.path(f"history-seed{seed}.json")) for seed in seeds}
+    share = read_json(encoder.path("encoder.json")).get("masked_share")
+    return page.Pretraining(
+        _loss(histories),
+        _probe(inputs),
+        f"{share:.1%} of the visible bars are hidden." if share else "",
+        saved_embeddings(inputs["probe"]) if "probe" in inputs else (),
+    )
+
+
+def _loss(histories: Mapping[int, list[dict[str, float]]]) -> page.CurvePanel:
+    """Training and validation loss of each seed, with the trivial predictors where inputs are predicted."""
+    last = next(iter(histories.values()))[-1]
+    predicts = "val_reconstruction" in last
+    watched = "val_reconstruction" if predicts else "val_loss"
     curves: list[drawing.Curve] = []
     for number, (seed, history) in enumerate(histories.items()):
         epochs = [record["epoch"] for record in history]
-        curves.append(
-            drawing.Curve(f"seed {seed}, training", epochs, [r["loss"] for r in history], colour=number, dashed=True)
-        )
-        if "val_reconstruction" in history[0]:
-            validation = [record["val_reconstruction"] for record in history]
-            curves.append(drawing.Curve(f"seed {seed}, validation", epochs, validation, colour=number))
-    last = histories[seeds[0]][-1]
+        for name, what, dashed in (("loss", "training", True), (watched, "validation", False)):
+            values = [record.get(name, math.nan) for record in history]
+            curves.append(drawing.Curve(f"seed {seed}, {what}", epochs, values, colour=number, dashed=dashed))
     trivial = {"val_copy_last": "copy last bar", "val_mean": "window mean"}
-    share = read_json(encoder.path("encoder.json"))["masked_share"]
-    loss = page.CurvePanel(
+    return page.CurvePanel(
         "Loss",
         "epoch",
-        "mean squared error on hidden bars",
+        "error on hidden bars" if predicts else "loss",
         tuple(curves),
         tuple(drawing.Reference(words, last[name]) for name, words in trivial.items() if name in last),
-        "Validation windows are the last part of the training span and have the same masks in every epoch and seed. "
-        "The training loss holds the variance term as well.",
+        "Validation windows are the last part of the training span, under the same draws in every epoch and seed. "
+        + ("The training loss holds all parts of the objective." if predicts else ""),
     )
-    return page.Pretraining(loss, _probe(inputs), f"{share:.1%} of the visible bars are hidden." if share else "")
 
 
 def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:
+    """Both probes of each seed, and what they gave before any training: the lines to beat."""
     if "probe" not in inputs:
         return None
     points = pl.DataFrame(read_json(inputs["probe"].path("probe.json"))).sort("seed", "epoch")
+    start = points.filter(pl.col("epoch") == 0).mean()
+    words = {"linear": "linear", "knn": "neighbours"}
     curves = tuple(
-        drawing.Curve(f"seed {seed[0]}", rows["epoch"].to_list(), rows["balanced_accuracy"].to_list(), colour=number)
-        for number, (seed, rows) in enumerate(points.group_by("seed", maintain_order=True))
+        drawing.Curve(
+            f"seed {seed}, {words[probe]}",
+            rows["epoch"].to_list(),
+            rows[probe].to_list(),
+            colour=number,
+            dashed=probe == "knn",
+        )
+        for number, ((seed,), rows) in enumerate(points.group_by("seed", maintain_order=True))
+        for probe in words
     )
-    start = points.filter(pl.col("epoch") == 0)["balanced_accuracy"].mean()
     return page.CurvePanel(
-        "Linear probe while pretraining",
+        "Probes while pretraining",
         "epoch",
         "balanced accuracy, out of fold",
         curves,
-        (drawing.Reference("random init", float(start)),) if isinstance(start, float) else (),
-        "Logistic regression on the frozen encoder, on the labels as they were given, out of fold. "
-        "Random init is the mean over seeds.",
-    )
-
-
-def _reconstructions(data: Dataset, inputs: Mapping[str, Artifact]) -> tuple[page.Reconstruction, ...] | None:
-    encoder = inputs.get("encoder")
-    if encoder is None:
-        return None
-    from safetensors.numpy import load_file
-
-    saved = load_file(str(encoder.path("reconstructions.safetensors")))
-    channels = tuple(read_json(encoder.path("encoder.json"))["inputs"])
-    channels = channels if saved["original"].shape[-1] == len(channels) else drawing.OHLC
-    return tuple(
-        page.Reconstruction(f"validation {i + 1}", original, channels, rebuilt, mask > 0.5)
-        for i, (original, rebuilt, mask) in enumerate(
-            zip(saved["original"], saved["rebuilt"], saved["mask"], strict=True)
-        )
+        tuple(drawing.Reference(f"random, {words[probe]}", start[probe].item()) for probe in words),
+        "A logistic regression and a vote of the nearest neighbours on the frozen encoder, on the labels as they were "
+        "given, out of fold. Dotted: the same probes on random weights, a mean over seeds.",
     )
 
 

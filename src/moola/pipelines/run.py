@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,26 +49,43 @@ def execute(
     pipeline = assemble(config, target)
     run_id = run_identity(config, pipeline)
     folder = layout.results / run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
-        remove_torn_files(folder)
-        events = EventLog(folder / "events.jsonl")
-        if listener is not None:
-            events.listen(listener)
-        record = RunRecord(folder, run_id, config, target, command)
-        write_text(folder / "config.yaml", config_yaml)
-        hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
-        events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
-        try:
-            Pipeline(pipeline.stages, hooks).run(Context(run_id, layout, events, force=config.force))
-        except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            record.finish(status, error)
-            events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
-            raise
-        record.finish("finished")
-        events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)
+    with _processes() as (first, meet):
+        if not first:
+            pipeline.follow(Context(run_id, layout, force=config.force, meet=meet))
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_one(folder):
+            remove_torn_files(folder)
+            events = EventLog(folder / "events.jsonl")
+            if listener is not None:
+                events.listen(listener)
+            record = RunRecord(folder, run_id, config, target, command)
+            write_text(folder / "config.yaml", config_yaml)
+            hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
+            events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
+            try:
+                context = Context(run_id, layout, events, force=config.force, meet=meet)
+                Pipeline(pipeline.stages, hooks).run(context)
+            except BaseException as error:
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                record.finish(status, error)
+                events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
+                raise
+            record.finish("finished")
+            events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)
     return folder
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[tuple[bool, Callable[[], None]]]:
+    """Whether this process leads, and how it meets those that ``torchrun`` started beside it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # alone; known without importing torch
+        yield True, lambda: None
+        return
+    from moola.training.ranks import joined
+
+    with joined() as ranks:
+        yield ranks.first, ranks.meet
 
 
 class RunRecord(Hook):

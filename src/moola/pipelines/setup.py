@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from moola.augment import Augmentation, chain
 from moola.config import RunConfig, build_all
 from moola.features import TRANSFORMS, Fittable, Transform
 from moola.features.summary import summary_spans
+from moola.layout import read_json
 from moola.models import ENCODERS, EncoderConfig, FitResources, LabelledWindows
 from moola.models.encoder import InputShape
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.stage import Workspace
+from moola.pipelines.window_set import WindowSet
 from moola.training.schedule import FitConfig
+
+if TYPE_CHECKING:
+    from moola.training.alarms import Alarm
 
 FITTED_TRANSFORM = "transform.json"
 """File of the encoder artifact that holds the fitted transform, where the transform has to be fitted."""
@@ -51,12 +60,12 @@ class EncoderSetup:
         )
         return cls(config.seeds, config.device, *built)
 
-    def input_shape(self, data: Dataset) -> InputShape:
+    def input_shape(self, data: WindowSet) -> InputShape:
         """What the windows look like to the encoder."""
         n_inputs = len(self.transform.output_channels(data.store.channels))
         return InputShape(n_inputs, data.windows.visible, summary_spans(data.windows.visible, data.windows.zone))
 
-    def fitted_transform(self, data: Dataset, rows: np.ndarray) -> Transform:
+    def fitted_transform(self, data: WindowSet, rows: np.ndarray) -> Transform:
         """The transform, fitted on the visible bars of windows by number where it has to be; else as it is."""
         import torch
 
@@ -97,7 +106,14 @@ class EncoderSetup:
         )
         return data.with_inputs(train, transform), data.with_inputs(held_out, transform)
 
-    def resources(self, seed: int, data: Dataset, trainer: FitConfig, pretrained: Artifact | None) -> FitResources:
+    def resources(
+        self,
+        seed: int,
+        data: Dataset,
+        trainer: FitConfig,
+        pretrained: Artifact | None,
+        augmentations: Sequence[Augmentation] = (),
+    ) -> FitResources:
         """What a model may use besides its training windows.
 
         Args:
@@ -105,6 +121,7 @@ class EncoderSetup:
             data: for the simple features.
             trainer: fine-tuning schedule.
             pretrained: artifact of the stage ``pretrain``, or None where nothing pretrained is to be used.
+            augmentations: of the bars of training windows.
         """
         from moola.training.device import choose_device
         from moola.training.weights import load_weights
@@ -117,4 +134,26 @@ class EncoderSetup:
             encoder=self.encoder,
             pretrained=load_weights(pretrained.path(f"encoder-seed{seed}.safetensors")) if pretrained else None,
             trainer=trainer,
+            zone=data.windows.zone,
+            augment=chain(augmentations, data.store.channels),
+            origin=origin_of(pretrained) if pretrained else "",
         )
+
+
+def noted(workspace: Workspace, which: str) -> Callable[[Alarm], None]:
+    """Puts the alarms of a fit into the run's log, where a person sees them; `which` says what is fitted."""
+
+    def note(alarm: Alarm) -> None:
+        message = f"{which}: {alarm.message}"
+        workspace.events.emit("note", stage=workspace.stage, alarm=alarm.kind, message=message)
+
+    return note
+
+
+def origin_of(pretrained: Artifact) -> str:
+    """Encoder and transform that an artifact of the stage ``pretrain`` was made with, in words; empty if unknown."""
+    if "encoder.json" not in pretrained.manifest["files"]:
+        return ""
+    head = read_json(pretrained.path("encoder.json"))
+    made = {"encoder": head.get("encoder"), "transform": head.get("transform")}
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in made.items() if value is not None)

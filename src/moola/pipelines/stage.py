@@ -62,6 +62,8 @@ class Stage(ABC):
     """Files that are copied into the run folder."""
     needs_labels: ClassVar[bool] = False
     """Whether it can do nothing where no window has a label."""
+    distributed: ClassVar[bool] = False
+    """Whether all processes of a ``torchrun`` take part in `run`; then only the first of them may write."""
     packages: ClassVar[Mapping[str, str]] = {}
     """Optional packages the stage imports, and the extra that brings each."""
 
@@ -105,6 +107,7 @@ STAGES: Registry[Stage] = Registry(
             "splits": "Splits",
             "describe": "Describe",
             "pretrain": "Pretrain",
+            "adopt_encoder": "AdoptEncoder",
             "probe": "Probe",
             "finetune": "Finetune",
             "oof": "Oof",

@@ -70,5 +70,13 @@ class ObjectiveConfig(Protocol):
 
 
 OBJECTIVES: Registry[ObjectiveConfig] = Registry(
-    "objective", {"masked_autoencoder": "moola.pretraining.masked_autoencoder:MaskedAutoencoder"}
+    "objective",
+    {
+        "hierarchical_contrast": "moola.pretraining.hierarchical_contrast:HierarchicalContrast",
+        "masked_autoencoder": "moola.pretraining.masked_autoencoder:MaskedAutoencoder",
+        "mixture": "moola.pretraining.mixture:Mixture",
+        "path_statistics": "moola.pretraining.path_statistics:PathStatistics",
+        "structure_labels": "moola.pretraining.structure_labels:StructureLabels",
+        "ts_tcc": "moola.pretraining.ts_tcc:TsTcc",
+    },
 )

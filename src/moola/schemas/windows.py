@@ -13,6 +13,8 @@ def windows() -> pa.DataFrameSchema:
 
     ``start`` is the number of the first bar in the store, ``step`` its place on the calendar of all distinct times (the
     number of the bar where cases are independent). ``last_time`` is that of the last bar of the window's horizon.
+    ``expansion_start`` and ``expansion_end`` are there where somebody marked spans: first and last bar of each, within
+    the window.
     """
     return pa.DataFrameSchema(
         {
@@ -23,6 +25,8 @@ def windows() -> pa.DataFrameSchema:
             "first_time": pa.Column(TIMESTAMP),
             "last_time": pa.Column(TIMESTAMP),
             "true_label": pa.Column(pl.String, nullable=True),
+            "expansion_start": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True, required=False),
+            "expansion_end": pa.Column(pl.Int64, pa.Check.ge(1), nullable=True, required=False),
         },
         strict=True,
     )

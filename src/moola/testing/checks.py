@@ -13,7 +13,7 @@ from moola.data.bar_store import BarStore
 from moola.data.ingestion import ingest
 from moola.data.sources import UNREAD, Source
 from moola.layout import Layout
-from moola.models import EncoderConfig, FitResources, LabelledWindows, Model
+from moola.models import FitResources, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact, ArtifactStore
 from moola.pipelines.code_version import code_version
 from moola.pipelines.events import EventLog
@@ -40,30 +40,6 @@ def check_source(source: Source) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ingest(dataclasses.replace(scan, chunks=iter(chunks)), Path(folder))
         BarStore.open(Path(folder)).verify()
-
-
-def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) -> None:
-    """States of every step, the announced width, the same for the same seed; windows do not see each other."""
-    import torch
-
-    from moola.models.encoder import InputShape
-
-    check_component(config)
-    shape = InputShape(n_inputs, n_bars)
-    torch.manual_seed(0)
-    encoder = config.build(shape).eval()
-    torch.manual_seed(0)
-    twin = config.build(shape).eval()
-    inputs = torch.randn(4, n_bars, n_inputs, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        states = encoder(inputs)
-        assert states.shape == (4, n_bars, encoder.width), f"{tuple(states.shape)}, width {encoder.width}"
-        assert torch.equal(states, twin(inputs)), "the same seed gives another encoder"
-        assert torch.allclose(states[1:2], encoder(inputs[1:2]), atol=1e-5), "a window's states depend on the others"
-    trainable = [name for name, value in encoder.named_parameters() if value.requires_grad]
-    encoder(inputs).square().mean().backward()
-    still = [name for name in trainable if encoder.get_parameter(name).grad is None]
-    assert not still, f"no gradient reaches {still}"
 
 
 def check_model(model: Model, resources: FitResources, n_bars: int = 24, n_inputs: int = 3) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from moola.data.clock_channels import CLOCK_CHANNELS
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.features import Fittable, Transform
 from moola.features.candles import OHLC
 from moola.testing.component import check_component

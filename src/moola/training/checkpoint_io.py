@@ -24,10 +24,19 @@ class SafetensorsCheckpointIO(CheckpointIO):
 
         Raises:
             TypeError: the state holds an object that is neither a tensor nor plain data.
+            StorageError: the disk is full or refuses; what stood there before still does.
         """
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_to_plain(checkpoint, tensors), allow_nan=True)
-        write_bytes(Path(path), save(tensors, metadata={"state": tree}))
+        content = save(tensors, metadata={"state": tree})
+        try:
+            write_bytes(Path(path), content)
+        except OSError as error:
+            raise StorageError(
+                f"the checkpoint {path} cannot be written",
+                f"{error.strerror or error}; it needs {len(content) / 2**20:.1f} MiB; the last one is as it was",
+                "make room and run the same command again: it goes on from there",
+            ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None

@@ -2,57 +2,112 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from moola.config import reject
-from moola.data.device_batches import Batch, DeviceBatches
+from moola.data.device_batches import DeviceBatches
 from moola.data.draws import mix_seeds
+from moola.errors import DataError
 from moola.models import FitResources, LabelledWindows, Role
-from moola.models.encoder import Encoder
-from moola.models.heads import ClassificationHead
+from moola.training.alarms import Alarm
+from moola.training.embedding import embed
+from moola.training.fitted_encoder import FittedEncoder, Member
+from moola.training.head_start import HeadStart, start_head
+from moola.training.labelled_task import LabelledTask
+from moola.training.losses import ClassLoss
+from moola.training.mixing import Mixing
+from moola.training.movement import movement, snapshot
+from moola.training.optimisation import ParameterGroup
 from moola.training.probe import build_encoder
 from moola.training.schedule import FitConfig
-from moola.training.weights import check_moved, snapshot, weight_deltas
+from moola.training.unfreezing import encoder_groups, frozen_layers
+from moola.training.weights import compare_weights, digest_weights
 
-_PORTION = 1024
-"""Windows predicted at once; many at once would need memory that training does not."""
+_MEMBER = 0x_E75
+"""Sets the seeds of an ensemble's members apart from every other."""
 
 
 @dataclass(frozen=True)
 class FinetunedEncoder:
-    """Encoder and linear head, trained together for a fixed number of epochs: nothing is chosen on held-out data.
+    """Encoder and linear heads, trained together for a fixed number of epochs: nothing is chosen on held-out data.
 
     Attributes:
         init: ``pretrained``, or ``random`` for the same training from scratch.
-        head_dropout: on the pooled states.
-        frozen_epochs: epochs in which only the head trains (0 from scratch).
-        encoder_lr_factor: the encoder's learning rate as a share of the head's.
+        head_dropout: on what the heads get.
+        head_start: of the class head: ``random``; ``ridge``, where a probe of the encoder that it starts with ends; or
+            ``zero``, as blank as can be, the embedding standardised as for the probe (`moola.training.head_start`).
+        frozen_epochs: epochs in which only the heads train (0 from scratch).
+        unfreeze_every_epochs: after these the layers of the encoder begin to train one by one, the last one first, as
+            many epochs apart; 0: all together (`moola.training.unfreezing`).
+        trained_layers: how many of the last layers train at all; null: all.
+        encoder_lr_factor: learning rate of the encoder's last layer as a share of the heads'.
+        lr_decay: of that rate, from a layer to the one before it.
+        l2_sp: strength of the penalty on the distance from the pretrained weights (L2-SP, `moola.training.losses`).
+        loss: of the classes.
+        mixing: of training windows with each other.
+        pointer_weight: of the loss of pointers, where the labels come with some; 0: they are left alone.
+        members: fits from the same pretrained weights that differ in all other random numbers; their probabilities are
+            averaged.
     """
 
     init: Literal["pretrained", "random"] = "pretrained"
     head_dropout: float = 0.2
+    head_start: HeadStart = "random"
     frozen_epochs: int = 3
+    unfreeze_every_epochs: int = 0
+    trained_layers: int | None = None
     encoder_lr_factor: float = 0.5
+    lr_decay: float = 1.0
+    l2_sp: float = 0.0
+    loss: ClassLoss = field(default_factory=ClassLoss)
+    mixing: Mixing = field(default_factory=Mixing)
+    pointer_weight: float = 1.0
+    members: int = 1
     deterministic: ClassVar[bool] = False
     role: ClassVar[Role] = "model"
 
     def __post_init__(self) -> None:
+        layers = self.trained_layers
         reject(
             (not 0 <= self.head_dropout < 1, f"head_dropout: {self.head_dropout} must lie in [0, 1)"),
             (self.frozen_epochs < 0, f"frozen_epochs: {self.frozen_epochs} must not be negative"),
+            (
+                self.unfreeze_every_epochs < 0,
+                f"unfreeze_every_epochs: {self.unfreeze_every_epochs} must not be negative",
+            ),
+            (layers is not None and layers < 0, f"trained_layers: {layers} must not be negative, or null for all"),
             (self.encoder_lr_factor <= 0, f"encoder_lr_factor: {self.encoder_lr_factor} must be positive"),
+            (not 0 < self.lr_decay <= 1, f"lr_decay: {self.lr_decay} must lie in (0, 1]"),
+            (self.l2_sp < 0, f"l2_sp: {self.l2_sp} must not be negative"),
+            (
+                self.l2_sp > 0 and self.init == "random",
+                "l2_sp: pulls towards pretrained weights; use init=pretrained or l2_sp=0",
+            ),
+            (self.pointer_weight < 0, f"pointer_weight: {self.pointer_weight} must not be negative"),
+            (self.members < 1, f"members: {self.members} must be at least 1"),
         )
 
-    def never_trains(self, schedule: FitConfig, path: str) -> tuple[bool, str]:
-        """A rule for `moola.config.reject`: the encoder would stay frozen for the whole schedule."""
+    def schedule_rules(self, schedule: FitConfig, path: str) -> tuple[tuple[bool, str], ...]:
+        """Rules for `moola.config.reject` that a schedule has to keep with this model, which stands at `path`."""
         return (
-            self.frozen_epochs >= schedule.epochs,
-            f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}",
+            (
+                self.frozen_epochs >= schedule.epochs and self.trained_layers != 0,
+                f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}",
+            ),
+            (
+                schedule.patience > 0,
+                "trainer.finetune.patience: stops by a validation loss, and fine-tuning holds no labels out; use 0",
+            ),
+            (
+                schedule.batch_size == "auto",
+                "trainer.finetune.batch_size: auto goes by speed, but here it decides what is learned; give a number",
+            ),
         )
 
     @property
@@ -64,69 +119,113 @@ class FinetunedEncoder:
         """Train on these windows.
 
         Raises:
-            TransferError: pretrained weights do not fit, or some weight never moved.
+            ConfigError: the schedule leaves a layer frozen that should train.
+            DataError: the windows hold one class only, or pointers to bars that the model does not see.
+            TransferError: pretrained weights do not fit, or a layer did not move as it should.
         """
-        from moola.training.loop import ParameterGroup, fit  # brings Lightning, which takes seconds to import
+        n_bars = windows.inputs.shape[1]
+        first, past = resources.zone or (0, n_bars)
+        zone = (first, min(past, n_bars))
+        check_windows(windows, zone if self.pointer_weight > 0 else None)
+        members = tuple(self._fit_member(windows, resources, zone, number) for number in range(self.members))
+        return FittedEncoder(members, resources.device)
 
-        config = resources.trainer
-        encoder = build_encoder(windows, self.init, resources)
-        torch.manual_seed(mix_seeds(resources.seed, 1))
-        task = ClassificationTask(encoder, windows.n_classes, self.head_dropout).to(resources.device)
-        before = snapshot(encoder)
-        batches = DeviceBatches(
-            torch.from_numpy(windows.inputs).to(resources.device).flatten(0, 1),
-            np.arange(len(windows)) * windows.inputs.shape[1],
-            windows.inputs.shape[1],
-            lambda inputs: inputs,
-            config.batch_size,
-            resources.seed,
-            labels=windows.labels,
+    def _fit_member(
+        self, windows: LabelledWindows, resources: FitResources, zone: tuple[int, int], number: int
+    ) -> Member:
+        from moola.training.loop import fit  # brings Lightning, which takes seconds to import
+
+        seed = mix_seeds(resources.seed, _MEMBER, number) if number else resources.seed
+        encoder = build_encoder(windows, self.init, dataclasses.replace(resources, seed=seed))
+        loaded = resources.pretrained if self.needs_pretraining else None
+        report = compare_weights(encoder, loaded) if loaded is not None else None
+        started_from, before = digest_weights(encoder.state_dict()), snapshot(encoder)
+        groups = encoder_groups(
+            encoder,
+            resources.trainer.epochs,
+            frozen_epochs=self.frozen_epochs,
+            every_epochs=self.unfreeze_every_epochs,
+            lr_factor=self.encoder_lr_factor,
+            lr_decay=self.lr_decay,
+            trained_layers=self.trained_layers,
         )
-        groups = [
-            ParameterGroup(list(encoder.parameters()), self.encoder_lr_factor, self.frozen_epochs),
-            ParameterGroup(list(task.head.parameters())),
-        ]
-        fit(task, batches, config, groups=groups)
-        deltas = weight_deltas(before, snapshot(encoder))
-        check_moved(deltas)
-        return FittedEncoder(task, resources.device, deltas)
+        torch.manual_seed(mix_seeds(seed, 1))
+        task = LabelledTask(
+            encoder,
+            windows,
+            zone=zone,
+            head_dropout=self.head_dropout,
+            class_loss=self.loss,
+            mixing=self.mixing,
+            pointer_weight=self.pointer_weight,
+            l2_sp=self.l2_sp,
+            seed=seed,
+        ).to(resources.device)
+        if self.head_start != "random":
+            start_head(task.head, self.head_start, embed(encoder, windows.inputs, resources.device), windows.labels)
+            task.train()  # embedding left the encoder in evaluation mode
+        groups.append(ParameterGroup(task.head_parameters(), name="heads"))
+        batches = training_batches(windows, resources, seed)
+        fit(task, batches, resources.trainer, groups=groups, on_alarm=self._passed_on(resources))
+        moved = movement(encoder, before)
+        moved.check(frozen_layers(encoder, self.trained_layers))
+        return Member(task, moved, started_from, report)
+
+    def _passed_on(self, resources: FitResources) -> Callable[[Alarm], None] | None:
+        """Where alarms go; that a part of the loss is small is none where a penalty is among them."""
+        tell = resources.on_alarm
+        if tell is None or self.l2_sp == 0:
+            return tell
+        return lambda alarm: None if alarm.kind == "loss_share" else tell(alarm)
 
 
-class ClassificationTask(nn.Module):
-    """Encoder, head and cross-entropy."""
+def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> None:
+    """Refuse windows that nothing can be learnt from.
 
-    def __init__(self, encoder: Encoder, n_classes: int, head_dropout: float) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = ClassificationHead(encoder.embedding_width, n_classes, head_dropout)
+    Args:
+        windows: to train on.
+        zone: first and past-the-end bar that pointers may name; None: pointers are not looked at.
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """``loss``: mean cross-entropy of the batch."""
-        return {"loss": nn.functional.cross_entropy(self.logits(batch.inputs), batch.labels)}
-
-    def logits(self, inputs: Tensor) -> Tensor:
-        """[B, T, D] -> [B, n_classes]."""
-        return self.head(self.encoder.encode(inputs)[1])
-
-
-@dataclass(frozen=True)
-class FittedEncoder:
-    """A fine-tuned classifier.
-
-    Attributes:
-        task: encoder and head.
-        device: where it lives.
-        deltas: relative change of each encoder tensor while fine-tuning.
+    Raises:
+        DataError: one class only, or none; or pointers outside the zone.
     """
+    counts = np.bincount(windows.labels, minlength=windows.n_classes)
+    if np.count_nonzero(counts) < 2:
+        raise DataError(
+            "the training windows hold one class only" if len(windows) else "there are no training windows",
+            f"windows a class: {counts.tolist()}",
+            "give labels of at least two classes to every fold that trains",
+        )
+    if zone is None or windows.pointers is None:
+        return
+    outside = (windows.pointers >= 0) & ((windows.pointers < zone[0]) | (windows.pointers >= zone[1]))
+    if outside.any():
+        raise DataError(
+            "pointers name bars that the model does not see",
+            f"{int(outside.any(axis=1).sum())} of {len(windows)} windows; bars {zone[0]} to {zone[1] - 1} are visible",
+            "show the whole zone (data.window.visible), or leave pointers alone with pointer_weight=0",
+        )
 
-    task: ClassificationTask
-    device: str
-    deltas: dict[str, float] = field(default_factory=dict)
 
-    @torch.no_grad()
-    def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
-        """[n, n_classes]."""
-        self.task.eval()
-        portions = torch.from_numpy(windows.inputs).split(_PORTION)
-        logits = torch.cat([self.task.logits(portion.to(self.device)).cpu() for portion in portions])
-        return logits.double().softmax(dim=-1).numpy()
+def training_batches(windows: LabelledWindows, resources: FitResources, seed: int) -> DeviceBatches:
+    """The windows in seeded order on the device; transformed once, or anew each time where their bars are augmented."""
+    n_bars = windows.inputs.shape[1]
+    values, transform = windows.inputs, _as_it_is
+    if resources.augment is not None:
+        if windows.transform is None:
+            raise ValueError("bars are augmented before they are transformed: LabelledWindows.transform is needed")
+        values, transform = windows.bars, windows.transform
+    return DeviceBatches(
+        torch.from_numpy(values).to(resources.device).flatten(0, 1),
+        np.arange(len(windows)) * n_bars,
+        n_bars,
+        transform,
+        resources.trainer.batch_size,
+        seed,
+        labels=windows.labels,
+        augment=resources.augment,
+    )
+
+
+def _as_it_is(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs

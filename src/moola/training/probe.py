@@ -1,9 +1,9 @@
-"""Linear probe: a logistic regression on the pooled states of an encoder that does not train."""
+"""What an encoder that does not train is worth: simple classifiers on its pooled states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -55,8 +55,28 @@ class EncoderProbe:
         )
 
 
+def knn_probe(neighbours: int, n_train: int) -> Any:
+    """Standardisation and a vote of the nearest neighbours by cosine, as one scikit-learn pipeline.
+
+    As Wu et al. 2018 (arXiv:1805.01978) judge embeddings, with two differences: every neighbour has one vote, and
+    the vectors are standardised on the training windows first, because those of a recurrent encoder all point
+    nearly the same way.
+
+    Args:
+        neighbours: how many vote.
+        n_train: windows to choose from; where they are fewer, all of them vote.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(min(neighbours, n_train), metric="cosine"))
+
+
 def build_encoder(windows: LabelledWindows, init: Literal["pretrained", "random"], resources: FitResources) -> Encoder:
     """The run's encoder: fresh weights from the seed, then the pretrained ones over them where they are asked for.
+
+    A random one settles on these windows, as a pretrained one did on those that it learned from.
 
     Raises:
         ConfigError: pretrained weights are asked for and that stage is switched off.
@@ -72,5 +92,7 @@ def build_encoder(windows: LabelledWindows, init: Literal["pretrained", "random"
                 ["model: one with init=pretrained needs the pretrain stage, which is switched off"],
                 "switch the stage on, or remove the model: '~model.finetuned' '~model.pretrained_probe'",
             )
-        transfer_weights(encoder, resources.pretrained)
+        transfer_weights(encoder, resources.pretrained, resources.origin)
+    else:
+        encoder.settle(torch.from_numpy(windows.inputs))
     return encoder

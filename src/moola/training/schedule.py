@@ -13,10 +13,12 @@ from moola.config import reject, structure
 class FitConfig:
     """A schedule: AdamW (Loshchilov & Hutter 2019), linear warm-up, cosine to `min_lr_ratio`.
 
+    A step is one update of the weights.
+
     Attributes:
         epochs: passes over the windows.
-        batch_size: windows a step, over all ranks; ``auto``: by memory and speed (`moola.training.batch_size`).
-        accumulate: steps whose gradients are added up before the weights move.
+        batch_size: windows a batch, over all ranks; ``auto``: by memory and speed (`moola.training.batch_size`).
+        accumulate: batches that make a step; it follows the mean loss of all their windows.
         lr: peak learning rate.
         weight_decay: decoupled.
         warmup: share of all steps in which the rate rises.
@@ -31,7 +33,7 @@ class FitConfig:
         checkpoint_every_epochs: how often resume state is saved, where it is saved at all.
         checkpoint_every_steps: save it inside an epoch, too; null: not.
         log_every_steps: steps that one line of the log averages; at each the losses are looked at.
-        stall_s: seconds without a step after which the log says where the program stands; 0: never.
+        stall_s: seconds without a batch after which the log says where the program stands; 0: never.
     """
 
     epochs: int
@@ -88,10 +90,12 @@ class Monitoring:
             border train nothing.
         snapshot_epochs: epochs after which the encoder is kept for the probe curve; before the first and after the
             last it always is.
+        snapshot_every_epochs: and after every so many epochs; 0: after those alone.
     """
 
     validation_share: float = 0.1
     snapshot_epochs: tuple[int, ...] = (1, 2, 4)
+    snapshot_every_epochs: int = 0
 
     def __post_init__(self) -> None:
         reject(
@@ -100,6 +104,34 @@ class Monitoring:
                 any(epoch < 1 for epoch in self.snapshot_epochs),
                 f"snapshot_epochs: {list(self.snapshot_epochs)} must be at least 1",
             ),
+            (
+                self.snapshot_every_epochs < 0,
+                f"snapshot_every_epochs: {self.snapshot_every_epochs} must not be negative",
+            ),
+        )
+
+    def takes_snapshot(self, epoch: int) -> bool:
+        """Whether the encoder is kept after this epoch, the first being 1."""
+        every = self.snapshot_every_epochs
+        return epoch in self.snapshot_epochs or (every > 0 and epoch % every == 0)
+
+
+@dataclass(frozen=True)
+class ProbeSection:
+    """What snapshots are probed with: apart from `Monitoring`, so that a change of it pretrains nothing anew.
+
+    Attributes:
+        c: inverse strength of the linear probe's penalty.
+        neighbours: k of the k-nearest-neighbour probe.
+    """
+
+    c: float = 0.1
+    neighbours: int = 5
+
+    def __post_init__(self) -> None:
+        reject(
+            (not 0 < self.c < float("inf"), f"c: {self.c} must be positive and finite"),
+            (self.neighbours < 1, f"neighbours: {self.neighbours} must be at least 1"),
         )
 
 
@@ -111,11 +143,13 @@ class TrainerSection:
         pretrain: schedule of pretraining.
         finetune: schedule of fine-tuning, for every model that trains an encoder.
         monitoring: what is watched while pretraining.
+        probe: what the encoder is probed with at each snapshot.
     """
 
     pretrain: FitConfig
     finetune: FitConfig
     monitoring: Monitoring = Monitoring()
+    probe: ProbeSection = ProbeSection()
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> TrainerSection:

@@ -1,9 +1,13 @@
-"""Weights in and out: safetensors on disk, strict loading, and proof that training moved what it should."""
+"""Weights in and out: safetensors on disk, and strict loading that says what was loaded."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +18,46 @@ from torch import Tensor, nn
 from moola.errors import EXIT_FAILED, MoolaError, StorageError
 from moola.layout import write_bytes
 
+Shape = tuple[int, ...]
+
 
 class TransferError(MoolaError):
-    """Weights do not fit the module, or training left them where they were."""
+    """Weights do not fit the module, or a fit did not start from them or did not move them as it should."""
 
     exit_code = EXIT_FAILED
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """Weights of a file beside those of an encoder, by name.
+
+    Attributes:
+        matched: shape of what both have.
+        missing: shape of what the encoder has and the file has not.
+        mismatched: shape in the file and shape in the encoder, where they differ.
+        unexpected: shape of what the file has and the encoder has not.
+    """
+
+    matched: Mapping[str, Shape]
+    missing: Mapping[str, Shape]
+    mismatched: Mapping[str, tuple[Shape, Shape]]
+    unexpected: Mapping[str, Shape]
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each weight that was not matched."""
+        return [
+            *(f"- {name}: missing from the file; this encoder has {list(own)}" for name, own in self.missing.items()),
+            *(f"- {name}: {list(found)} in the file, not in this encoder" for name, found in self.unexpected.items()),
+            *(
+                f"- {name}: the file has {list(found)}, this encoder {list(own)}"
+                for name, (found, own) in self.mismatched.items()
+            ),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of all four."""
+        return dataclasses.asdict(self)
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -40,56 +79,48 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def transfer_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Copy every weight into `module`, in place.
+def digest_weights(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of names, types, shapes and bits; the order of the names changes nothing."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        total.update(f"{name}\0{value.dtype}\0{list(value.shape)}\0".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
-    Returns:
-        Names of the tensors that were copied: all of them.
+
+def compare_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> TransferReport:
+    """What `transfer_weights` would find; changes nothing."""
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    both = [name for name in own if name in found]
+    return TransferReport(
+        matched={name: own[name] for name in both if own[name] == found[name]},
+        missing={name: shape for name, shape in own.items() if name not in found},
+        mismatched={name: (found[name], own[name]) for name in both if own[name] != found[name]},
+        unexpected={name: shape for name, shape in found.items() if name not in own},
+    )
+
+
+def transfer_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str = "") -> TransferReport:
+    """Copy every weight into `module`, in place; all of them or none.
+
+    Args:
+        module: the encoder.
+        weights: by name, as `load_weights` gives them.
+        origin: what they were made with, for the message.
 
     Raises:
         TransferError: anything is missing, left over or of another shape; each is named.
     """
-    own = module.state_dict()
-    problems = [f"- {name}: missing from the file" for name in own if name not in weights]
-    problems += [f"- {name}: not in this encoder" for name in weights if name not in own]
-    problems += [
-        f"- {name}: the file has {list(weights[name].shape)}, this encoder {list(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
+    report = compare_weights(module, weights)
+    if report.problems:
+        made_with = f": these weights were made with {origin}" if origin else ""
         raise TransferError(
-            "the pretrained weights do not fit this encoder",
-            "\n".join(problems),
-            "pretrain with the same encoder= and transform=",
+            f"the pretrained weights do not fit this encoder ({len(report.matched)} of "
+            f"{len(report.matched) + len(report.missing) + len(report.mismatched)} match)",
+            "\n".join(report.problems),
+            f"pretrain with the same encoder= and transform={made_with}",
         )
     module.load_state_dict(dict(weights))
-    return list(own)
-
-
-def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the parameters on the CPU; buffers are left out, because nothing expects them to move."""
-    return {name: value.detach().cpu().clone() for name, value in module.named_parameters()}
-
-
-def weight_deltas(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
-    """Relative change of each tensor: ``|after - before| / |before|`` in the Euclidean norm."""
-    return {
-        name: float(torch.linalg.vector_norm(after[name] - old) / torch.linalg.vector_norm(old).clamp_min(1e-12))
-        for name, old in before.items()
-    }
-
-
-def check_moved(deltas: Mapping[str, float]) -> None:
-    """Refuse an encoder that training left untouched.
-
-    Raises:
-        TransferError: a tensor did not move at all; each is named.
-    """
-    still = [name for name, delta in deltas.items() if delta == 0.0]
-    if still:
-        raise TransferError(
-            "weights that should have trained did not move",
-            "\n".join(f"- {name}" for name in still),
-            "train for more epochs than model.*.frozen_epochs, or set encoder_lr_factor above 0",
-        )
+    return report

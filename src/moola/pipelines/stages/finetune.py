@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import polars as pl
+
+from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, reject, structure
-from moola.layout import write_json
+from moola.labels import POINTER_COLUMNS
+from moola.layout import replace_atomically, write_json
+from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
-from moola.pipelines.setup import EncoderSetup
+from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
+from moola.training.fitted_encoder import FittedEncoder
 from moola.training.schedule import FitConfig, TrainerSection
+from moola.training.weights import save_weights
 
 
 @dataclass(frozen=True)
 class Finetune(Stage):
-    """One classifier a seed, as safetensors, and how far each layer moved."""
+    """One classifier a seed, as safetensors, with what was transferred and how far each layer moved."""
 
     setup: EncoderSetup
     fit: FitConfig
     model: FinetunedEncoder
+    augmentations: tuple[Augmentation, ...] = ()
     name: ClassVar[str] = "finetune"
     provides: ClassVar[str] = "classifier"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "encoder")
@@ -32,38 +41,47 @@ class Finetune(Stage):
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
     def __post_init__(self) -> None:
-        reject(self.model.never_trains(self.fit, "model.finetuned"))
+        reject(*self.model.schedule_rules(self.fit, "model.finetuned"))
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``trainer.finetune`` and the model named ``finetuned``, or its defaults where there is none."""
-        from moola.training.finetuning import FinetunedEncoder
-
+        """``trainer.finetune``, ``augment.finetune`` and the model named ``finetuned``, or its defaults without one."""
         chosen = {key: value for key, value in config.model.get("finetuned", {}).items() if key != "kind"}
-        setup, trainer, model = build_all(
+        setup, trainer, model, augment = build_all(
             lambda: EncoderSetup.from_config(config),
             lambda: TrainerSection.from_config(config.trainer),
             lambda: structure(FinetunedEncoder, chosen, "model.finetuned"),
+            lambda: AugmentSection.from_config(config.augment),
         )
-        return cls(setup, trainer.finetune, model)
+        return cls(setup, trainer.finetune, model, augment.finetune)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``classifier-seedS.safetensors`` and ``classifier.json``."""
-        from moola.training.weights import save_weights
+        """Writes the weights of every seed and member (`weights_file`), and ``classifier.json``.
 
+        Where training windows have pointers, ``pointers.parquet`` holds those predicted for the sealed test.
+        """
         data = Dataset.open(inputs)
         require_labels(data)
         transform = self.setup.encoder_transform(inputs["encoder"])
         windows = data.gather(data.labels["row"], data.labels["label"], transform)
-        deltas: dict[str, dict[str, float]] = {}
+        members: list[dict[str, Any]] = []
+        pointers: list[pl.DataFrame] = []
         for number, seed in enumerate(self.setup.seeds, start=1):
-            resources = self.setup.resources(seed, data, self.fit, inputs["encoder"])
-            fitted = self.model.fit(windows, resources)
-            save_weights(workspace.folder / f"classifier-seed{seed}.safetensors", fitted.task.state_dict())
-            deltas[str(seed)] = fitted.deltas
-            workspace.progress(
-                number, len(self.setup.seeds), f"seed {seed}", largest_change=round(max(fitted.deltas.values()), 3)
-            )
+            resources = self.setup.resources(seed, data, self.fit, inputs["encoder"], self.augmentations)
+            which = f"the classifier of seed {seed}"
+            fitted = self.model.fit(windows, dataclasses.replace(resources, on_alarm=noted(workspace, which)))
+            if self.model.needs_pretraining:
+                fitted.check_start(resources.pretrained, which)
+            members += self._save(seed, fitted, workspace)
+            if fitted.points and len(data.test):
+                test = data.gather(data.test["row"], data.test["true_label"], transform).without_labels()
+                pointers.append(pointers_frame(seed, fitted, test, data.test["window_id"]))
+            changes = [moved for member in fitted.members for moved in member.movement.layers.values()]
+            what = f"seed {seed}, {_transferred(fitted)}"
+            workspace.progress(number, len(self.setup.seeds), what, largest_change=round(max(changes), 3))
+        if pointers:
+            with replace_atomically(workspace.folder / "pointers.parquet") as handle:
+                pl.concat(pointers).write_parquet(handle)
         write_json(
             workspace.folder / "classifier.json",
             {
@@ -73,7 +91,56 @@ class Finetune(Stage):
                 "transform": describe(transform),
                 "source_channels": list(data.store.channels),
                 "visible_bars": data.windows.visible,
+                "zone": list(data.windows.zone),
                 "labels": len(windows),
-                "relative_weight_change": deltas,
+                "members": members,
             },
         )
+
+    def _save(self, seed: int, fitted: FittedEncoder, workspace: Workspace) -> list[dict[str, Any]]:
+        """Write the weights of one seed; what ``classifier.json`` says of each, which the run's log gets too."""
+        told: list[dict[str, Any]] = []
+        for number, member in enumerate(fitted.members):
+            name = weights_file(seed, number, len(fitted.members))
+            save_weights(workspace.folder / name, member.task.state_dict())
+            said = {"seed": seed, "member": number, "started_from": member.started_from}
+            transfer, moved = member.transfer, member.movement.to_json()
+            workspace.events.emit(
+                "transfer",
+                stage=self.name,
+                **said,
+                **{kind: len(names) for kind, names in vars(transfer).items()} if transfer else {},
+            )
+            workspace.events.emit("movement", stage=self.name, **said, layers=moved["layers"])
+            told.append(
+                {
+                    "weights": name,
+                    **said,
+                    "pointers": fitted.points,
+                    "transfer": transfer.to_json() if transfer else None,
+                    "relative_weight_change": moved,
+                }
+            )
+        return told
+
+
+def _transferred(fitted: FittedEncoder) -> str:
+    report = fitted.members[0].transfer
+    return f"{len(report.matched)} pretrained weights taken over" if report else "from scratch"
+
+
+def weights_file(seed: int, member: int, members: int) -> str:
+    """Name of the weights of one fit: ``classifier-seed0.safetensors``, in an ensemble ``classifier-seed0-1...``."""
+    return f"classifier-seed{seed}{f'-{member}' if members > 1 else ''}.safetensors"
+
+
+def pointers_frame(seed: int, fitted: FittedEncoder, windows: LabelledWindows, ids: pl.Series) -> pl.DataFrame:
+    """Predicted first and last bar of windows: ``window_id``, ``seed`` and the columns of `moola.labels`."""
+    found = fitted.predict_pointers(windows)
+    return pl.DataFrame(
+        {
+            "window_id": ids,
+            "seed": pl.Series([seed] * len(ids), dtype=pl.Int64),
+            **{name: pl.Series(found[:, i], dtype=pl.Int64) for i, name in enumerate(POINTER_COLUMNS)},
+        }
+    )

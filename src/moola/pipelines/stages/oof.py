@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
+from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, digest_json, reject
 from moola.errors import ConfigError
 from moola.layout import replace_atomically, write_bytes, write_json
@@ -21,9 +22,10 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
-from moola.pipelines.setup import EncoderSetup
+from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
+from moola.training.fitted_encoder import FittedEncoder
 from moola.training.schedule import FitConfig, TrainerSection
 
 TEST_FOLD = -1
@@ -39,6 +41,12 @@ class Unit:
     fold: int
     train: np.ndarray
 
+    @property
+    def spoken(self) -> str:
+        """Which fit it is, for a person."""
+        where = "all labels" if self.fold == TEST_FOLD else f"fold {self.fold}"
+        return f"{self.model}, seed {self.seed}, {where}"
+
 
 @dataclass(frozen=True)
 class Oof(Stage):
@@ -47,6 +55,7 @@ class Oof(Stage):
     setup: EncoderSetup
     fit: FitConfig
     models: dict[str, Model]
+    augmentations: tuple[Augmentation, ...] = ()
     name: ClassVar[str] = "oof"
     provides: ClassVar[str] = "oof"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
@@ -58,7 +67,7 @@ class Oof(Stage):
 
     def __post_init__(self) -> None:
         tuned = {name: model for name, model in self.models.items() if isinstance(model, FinetunedEncoder)}
-        reject(*(model.never_trains(self.fit, f"model.{name}") for name, model in tuned.items()))
+        reject(*(rule for name, model in tuned.items() for rule in model.schedule_rules(self.fit, f"model.{name}")))
 
     def needs(self) -> tuple[str, ...]:
         """The pretrained encoder too, where a model starts from it."""
@@ -67,13 +76,14 @@ class Oof(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``model``, ``transform``, ``encoder`` and ``trainer.finetune``."""
-        setup, trainer, models = build_all(
+        """``model``, ``transform``, ``encoder``, ``trainer.finetune`` and ``augment.finetune``."""
+        setup, trainer, models, augment = build_all(
             lambda: EncoderSetup.from_config(config),
             lambda: TrainerSection.from_config(config.trainer),
             lambda: _models(config.model),
+            lambda: AugmentSection.from_config(config.augment),
         )
-        return cls(setup, trainer.finetune, models)
+        return cls(setup, trainer.finetune, models, augment.finetune)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``oof.parquet`` (both splits) and ``models.json``."""
@@ -92,8 +102,7 @@ class Oof(Stage):
             probabilities = self._predict(unit, labelled[unit.train], held_out, data, inputs, workspace)
             ids = (data.labels if unit.fold != TEST_FOLD else data.test)["window_id"][rows.tolist()]
             frames.append(predictions_frame(unit, ids, probabilities, data.classes))
-            where = "all labels" if unit.fold == TEST_FOLD else f"fold {unit.fold}"
-            workspace.progress(number, len(units), f"{unit.model}, seed {unit.seed}, {where}")
+            workspace.progress(number, len(units), unit.spoken)
         defect = "this is a defect of a model"
         table = check(pl.concat(frames), predictions(data.classes), "the predictions", defect)
         check(table.filter(pl.col("split") == "oof"), oof(data.classes), "the predictions out of fold", defect)
@@ -130,7 +139,10 @@ class Oof(Stage):
         model = self.models[unit.model]
         pretrained = inputs.get("encoder") if model.needs_pretraining else None
         train, held_out = self.setup.fold_inputs(train, held_out, data, pretrained)
-        fitted = model.fit(train, self.setup.resources(unit.seed, data, self.fit, pretrained))
+        resources = self.setup.resources(unit.seed, data, self.fit, pretrained, self.augmentations)
+        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=noted(workspace, unit.spoken)))
+        if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
+            fitted.check_start(resources.pretrained, unit.spoken)
         probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
         write_unit(path, probabilities)
         return probabilities

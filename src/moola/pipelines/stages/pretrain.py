@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import polars as pl
 
 from moola.augment import Augmentation, AugmentSection, chain
 from moola.config import RunConfig, build_all, describe
@@ -18,9 +17,9 @@ from moola.features import Fittable, Restorable, Transform
 from moola.features.saving import save_transform
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
     import torch
 
     from moola.data.device_batches import Batch, DeviceBatches
+    from moola.data.draws import Draws
+    from moola.data.gathering import HostBars
+    from moola.models.encoder import Encoder
+    from moola.training.alarms import Alarm
 
 
 N_PICTURES = 3
@@ -46,6 +49,8 @@ class Pretrain(Stage):
     name: ClassVar[str] = "pretrain"
     provides: ClassVar[str] = "encoder"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = UNLABELLED_FILES
+    distributed: ClassVar[bool] = True
     room: ClassVar[str] = "artifacts/encoders/pretrained"
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
@@ -64,81 +69,154 @@ class Pretrain(Stage):
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
 
         A transform that has to be fitted is fitted on the windows to train on, and written as ``transform.json``.
+        Under ``torchrun`` every process trains, and the first one writes.
         """
-        data = Dataset.open(inputs)
+        from moola.training.ranks import current
+
+        data = WindowSet.open(inputs)
         train, validation = pretraining_windows(data, self.monitoring.validation_share)
         transform = self.setup.fitted_transform(data, train)
+        fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
+        training = fitted._pretrain_all(_Windows.of(data, train, validation, fitted), workspace)
+        if not current().first:
+            return
         if isinstance(self.setup.transform, Fittable):
             save_transform(workspace.folder / FITTED_TRANSFORM, transform)
-        fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
-        channels = transform.output_channels(data.store.channels)
-        for seed in self.setup.seeds:
-            if not (workspace.folder / f"history-seed{seed}.json").exists():  # left whole by a run that was killed
-                fitted._pretrain(seed, data, train, validation, workspace)
         write_json(
             workspace.folder / "encoder.json",
             {
                 "encoder": describe(self.setup.encoder),
                 "transform": describe(transform),
-                "inputs": list(channels),
+                "inputs": list(transform.output_channels(data.store.channels)),
                 "visible_bars": data.windows.visible,
                 "seeds": list(self.setup.seeds),
                 "windows": {"train": len(train), "validation": len(validation)},
                 "masked_share": _masked_share(self.objective, data.windows.visible),
+                "training": training,
             },
         )
 
-    def _pretrain(
-        self, seed: int, data: Dataset, train: np.ndarray, validation: np.ndarray, workspace: Workspace
-    ) -> None:
+    def _pretrain_all(self, windows: _Windows, workspace: Workspace) -> dict[str, Any]:
+        """Every seed that a run before this one did not finish; the batch size and precision they are trained with."""
+        from moola.training.batch_size import choose_batch_size
+        from moola.training.precision import realise
+
+        batch_size = choose_batch_size(
+            self._build(self.setup.seeds[0], windows)[1],
+            lambda size: windows.to_train(size, self.setup.seeds[0]),
+            self.fit,
+            workspace.folder / "resume" / "batch_size.json",
+        )
+        if batch_size.trials:
+            workspace.events.emit("batch_size", stage=self.name, **batch_size.to_json())
+        for seed in self.setup.seeds:
+            if not (workspace.folder / f"history-seed{seed}.json").exists():  # left whole by a run that was killed
+                self._pretrain(seed, windows, batch_size.size, workspace)
+        precision = realise(self.fit.precision, windows.device)
+        return {"batch_size": batch_size.size, "batch_size_why": batch_size.why, "precision": precision.name}
+
+    def _build(self, seed: int, windows: _Windows) -> tuple[Encoder, Any]:
+        """Encoder and objective with the random weights of a seed."""
         import torch
 
-        from moola.data.device_batches import DeviceBatches
-        from moola.data.gathering import place_bars
-        from moola.training.device import choose_device
-        from moola.training.loop import fit
-        from moola.training.weights import save_weights
-
-        device = choose_device(self.setup.device)
-        visible, folder = data.windows.visible, workspace.folder
-        values = place_bars(data.store.values, device)
-
-        def apply(bars: torch.Tensor) -> torch.Tensor:
-            return self.setup.transform.apply(bars, data.store.channels)
-
-        shape = self.setup.input_shape(data)
+        shape = self.setup.input_shape(windows.data)
         torch.manual_seed(seed)
         encoder = self.setup.encoder.build(shape)
-        save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", encoder.state_dict())
-        objective: Any = self.objective.build(encoder, WindowInputs(shape, data.store.channels, apply))
-        objective.to(device)
-        starts = data.windows.starts
-        augment = chain(self.augmentations, data.store.channels)
-        batches = DeviceBatches(values, starts[train], visible, apply, self.fit.batch_size, seed, augment=augment)
-        watched = DeviceBatches(values, starts[validation], visible, apply, _PORTION, seed, shuffle=False)
+        objective: Any = self.objective.build(encoder, WindowInputs(shape, windows.data.store.channels, windows.apply))
+        return encoder, objective.to(windows.device)
+
+    def _pretrain(self, seed: int, windows: _Windows, batch_size: int, workspace: Workspace) -> None:
+        from moola.training.loop import fit
+        from moola.training.ranks import current
+        from moola.training.weights import save_weights
+
+        folder, writes = workspace.folder, current().first
+        encoder, objective = self._build(seed, windows)
+
+        def snapshot(epoch: int) -> None:
+            if writes:
+                save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", encoder.state_dict())
 
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
-            if epoch in self.monitoring.snapshot_epochs or epoch == self.fit.epochs:
-                save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", encoder.state_dict())
+            if self.monitoring.takes_snapshot(epoch) or epoch == self.fit.epochs:
+                snapshot(epoch)
             shown = {name: round(value, 4) for name, value in record.items() if name in ("loss", "val_reconstruction")}
             done = self.setup.seeds.index(seed) * self.fit.epochs + epoch
             workspace.progress(done, len(self.setup.seeds) * self.fit.epochs, f"seed {seed}, epoch {epoch}", **shown)
 
+        def on_alarm(alarm: Alarm) -> None:
+            workspace.events.emit("note", stage=self.name, seed=seed, alarm=alarm.kind, message=alarm.message)
+
+        snapshot(0)
+        watched = windows.to_validate(seed)
         history = fit(
             objective,
-            batches,
+            windows.to_train(batch_size, seed),
             self.fit,
             validate=lambda: mean_over_windows(objective, watched),
             checkpoint=folder / "resume" / f"seed{seed}.safetensors",
             on_epoch=on_epoch,
+            on_steps=lambda line: workspace.events.emit("steps", stage=self.name, seed=seed, **line),
+            on_alarm=on_alarm,
         )
+        if not writes:
+            return
+        if len(history) < self.fit.epochs:  # stopped early: the curve ends with the weights that are kept
+            snapshot(int(min(history, key=lambda record: record["val_loss"])["epoch"]))
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
         if seed == self.setup.seeds[0]:
-            chosen = starts[validation[:: max(len(validation) // N_PICTURES, 1)][:N_PICTURES]]
-            (batch,) = DeviceBatches(values, chosen, visible, apply, N_PICTURES, seed, shuffle=False)
-            _save_pictures(folder, objective, self.setup.transform, batch, data)
+            (batch,) = windows.to_show(seed)
+            _save_pictures(folder, objective, self.setup.transform, batch, windows.data)
         write_json(folder / f"history-seed{seed}.json", history)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The windows of all seeds, with their bars where the model trains."""
+
+    data: WindowSet
+    train: np.ndarray
+    validation: np.ndarray
+    values: torch.Tensor | HostBars
+    apply: Callable[[torch.Tensor], torch.Tensor]
+    augment: Callable[[torch.Tensor, Draws], torch.Tensor] | None
+
+    @classmethod
+    def of(cls, data: WindowSet, train: np.ndarray, validation: np.ndarray, stage: Pretrain) -> _Windows:
+        """Bring the bars to the device that the run asks for."""
+        from moola.data.gathering import place_bars
+        from moola.training.device import choose_device
+
+        channels, transform = data.store.channels, stage.setup.transform
+        values = place_bars(data.store.values, choose_device(stage.setup.device))
+        augment = chain(stage.augmentations, channels)
+        return cls(data, train, validation, values, lambda bars: transform.apply(bars, channels), augment)
+
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
+    def to_train(self, batch_size: int, seed: int) -> DeviceBatches:
+        """Batches in seeded order, shared out where several processes train."""
+        from moola.training.ranks import current
+
+        shared = {"rank": current().rank, "world_size": current().world_size}
+        return self._batches(self.train, batch_size, seed, augment=self.augment, **shared)
+
+    def to_validate(self, seed: int) -> DeviceBatches:
+        return self._batches(self.validation, _PORTION, seed, shuffle=False)
+
+    def to_show(self, seed: int) -> DeviceBatches:
+        """One batch of a few windows from all over the validation part."""
+        chosen = self.validation[:: max(len(self.validation) // N_PICTURES, 1)][:N_PICTURES]
+        return self._batches(chosen, N_PICTURES, seed, shuffle=False)
+
+    def _batches(self, windows: np.ndarray, batch_size: int, seed: int, **options: Any) -> DeviceBatches:
+        from moola.data.device_batches import DeviceBatches
+
+        starts = self.data.windows.starts[windows]
+        return DeviceBatches(self.values, starts, self.data.windows.visible, self.apply, batch_size, seed, **options)
 
 
 def mean_over_windows(objective: Objective, batches: DeviceBatches) -> dict[str, float]:
@@ -150,7 +228,7 @@ def mean_over_windows(objective: Objective, batches: DeviceBatches) -> dict[str,
     return {name: total / len(batches.starts) for name, total in totals.items()}
 
 
-def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndarray, np.ndarray]:
+def pretraining_windows(data: WindowSet, validation_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Window numbers to pretrain on and to validate on: the training span without its labels, cut once in time.
 
     Windows that overlap the sealed test are in neither, because they are not in the training span. Windows that
@@ -159,7 +237,7 @@ def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndar
     Raises:
         DataError: one of the two is empty.
     """
-    rows = data.table.filter(pl.col("span") == "train")["row"].to_numpy()
+    rows = data.rows_of("train")
     spans = data.spans[rows]
     border = np.quantile(spans.first_step, 1 - validation_share, method="higher")
     train, validation = rows[spans.last_step < border], rows[spans.first_step >= border]
@@ -172,7 +250,7 @@ def pretraining_windows(data: Dataset, validation_share: float) -> tuple[np.ndar
     return train, validation
 
 
-def _save_pictures(folder: Path, objective: Objective, transform: Transform, batch: Batch, data: Dataset) -> None:
+def _save_pictures(folder: Path, objective: Objective, transform: Transform, batch: Batch, data: WindowSet) -> None:
     """Keep a few validation windows with their reconstructions, as candles where the transform can be undone."""
     from moola.features.candles import candle_columns
     from moola.training.weights import save_weights

@@ -54,7 +54,7 @@ class Splits(Stage):
         return fingerprint_of(self.splitter)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``splits.parquet``, ``labels.parquet``, ``folds.json`` and ``proof.json``.
+        """Writes ``splits.parquet``, ``spans.json``, ``labels.parquet``, ``folds.json`` and ``proof.json``.
 
         Where no window has a label there are no folds: the windows can be pretrained on, and nothing can be judged.
         """
@@ -82,6 +82,8 @@ class Splits(Stage):
         told = [{"train": fold.train.tolist(), "held_out": fold.held_out.tolist()} for fold in folds]
         write_json(workspace.folder / "folds.json", told)
         write_json(workspace.folder / "proof.json", proof)
+        digests = {name: proof["digests"][name] for name in ("bars", "windows")}
+        write_json(workspace.folder / "spans.json", {"digests": digests})  # of what no label has a say in
 
     def _given(self, table: pl.DataFrame, classes: tuple[str, ...]) -> pl.DataFrame:
         """The labels given to the models; no rows where no window at all has one."""

@@ -55,7 +55,7 @@ class Windows(Stage):
         return self.labeller.fingerprint()
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``starts.npy``, ``stretches.npy``, ``windows.parquet``, ``windows.json``.
+        """Writes ``starts.npy``, ``stretches.npy``, ``windows.json``; with labels ``windows.parquet``, ``labels.json``.
 
         A labeller without any classes is fine: windows may be there to be looked at and to pretrain on.
 
@@ -75,7 +75,10 @@ class Windows(Stage):
                 f"classes: {labels.classes[0]}",
                 "give labels of at least two classes, or none with task=unlabelled",
             )
-        table = check(table.with_columns(true_label=labels.values), schemas.windows(), "the windows table", "")
+        table = table.with_columns(true_label=labels.values)
+        if labels.pointers is not None:
+            table = table.hstack(labels.pointers)
+        table = check(table, schemas.windows(), "the windows table", "")
         for name, array in (("starts.npy", windows.starts), ("stretches.npy", windows.stretches)):
             with replace_atomically(workspace.folder / name) as handle:
                 np.save(handle, array, allow_pickle=False)
@@ -86,6 +89,9 @@ class Windows(Stage):
             "visible": windows.visible,
             "zone": list(windows.zone),
             "horizon_bars": windows.horizon_bars,
+        }
+        write_json(workspace.folder / "windows.json", head)
+        told = {
             "classes": list(labels.classes),
             "from_rule": labels.from_rule,
             "counts": {
@@ -93,7 +99,7 @@ class Windows(Stage):
                 for name, n in sorted(table["true_label"].value_counts().iter_rows(), key=str)
             },
         }
-        write_json(workspace.folder / "windows.json", head)
+        write_json(workspace.folder / "labels.json", told)
         if self.window.max_gap is None and not store.independent:
             over = windows_over_pauses(store, windows)
             if over:

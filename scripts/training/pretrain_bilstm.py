@@ -1,4 +1,4 @@
-"""Pretrain the encoder. Takes Hydra overrides; the last line on stdout is the run folder."""
+"""Pretrain the default encoder, a BiLSTM. Takes Hydra overrides; the last line on stdout is the run folder."""
 
 import sys
 

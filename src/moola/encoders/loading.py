@@ -1,0 +1,139 @@
+"""A named encoder, ready to use: digests checked, the transform as it was fitted, the weights in their module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from moola.encoders.record import EncoderRecord, read_record
+from moola.encoders.shelf import find_folder
+from moola.errors import ConfigError, DataError, StorageError
+from moola.features import TRANSFORMS, Fittable, Transform
+from moola.features.summary import summary_spans
+from moola.layout import digest_file
+from moola.models import ENCODERS, EncoderConfig
+from moola.models.encoder import Encoder, InputShape
+from moola.training.weights import TransferError, load_weights, transfer_weights
+
+
+@dataclass(frozen=True)
+class ReadyEncoder:
+    """An encoder with what belongs before it.
+
+    Attributes:
+        record: what is known of it.
+        seed: whose weights these are.
+        encoder: inputs [B, T, D] -> states [B, T, W] and embedding [B, E], in evaluation mode, on the CPU.
+        transform: bars [B, T, C] -> inputs [B, T, D].
+    """
+
+    record: EncoderRecord
+    seed: int
+    encoder: Encoder
+    transform: Transform
+
+    def check_channels(self, channels: tuple[str, ...]) -> None:
+        """Whether bars with these channels give the inputs that the encoder learned from.
+
+        Raises:
+            DataError: they do not; what was expected is named.
+        """
+        try:
+            inputs = self.transform.output_channels(channels)
+            why = f"these bars ({', '.join(channels)}) give the inputs {', '.join(inputs)}"
+        except DataError as error:
+            inputs, why = (), "\n".join(part for part in (error.what, error.why) if part)
+        if inputs != self.record.inputs:
+            raise DataError(
+                f"the bars do not fit {self.record.name}",
+                f"{why}\nit takes {', '.join(self.record.inputs)}, made from {', '.join(self.record.source_channels)}",
+                "name the channels as it does, e.g. with data.columns='{close: Close}', or choose another encoder",
+            )
+
+
+def load_encoder(
+    name_or_path: str,
+    seed: int | None = None,
+    room: Path = Path("artifacts/encoders/pretrained"),
+    n_bars: int | None = None,
+) -> ReadyEncoder:
+    """Load a named encoder.
+
+    Args:
+        name_or_path: e.g. ``bilstm_mae_4d_v1``, or the folder of one.
+        seed: which of its weights; None: the first.
+        room: folder that holds the names.
+        n_bars: bars of the windows to come; None: as many as it learned from.
+
+    Raises:
+        ConfigError: there is no such encoder, or it has no weights of that seed.
+        StorageError: a file is missing, truncated or changed; a component is not installed.
+        DataError: it cannot take windows of so many bars.
+    """
+    folder = find_folder(name_or_path, room)
+    record = read_record(folder)
+    verify_files(folder, record)
+    chosen = record.seeds[0] if seed is None else seed
+    if chosen not in record.seeds:
+        known = ", ".join(map(str, record.seeds))
+        raise ConfigError([f"seed: {record.name} has no weights of seed {seed}; known: {known}"], "choose one of them")
+    config, transform = components(record)
+    shape = InputShape(len(record.inputs), record.visible_bars, record.spans)
+    if n_bars is not None and n_bars != record.visible_bars:
+        shape = InputShape(len(record.inputs), n_bars, summary_spans(n_bars, (0, n_bars)))
+    weights = load_weights(folder / f"encoder-seed{chosen}.safetensors")
+    try:
+        encoder = config.build(shape)
+        transfer_weights(encoder, weights)
+    except (ConfigError, TransferError) as error:
+        if shape.n_bars == record.visible_bars:
+            raise
+        raise DataError(
+            f"{record.name} cannot take windows of {shape.n_bars} bars",
+            f"it learned from {record.visible_bars} visible bars, and its weights fit no others\n{error.why}",
+            f"cut windows with data.window.visible={record.visible_bars}",
+        ) from error
+    return ReadyEncoder(record, chosen, encoder.eval(), transform)
+
+
+def components(record: EncoderRecord) -> tuple[EncoderConfig, Transform]:
+    """The encoder's configuration and the fitted transform that a record describes.
+
+    Raises:
+        StorageError: one of them is not installed here, or takes other keys by now.
+    """
+    try:
+        config = ENCODERS.build_section(record.encoder, "encoder")
+        transform = TRANSFORMS.build_section(record.transform, "transform")
+    except ConfigError as error:
+        raise StorageError(
+            f"{record.name} cannot be built here",
+            error.why,
+            f"install the package that brings it; moola {record.lineage.moola} made it",
+        ) from error
+    if isinstance(transform, Fittable):
+        raise StorageError(f"{record.name} cannot be used", "its transform was never fitted", "pretrain it again")
+    return config, transform
+
+
+def verify_files(folder: Path, record: EncoderRecord) -> None:
+    """Compare every file of the folder with its digest.
+
+    Raises:
+        StorageError: some are missing or are not what was published; all of them are named.
+    """
+    problems: list[str] = []
+    for name, digest in record.files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"- {name}: is missing")
+        elif digest_file(path) != digest:
+            problems.append(f"- {name}: is not what was published ({path.stat().st_size:,} bytes)")
+    needed = [f"encoder-seed{seed}.safetensors" for seed in record.seeds]
+    problems += [f"- {name}: the record lists no such file" for name in needed if name not in record.files]
+    if problems:
+        raise StorageError(
+            f"the encoder {folder} was changed since it was published",
+            "\n".join(problems),
+            "put the files back, or delete the folder and run the pretraining again: it is published anew",
+        )

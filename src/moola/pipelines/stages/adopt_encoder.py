@@ -1,0 +1,188 @@
+"""Use a named encoder from another run in place of pretraining, where it fits and has not seen the sealed test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from moola.config import RunConfig, describe
+from moola.encoders.coverage import overlapping
+from moola.encoders.loading import components, verify_files
+from moola.encoders.record import EncoderRecord, named_section, read_record
+from moola.encoders.shelf import ROOM, find_folder
+from moola.errors import ConfigError, DataError, StorageError
+from moola.features import Fittable
+from moola.features.saving import save_transform, section_of
+from moola.layout import Layout, replace_atomically, write_json
+from moola.models import ENCODERS
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
+from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
+
+
+@dataclass(frozen=True)
+class AdoptEncoder(Stage):
+    """The named encoder of `encoder_from`, as later stages expect what pretraining leaves.
+
+    Attributes:
+        setup: of the run; the encoder has to have the same.
+        encoder_from: name of the encoder, or the folder of one.
+        digest: of its record, so that another encoder under the same name is another artifact.
+    """
+
+    setup: EncoderSetup
+    encoder_from: str
+    digest: str
+    name: ClassVar[str] = "adopt_encoder"
+    provides: ClassVar[str] = "encoder"
+    requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = UNLABELLED_FILES
+    room: ClassVar[str] = ROOM
+    packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
+
+    @classmethod
+    def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
+        """``encoder_from``, and the ``seeds``, ``transform`` and ``encoder`` that it has to agree with.
+
+        Raises:
+            ConfigError: `encoder_from` is null or names none, or its encoder is another than this run's.
+        """
+        if config.encoder_from is None:
+            raise ConfigError(["encoder_from: is null; the stage adopt_encoder needs the name of an encoder"])
+        setup = EncoderSetup.from_config(config)
+        layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
+        record = read_record(find_folder(config.encoder_from, layout.room(ROOM)))
+        problems = list(configured_differences(setup, record))
+        if problems:
+            raise ConfigError(problems, f"configure this run as {record.name} was, or pretrain: encoder_from=null")
+        return cls(setup, config.encoder_from, record.digest)
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        """Writes what `Pretrain` writes, with snapshots of the random start and of the end alone.
+
+        Raises:
+            DataError: the windows are others than it takes, or it has seen the sealed test.
+            StorageError: the encoder was changed.
+        """
+        data = WindowSet.open(inputs)
+        folder = find_folder(self.encoder_from, workspace.folder.parent)
+        record = read_record(folder)
+        if record.digest != self.digest:
+            raise StorageError(f"{record.name} was replaced while this run went on", "", "run the same command again")
+        verify_files(folder, record)
+        _check_windows(record, self.setup, data)
+        adopted = adoption(record, data)
+        workspace.events.emit("encoder_adopted", stage=self.name, **adopted)
+        workspace.events.emit("note", stage=self.name, message=adopted["told"])
+        for name in record.files:
+            with (folder / name).open("rb") as source, replace_atomically(workspace.folder / name) as copy:
+                shutil.copyfileobj(source, copy)
+        self._write_snapshots(record, data, workspace.folder)
+        _, transform = components(record)
+        if isinstance(self.setup.transform, Fittable):
+            save_transform(workspace.folder / FITTED_TRANSFORM, transform)
+        said = {
+            "encoder": describe(self.setup.encoder),
+            "transform": describe(transform),
+            "inputs": list(record.inputs),
+            "visible_bars": record.visible_bars,
+            "seeds": list(self.setup.seeds),
+            "windows": record.windows,
+        }
+        write_json(workspace.folder / "encoder.json", {**record.remarks, **said, "adopted": adopted})
+
+    def _write_snapshots(self, record: EncoderRecord, data: WindowSet, folder: Path) -> None:
+        """The two ends of the probe curve: the same architecture before it learned anything, and what was adopted."""
+        import torch
+
+        from moola.training.weights import load_weights, save_weights
+
+        for seed in self.setup.seeds:
+            torch.manual_seed(seed)
+            fresh = self.setup.encoder.build(self.setup.input_shape(data))
+            epoch = int(record.figures[str(seed)]["epoch"])
+            learned = load_weights(folder / f"encoder-seed{seed}.safetensors")
+            save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", fresh.state_dict())
+            save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", learned)
+
+
+def configured_differences(setup: EncoderSetup, record: EncoderRecord) -> Iterator[str]:
+    """Where a run's configuration differs from what an encoder was made with, one sentence a key."""
+    sections = {
+        "encoder": (named_section(ENCODERS, setup.encoder), record.encoder),
+        "transform": (section_of(setup.transform), record.configured_transform),
+    }
+    for section, (ours, theirs) in sections.items():
+        keys = ["name"] if ours["name"] != theirs["name"] else {**theirs, **ours}  # others have other keys
+        for key in keys:
+            if ours.get(key) != theirs.get(key):
+                yield f"{section}.{key}: {ours.get(key)!r} here, {theirs.get(key)!r} in {record.name}"
+    absent = [seed for seed in setup.seeds if seed not in record.seeds]
+    if absent:
+        yield f"seeds: {record.name} has {list(record.seeds)}, so none for {', '.join(map(str, absent))}"
+
+
+def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
+    """What is to be known of an encoder that comes from elsewhere.
+
+    Returns:
+        ``name``, ``content``, ``objective``, ``run_id``, ``learned`` (first and last time), ``same_bars``,
+        ``may_have_seen_test`` (False only where it is proved), and all of it ``told`` in words.
+
+    Raises:
+        DataError: it learned from these very bars, and from windows that overlap the sealed test.
+    """
+    lineage = record.lineage
+    same_bars = lineage.bars == data.store.digest
+    test = data.spans[data.rows_of("test")]
+    if same_bars and (seen := int(overlapping(test, lineage.steps).sum())):
+        raise DataError(
+            f"{record.name} has seen the sealed test",
+            f"it learned from these bars, and from windows that overlap {seen:,} of the {len(test):,} sealed ones",
+            "seal later windows (split.test_from), use an encoder that learned from earlier ones, or pretrain",
+        )
+    may_have_seen_test = not same_bars and len(test) > 0
+    when = f" from {lineage.first_time} to {lineage.last_time}" if lineage.first_time else ""
+    where = "these bars" if same_bars else "other bars"
+    proof = (
+        "whether they hold the sealed test's time or prices cannot be proved, so its figures may flatter"
+        if may_have_seen_test
+        else "no window it learned from overlaps the sealed test"
+    )
+    return {
+        "name": record.name,
+        "content": lineage.content,
+        "objective": record.objective["name"],
+        "run_id": lineage.run_id,
+        "learned": [lineage.first_time, lineage.last_time],
+        "same_bars": same_bars,
+        "may_have_seen_test": may_have_seen_test,
+        "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}",
+    }
+
+
+def _check_windows(record: EncoderRecord, setup: EncoderSetup, data: WindowSet) -> None:
+    shape = setup.input_shape(data)
+    ours = {
+        "source channels": list(data.store.channels),
+        "inputs": list(setup.transform.output_channels(data.store.channels)),
+        "visible bars": data.windows.visible,
+        "spans": [list(span) for span in shape.spans],
+    }
+    theirs = {
+        "source channels": list(record.source_channels),
+        "inputs": list(record.inputs),
+        "visible bars": record.visible_bars,
+        "spans": [list(span) for span in record.spans],
+    }
+    problems = [f"- {key}: {ours[key]} here, {theirs[key]} expected" for key in ours if ours[key] != theirs[key]]
+    if problems:
+        raise DataError(
+            f"the windows of this run are others than {record.name} takes",
+            "\n".join(problems),
+            "cut windows as it learned from them (data.window.visible, data.window.zone), or pretrain",
+        )

@@ -1,0 +1,173 @@
+"""Path statistics as a pretext: say how far prices went between two bars, from the states between them.
+
+A linear head on the pooled states of a random span predicts its net move, its size and its range
+(`moola.pretraining.path_targets`, in units of `unit_tr` TR); with `relations_weight`, another head on the mixed pooled
+states of two neighbouring spans predicts how they relate. ``loss = mean over statistics and spans of Huber's error
+(delta 1), and relations_weight times the same for relations``. Nothing is hidden: what counts is a pooled vector that
+knows the path, where an autoencoder teaches single states. So spans are pooled as the encoder itself pools the parts of
+a window, if it can (`moola.models.span_pooling`), and its pooling is trained with it. Spans are the same in all windows
+of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (its usual name)
+
+from moola.config import reject
+from moola.data.device_batches import Batch
+from moola.data.draws import Draws
+from moola.errors import ConfigError
+from moola.models.encoder import Encoder
+from moola.models.span_pooling import SpanPooling, pooling_of
+from moola.pretraining import WindowInputs
+from moola.pretraining.candle_targets import price_columns
+from moola.pretraining.fixed_draws import fixed_draws
+from moola.pretraining.parts import with_loss
+from moola.pretraining.path_targets import (
+    RELATIONS,
+    Statistic,
+    draw_neighbours,
+    draw_spans,
+    log_prices,
+    path_statistics,
+    span_relations,
+)
+
+
+@dataclass(frozen=True)
+class PathStatistics:
+    """Configuration.
+
+    Attributes:
+        statistics: what is predicted: of ``net``, ``distance``, ``range``, ``true_range``.
+        n_spans: spans a batch, and pairs of neighbouring ones.
+        min_bars: fewest bars of a span; lengths from there to the whole window are equally likely.
+        unit_tr: unit of the statistics in TR; brings them to about the spread of 1.
+        relations_weight: of the relations of neighbouring spans; 0: none.
+        seed: of the spans, the same for every seed of the run.
+    """
+
+    statistics: tuple[Statistic, ...] = ("net", "distance", "range")
+    n_spans: int = 4
+    min_bars: int = 8
+    unit_tr: float = 5.0
+    relations_weight: float = 0.0
+    seed: int = 0
+    short_name: ClassVar[str] = "path"
+
+    def __post_init__(self) -> None:
+        reject(
+            (not self.statistics, "statistics: needs at least one"),
+            (len(set(self.statistics)) < len(self.statistics), f"statistics: {list(self.statistics)} holds one twice"),
+            (self.n_spans < 1, f"n_spans: {self.n_spans} must be at least 1"),
+            (self.min_bars < 2, f"min_bars: {self.min_bars} must be at least 2"),
+            (self.unit_tr <= 0, f"unit_tr: {self.unit_tr} must be positive"),
+            (self.relations_weight < 0, f"relations_weight: {self.relations_weight} must not be negative"),
+            (self.seed < 0, f"seed: {self.seed} must not be negative"),
+        )
+
+    def build(self, encoder: Encoder, inputs: WindowInputs) -> PathStatisticsObjective:
+        """Wrap an encoder.
+
+        Raises:
+            ConfigError: windows are shorter than a span, or the encoder does not mix two parts of a window.
+            DataError: the source has no candles.
+        """
+        n_bars, shortest = inputs.shape.n_bars, self.min_bars * (2 if self.relations_weight else 1)
+        if shortest > n_bars:
+            pair = "two spans of " if self.relations_weight else ""
+            raise ConfigError([f"objective.min_bars: {pair}{self.min_bars} do not fit the {n_bars} bars of a window"])
+        pooling = pooling_of(encoder)
+        if self.relations_weight and (pooling is None or len(pooling.spans) != 2):
+            raise ConfigError(
+                ["objective.relations_weight: needs an encoder that pools two parts of a window"],
+                "set encoder.pooling=spans with a zone inside the window (data.window.zone), or relations_weight=0",
+            )
+        return PathStatisticsObjective(encoder, pooling, price_columns(inputs.channels, "path_statistics"), self)
+
+
+class PathStatisticsObjective(nn.Module):
+    """Encoder and linear heads. Legend: B windows, W state width, P width of a pooled span, K targets."""
+
+    def __init__(
+        self, encoder: Encoder, pooling: SpanPooling | None, columns: list[int], config: PathStatistics
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.columns = columns
+        self._pooling = [pooling] if pooling else []  # in a list: its weights belong to the encoder alone
+        self.head = nn.Linear(pooling.span_width if pooling else 5 * encoder.width, len(config.statistics))
+        if pooling and config.relations_weight:
+            self.relations_head = nn.Linear(pooling.embedding_width, len(RELATIONS))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a training batch; spans depend on (seed, epoch, batch number) alone."""
+        errors = self._errors(batch, batch.draws(self.config.seed))
+        shares = errors["statistics"][0] / len(self.config.statistics)
+        parts: dict[str, Tensor] = dict(zip(self.config.statistics, shares, strict=True))
+        if "relations" in errors:
+            parts["relations"] = self.config.relations_weight * errors["relations"][0].mean()
+        return with_loss(parts)
+
+    @torch.no_grad()
+    def validate(self, batch: Batch) -> dict[str, float]:
+        """``val_loss``, the error of each statistic and of the relations, and ``val_constant``.
+
+        The last is what one fixed guess for all windows would lose: the mean of each target in each span.
+        """
+        errors = self._errors(batch, fixed_draws(batch))
+        figures = dict(zip((f"val_{name}" for name in self.config.statistics), errors["statistics"][0], strict=True))
+        weights = {"statistics": 1.0, "relations": self.config.relations_weight}
+        loss, constant = (sum(weights[name] * found[i].mean() for name, found in errors.items()) for i in (0, 1))
+        if "relations" in errors:
+            figures["val_relations"] = errors["relations"][0].mean()
+        return {name: float(value) for name, value in {"val_loss": loss, **figures, "val_constant": constant}.items()}
+
+    def _errors(self, batch: Batch, draws: Draws) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of the model and of a constant guess, [K] each, of the statistics and of the relations."""
+        states = self.encoder(batch.inputs)
+        logs = log_prices(batch.bars[..., self.columns])
+        n_bars, config = states.shape[1], self.config
+        spans = draw_spans(draws, n_bars, config.n_spans, config.min_bars)
+        found = {
+            "statistics": _errors_of(
+                [(self.head(self._pooled(states[:, span])), self._statistics(logs, span)) for span in spans]
+            )
+        }
+        if config.relations_weight:
+            pairs = draw_neighbours(draws, n_bars, config.n_spans, config.min_bars)
+            found["relations"] = _errors_of([self._related(states, logs, *pair) for pair in pairs])
+        return found
+
+    def _pooled(self, states: Tensor) -> Tensor:
+        if self._pooling:
+            return self._pooling[0].pool_span(states)
+        ends = [states[:, 0], states[:, -1]]
+        return torch.cat([states.mean(dim=1), states.amax(dim=1), states.amin(dim=1), *ends], dim=-1)
+
+    def _related(self, states: Tensor, logs: Tensor, first: slice, second: slice) -> tuple[Tensor, Tensor]:
+        mixed = self._pooling[0].mix([self._pooled(states[:, span]) for span in (first, second)])
+        return self.relations_head(mixed), (span_relations(logs, first, second) / self.config.unit_tr).float()
+
+    def _statistics(self, logs: Tensor, span: slice) -> Tensor:
+        every = path_statistics(logs, span)
+        wanted = torch.stack([every[name] for name in self.config.statistics], dim=-1)
+        return (wanted / self.config.unit_tr).float()
+
+
+def _errors_of(guesses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Errors of guesses [B, K] of what was wanted [B, K], and of its mean, over windows and spans: [K] each."""
+    found = [_huber(guess, wanted) for guess, wanted in guesses]
+    constant = [_huber(wanted.mean(dim=0, keepdim=True).expand_as(wanted), wanted) for _, wanted in guesses]
+    return torch.stack(found).mean(dim=0), torch.stack(constant).mean(dim=0)
+
+
+def _huber(guess: Tensor, wanted: Tensor) -> Tensor:
+    """Huber's error (1964, delta 1), mean over windows: [B, K], [B, K] -> [K]."""
+    return F.huber_loss(guess, wanted, reduction="none").mean(dim=0)

@@ -1,0 +1,97 @@
+"""What is fine-tuned: an encoder with its heads, and the losses of a batch of labelled windows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moola.data.device_batches import Batch
+from moola.models import LabelledWindows
+from moola.models.encoder import Encoder
+from moola.models.heads import ClassificationHead, PointerHead
+from moola.training.losses import ClassLoss, pointer_loss, soft_targets, start_penalty
+from moola.training.mixing import Mixed, Mixing
+
+_MIXING = 0x_311
+"""Sets the draws of mixing apart from every other."""
+
+
+class LabelledTask(nn.Module):
+    """Encoder and heads; called with a batch it gives losses, as the loop takes them.
+
+    Args:
+        encoder: where training starts.
+        windows: all training windows, in the order in which batches number them.
+        zone: first and past-the-end bar that may be pointed at.
+        head_dropout: on what the heads get.
+        class_loss: of the classes.
+        mixing: of windows with each other.
+        pointer_weight: of the pointers' loss; without pointers in `windows` there is no such head.
+        l2_sp: of the penalty on the distance from where the encoder starts.
+        seed: of the mixing.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        windows: LabelledWindows,
+        *,
+        zone: tuple[int, int],
+        head_dropout: float = 0.0,
+        class_loss: ClassLoss | None = None,
+        mixing: Mixing | None = None,
+        pointer_weight: float = 0.0,
+        l2_sp: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = ClassificationHead(encoder.embedding_width, windows.n_classes, head_dropout)
+        marked = windows.pointers is not None and bool((windows.pointers >= 0).any()) and pointer_weight > 0
+        self.pointer_head = PointerHead(encoder.width, zone, head_dropout) if marked else None
+        self._class_loss, self._mixing, self._seed = class_loss or ClassLoss(), mixing or Mixing(), seed
+        self._pointer_weight, self._l2_sp = pointer_weight, l2_sp
+        self._n_classes = windows.n_classes
+        labels = torch.from_numpy(windows.labels)
+        self._keep("class_weights", self._class_loss.weights(labels, windows.n_classes))
+        if marked:
+            self._keep("pointers", torch.from_numpy(windows.pointers) - zone[0])
+        if l2_sp > 0:
+            for number, value in enumerate(encoder.parameters()):
+                self._keep(f"start_{number}", value.detach().clone())
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """``loss`` and its weighted parts: ``classes``, and where they are on ``pointers`` and ``l2_sp``."""
+        mixed = self._mixed(batch)
+        states, embedding = self.encoder.encode(mixed.inputs)
+        targets = soft_targets(batch.labels, mixed.partner, mixed.share, self._n_classes)
+        parts = {"classes": self._class_loss(self.head(embedding), targets, self.get_buffer("class_weights"))}
+        if self.pointer_head is not None:
+            logits, pointers = self.pointer_head(states), self.get_buffer("pointers")[batch.index]
+            own = pointer_loss(logits, pointers, mixed.share)
+            others = pointer_loss(logits, pointers[mixed.partner], 1 - mixed.share)
+            parts["pointers"] = self._pointer_weight * (own + others)
+        if self._l2_sp > 0:
+            starts = (self.get_buffer(f"start_{number}") for number, _ in enumerate(self.encoder.parameters()))
+            parts["l2_sp"] = self._l2_sp * start_penalty(self.encoder.parameters(), starts)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the classes [B, K] and of the bars [B, Z, 2]; without a pointer head [B, 0, 2]."""
+        states, embedding = self.encoder.encode(inputs)
+        head = self.pointer_head
+        return self.head(embedding), states.new_empty(len(states), 0, 2) if head is None else head(states)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Everything that is not the encoder's."""
+        heads = [self.head] if self.pointer_head is None else [self.head, self.pointer_head]
+        return [value for head in heads for value in head.parameters()]
+
+    def _mixed(self, batch: Batch) -> Mixed:
+        if self.training and self._mixing.active:
+            return self._mixing(batch.inputs, batch.draws(self._seed, _MIXING))
+        return Mixed.unmixed(batch.inputs)
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        """A tensor that moves to the device with the module and is no part of what is saved."""
+        self.register_buffer(name, value, persistent=False)

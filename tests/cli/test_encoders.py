@@ -1,0 +1,207 @@
+"""`moola encoders`, and a run that uses an encoder of another one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+NAME = "bilstm_mae_8d_v1"
+WINDOWS = ("debug=fast", "data.symbols=[sp500]", "data.window.stride_bars=5")
+NO_MODELS = ("~model.scratch", "~model.pretrained_probe")
+
+
+@pytest.fixture(scope="module")
+def words(tiny) -> list[str]:
+    return [*tiny, "seeds=[0,1]"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(make_moola, words):
+    """Two pretrainings: one of two seeds, and another of the same kind."""
+    moola = make_moola()
+    first = moola("pretrain", *words)
+    assert first.code == 0, first.err
+    assert f"the encoder is named {NAME}" in first.err
+    assert moola("pretrain", *words, "trainer.pretrain.lr=0.003").code == 0
+    return moola
+
+
+def listed(moola) -> list[dict]:
+    return json.loads(moola("encoders", "ls", "--json").out)
+
+
+def refused(done, code: int, *parts: str) -> None:
+    assert done.code == code, done.err
+    assert "Traceback" not in done.err
+    for part in parts:
+        assert part in done.err, f"{part!r} is not in:\n{done.err}"
+
+
+def test_every_pretraining_has_a_name_and_the_same_one_keeps_it(pretrained, words):
+    assert [one["name"] for one in listed(pretrained)] == [NAME, "bilstm_mae_8d_v2"]
+    again = pretrained("pretrain", *words)
+    assert "is named" not in again.err
+    assert len(listed(pretrained)) == 2
+    room = pretrained.folder / "artifacts/encoders/pretrained"
+    assert sorted(path.name for path in (room / NAME).iterdir()) == [
+        "encoder-seed0.safetensors",
+        "encoder-seed1.safetensors",
+        "encoder.json",
+        "history-seed0.json",
+        "history-seed1.json",
+        "reconstructions.safetensors",
+    ]
+    assert pretrained("layout", "check").code == 0
+
+
+def test_ls_and_show_tell_what_the_run_made(pretrained):
+    line = listed(pretrained)[0]
+    assert (line["encoder"], line["objective"], line["inputs"], line["seeds"]) == (
+        "bilstm",
+        "masked_autoencoder",
+        8,
+        [0, 1],
+    )
+    assert NAME in pretrained("encoders", "ls").out
+    record = json.loads(pretrained("encoders", "show", NAME, "--json").out)
+    run = json.loads(
+        (Path(pretrained.folder) / "artifacts/results" / record["lineage"]["run_id"] / "manifest.json").read_text()
+    )
+    stages = {stage["stage"]: stage for stage in run["stages"]}
+    assert record["lineage"]["content"] == stages["pretrain"]["digest"]
+    assert record["lineage"]["splits"] == stages["splits"]["digest"]
+    assert record["lineage"]["last_time"] < "2013-01-01"
+    shown = pretrained("encoders", "show", NAME).out
+    for part in ("hidden=8", "level_close", "val_copy_last", "val_mean", record["lineage"]["run_id"]):
+        assert part in shown
+
+
+def test_embed_writes_what_encoding_by_hand_gives(pretrained):
+    import torch
+
+    from moola.data.bar_store import BarStore
+    from moola.encoders.loading import load_encoder
+    from moola.layout import read_json
+
+    for out in ("v.parquet", "v.npy"):
+        done = pretrained("encoders", "embed", NAME, *WINDOWS, "--out", out, "--seed", "1", "--batch", "100")
+        assert done.code == 0, done.err
+        assert done.out.splitlines()[-1] == out
+        assert "windows/s" in done.out
+    table, array = pl.read_parquet(pretrained.folder / "v.parquet"), np.load(pretrained.folder / "v.npy")
+    assert table.columns[:5] == ["window_id", "series", "first_time", "last_time", "e0"]
+    assert np.array_equal(table[:, 4:].to_numpy(), array)
+
+    ready = load_encoder(NAME, 1, pretrained.folder / "artifacts/encoders/pretrained")
+    store = BarStore.open(next((pretrained.folder / "data/processed/unlabeled").glob("ingest-*")))
+    for row in (0, 99, 100, len(table) - 1):
+        start = int(table["window_id"][row].rpartition("_")[2])
+        assert start == 5 * row
+        bars = torch.from_numpy(store.values[start : start + 75].copy())[None]
+        with torch.no_grad():
+            expected = ready.encoder.encode(ready.transform.apply(bars, store.channels))[1][0]
+        assert np.allclose(array[row], expected, atol=1e-5)
+    assert read_json(pretrained.folder / "artifacts/encoders/pretrained" / NAME / "encoder.json")["seeds"] == [0, 1]
+
+
+def test_windows_of_another_length_are_embedded_with_a_note(pretrained):
+    shorter = ("data.window.visible=60", "data.window.zone=[30,60]")
+    done = pretrained("encoders", "embed", NAME, *WINDOWS, *shorter, "--out", "short.npy")
+    assert done.code == 0, done.err
+    assert f"note: {NAME} learned from windows of 75 bars, these have 60" in done.out
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "parts"),
+    [
+        (["embed", "bilstm_mea_8d_v1", "--out", "x.npy"], 2, [f"did you mean '{NAME}'"]),
+        (["embed", NAME, "--out", "x.csv"], 2, ["must end in .parquet or .npy"]),
+        (["embed", NAME, "--out", "x.npy", "--batch", "0"], 2, ["--batch: 0 must be at least 1"]),
+        (["embed", NAME, "--out", "x.npy", "--seed", "9"], 2, ["no weights of seed 9; known: 0, 1"]),
+        (["embed", NAME, "--out", "x.npy", "--device", "cuda"], 5, ["torch sees no GPU"]),
+        (["embed", NAME, "--out", "x.npy", "-m", "name=a,b"], 2, ["embed one at a time"]),
+        (["embed", NAME, "--out", "x.npy", "sedes=[1]"], 2, ["did you mean 'seeds'"]),
+        (["embed", NAME, "--out", "x.npy", "data=ucr", "data.name=GunPoint"], 3, ["do not fit", "level_open"]),
+        (["embed", NAME], 2, ["--out"]),
+        (["show", "nothing"], 2, [f"known: {NAME}"]),
+        (["export", NAME, "--out", "x.pt"], 2, ["must end in .onnx"]),
+        (["lst"], 2, ["invalid choice"]),
+        (["ls", "--colour"], 2, ["unrecognized arguments: --colour"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_leaves_no_file(pretrained, asked, code, parts):
+    refused(pretrained("encoders", *asked), code, *parts)
+    assert not list(pretrained.folder.glob("*x.*"))
+
+
+def test_a_file_that_does_not_fit_the_disk_leaves_nothing(pretrained):
+    done = pretrained("encoders", "embed", NAME, *WINDOWS, "--out", "big.npy", file_bytes=64 * 1024)
+    refused(done, 4)
+    assert not list(pretrained.folder.glob("*big*"))
+
+
+def test_an_encoder_that_was_changed_is_named_by_ls_and_the_others_are_listed(pretrained, make_moola, tmp_path):
+    import shutil
+
+    room = tmp_path / "artifacts/encoders/pretrained"
+    shutil.copytree(pretrained.folder / "artifacts/encoders/pretrained", room)
+    path = room / NAME / "encoder.json"
+    path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
+    done = make_moola(tmp_path)("encoders", "ls")
+    refused(done, 4, NAME, "another digest")
+    assert "bilstm_mae_8d_v2" in done.out
+
+
+def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
+    from safetensors.numpy import load_file
+
+    done = pretrained("run", *words, *NO_MODELS, f"encoder_from={NAME}", "seeds=[1]", "trainer.pretrain.lr=0.5")
+    assert done.code == 0, done.err
+    stages = {stage["stage"]: stage for stage in json.loads((done.run_folder / "manifest.json").read_text())["stages"]}
+    assert "pretrain" not in stages
+    assert "no window it learned from overlaps the sealed test" in done.err
+    folder = Path(stages["adopt_encoder"]["folder"])
+    ours = load_file(folder / "encoder-seed1.safetensors")
+    theirs = load_file(folder.parent / NAME / "encoder-seed1.safetensors")
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    said = json.loads((folder / "encoder.json").read_text())["adopted"]
+    assert (said["name"], said["same_bars"], said["may_have_seen_test"]) == (NAME, True, False)
+    assert "finetuned" in (done.run_folder / "metrics.json").read_text()
+    probed = json.loads((Path(stages["probe"]["folder"]) / "probe.json").read_text())
+    assert str(1) in json.dumps(probed)
+
+
+def test_other_bars_are_said_in_events_and_artifact(pretrained, tiny):
+    skipped = "stage.skip=[probe,oof,stack,label_issues,report]"
+    others = [word for word in tiny if not word.startswith("data.symbols")]
+    done = pretrained("run", *others, f"encoder_from={NAME}", "data.symbols=[nasdaq]", skipped)
+    assert done.code == 0, done.err
+    lines = (done.run_folder / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    adopted = next(event for event in events if event["event"] == "encoder_adopted")
+    assert (adopted["same_bars"], adopted["may_have_seen_test"]) == (False, True)
+    assert "other bars" in done.err
+
+
+def test_an_encoder_that_has_seen_the_sealed_test_is_refused(pretrained, words):
+    done = pretrained("finetune", *words, f"encoder_from={NAME}", "split.test_from=2010-01-01")
+    refused(done, 3, f"{NAME} has seen the sealed test", "split.test_from")
+
+
+def test_windows_that_it_did_not_learn_from_are_refused_with_all_differences(pretrained, words):
+    shorter = ("data.window.visible=60", "data.window.zone=[30,60]")
+    done = pretrained("finetune", *words, *shorter, f"encoder_from={NAME}")
+    refused(done, 3, "visible bars: 60 here, 75 expected", "spans: [[0, 30], [30, 60]] here")
+
+
+def test_every_difference_of_the_configuration_is_named_before_anything_runs(pretrained, tiny):
+    done = pretrained("run", *tiny, f"encoder_from={NAME}", "encoder.hidden=9", "transform=relative", "seeds=[0,5]")
+    refused(done, 2, "encoder.hidden: 9 here, 8 in", "transform.name: 'relative' here", "so none for 5", "3 problems")
+    refused(pretrained("pretrain", *tiny, f"encoder_from={NAME}"), 2, "nothing to pretrain")
+    refused(pretrained("run", *tiny, "encoder_from=nobody"), 2, "there is no encoder named 'nobody'")
+    done = pretrained("run", *tiny, f"encoder_from={NAME}", "stage.skip=[pretrain]")
+    refused(done, 2, "stage.skip leaves out pretrain")
