@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -20,7 +21,9 @@ def main(command: str, words: Sequence[str]) -> int:
     line = shlex.join(["moola", command, *words])
 
     def job(config: RunConfig, config_yaml: str) -> None:
-        _print_outcome(run_once(config, config_yaml, None if command == "run" else command, line))
+        folder = run_once(config, config_yaml, None if command == "run" else command, line)
+        if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks
+            _print_outcome(folder)
 
     for_each(command, words, job)
     return EXIT_OK

@@ -122,7 +122,7 @@ def _trainer(batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Co
         accelerator="gpu" if on_gpu else "cpu",
         devices=ranks.local_world_size if not (on_gpu and alone) else [device.index or 0],
         num_nodes=ranks.nodes,
-        strategy="auto" if alone else DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo"),
+        strategy="auto" if alone else _strategy(on_gpu),
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,
         use_distributed_sampler=False,
@@ -133,6 +133,11 @@ def _trainer(batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Co
         callbacks=[course],
         plugins=[SafetensorsCheckpointIO()],
     )
+
+
+def _strategy(on_gpu: bool) -> DDPStrategy:
+    """An objective need not use all weights in every step: an autoencoder trains no pooling."""
+    return DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo", find_unused_parameters=True)
 
 
 @contextlib.contextmanager
