@@ -99,9 +99,8 @@ def test_the_depth_of_a_tcn_goes_by_the_length_of_the_windows_where_none_is_give
 
 
 def test_a_pooled_state_is_its_extremes_its_mean_and_the_time_it_spends_above_its_levels() -> None:
-    known = torch.linspace(0, 10, 1001)[None, None]  # one window, one state
     pooling = LevelPooling([1])
-    pooling.settle(known, lambda inputs: [inputs])
+    pooling.settle(torch.linspace(0, 10, 1001)[None, :, None], lambda inputs: [inputs.transpose(1, 2)])
     torch.testing.assert_close(pooling.levels, torch.tensor([[1.0], [5.0], [9.0]]))
     peaked = torch.tensor([[[0.0] * 7 + [7.0, 7.0, 20.0]]])
     torch.testing.assert_close(pooling([peaked]), torch.tensor([[20.0, 0.0, 3.4, 0.3, 0.3, 0.1]]))
@@ -109,7 +108,7 @@ def test_a_pooled_state_is_its_extremes_its_mean_and_the_time_it_spends_above_it
 
 def test_a_state_that_never_moves_in_the_windows_that_are_known_gives_finite_shares() -> None:
     pooling = LevelPooling([1])
-    pooling.settle(torch.full((2, 1, 9), 4.0), lambda inputs: [inputs])
+    pooling.settle(torch.full((2, 9, 1), 4.0), lambda inputs: [inputs.transpose(1, 2)])
     above, at, below = (pooling([torch.full((1, 1, 5), value)])[0, 3:].tolist() for value in (5.0, 4.0, 3.0))
     assert (above, at, below) == ([1.0] * 3, [0.5] * 3, [0.0] * 3)
 

@@ -40,11 +40,11 @@ def test_each_part_stands_by_itself() -> None:
     assert not torch.equal(one(changed)[:, 4:], embedding[:, 4:])
 
 
-def test_mixing_puts_a_layer_over_all_parts() -> None:
+def test_mixing_puts_a_layer_over_all_parts_beside_them() -> None:
     one, given = pooling(mixing=6), states()
-    assert one(given).shape == (5, one.embedding_width) == (5, 6)
     parts = [one.pool_span(given[:, :8]), one.pool_span(given[:, 8:])]
-    assert torch.equal(one(given), one.mix(parts))
+    assert one(given).shape == (5, one.embedding_width) == (5, 14)
+    assert torch.equal(one(given), torch.cat([*parts, one.mix(parts)], dim=1))
 
 
 def test_without_parts_the_whole_window_is_one() -> None:

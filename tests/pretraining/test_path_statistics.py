@@ -16,7 +16,14 @@ from moola.models.bilstm import BiLstm
 from moola.models.encoder import Encoder, InputShape
 from moola.pretraining import WindowInputs
 from moola.pretraining.path_statistics import PathStatistics, PathStatisticsObjective
-from moola.pretraining.path_targets import draw_neighbours, draw_spans, log_prices, path_statistics, span_relations
+from moola.pretraining.path_targets import (
+    SPREADS_TR,
+    draw_neighbours,
+    draw_spans,
+    log_prices,
+    path_statistics,
+    span_relations,
+)
 from moola.testing import check_objective, make_batch
 from moola.testing.transform_checks import random_bars
 
@@ -87,7 +94,7 @@ def test_relations_train_the_layer_that_mixes_parts() -> None:
 
 def test_relations_need_two_parts_that_the_encoder_pools() -> None:
     for encoder in (BiLstm(hidden=4).build(SHAPE), BiLstm(hidden=4, pooling="spans").build(SHAPE)):
-        with pytest.raises(ConfigError, match="relations_weight: needs an encoder that pools two parts"):
+        with pytest.raises(ConfigError, match="relations_weight: needs an encoder that pools and mixes two parts"):
             objective_of(encoder, relations_weight=1.0)
     with pytest.raises(ConfigError, match="min_bars: two spans of 11 do not fit the 20 bars"):
         objective_of(pooling_spans(), relations_weight=1.0, min_bars=11)
@@ -129,7 +136,7 @@ def test_the_loss_is_the_mean_over_statistics_and_a_head_of_zeros_loses_their_si
     every = path_statistics(log_prices(batch.bars), slice(0, 20))
     figures = objective.validate(batch)
     for name in ("net", "distance", "range"):
-        sizes = [abs(float(value)) / 5 for value in every[name]]
+        sizes = [abs(float(value)) / SPREADS_TR[name] for value in every[name]]
         expected = sum(size**2 / 2 if size < 1 else size - 0.5 for size in sizes) / 6
         assert figures[f"val_{name}"] == pytest.approx(expected, rel=1e-5)
     parts = {name: float(value.detach()) for name, value in objective(batch).items()}
@@ -140,7 +147,7 @@ def test_the_loss_is_the_mean_over_statistics_and_a_head_of_zeros_loses_their_si
 def test_the_constant_guess_is_the_mean_of_each_statistic() -> None:
     objective, batch = objective_of(BiLstm(hidden=4).build(SHAPE), n_spans=1, min_bars=20), batch_of()
     every = path_statistics(log_prices(batch.bars), slice(0, 20))
-    values = torch.stack([every[name] for name in objective.config.statistics]) / 5
+    values = torch.stack([every[name] / SPREADS_TR[name] for name in objective.config.statistics])
     distances = (values - values.mean(dim=1, keepdim=True)).abs().flatten().tolist()
     expected = sum(d**2 / 2 if d < 1 else d - 0.5 for d in distances) / len(distances)
     assert objective.validate(batch)["val_constant"] == pytest.approx(expected, rel=1e-5)
@@ -152,8 +159,8 @@ def test_all_statistics_keep_the_suite() -> None:
 
 def test_wrong_settings_short_windows_and_sources_without_candles_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        PathStatistics((), 0, 1, 0.0, -1.0, -1)
-    assert len(caught.value.problems) == 6
+        PathStatistics((), 0, 1, -1.0, -1)
+    assert len(caught.value.problems) == 5
     encoder = BiLstm(hidden=4).build(SHAPE)
     with pytest.raises(ConfigError, match="min_bars: 21 do not fit the 20 bars of a window"):
         objective_of(encoder, min_bars=21)

@@ -22,7 +22,7 @@ class Recurrent:
         dropout: between layers, so without effect in a single one.
         pooling: ``mean_max_last`` of all states, or ``spans``: the parts of a window by themselves, through a layer.
         span_width: of a part, pooled by ``spans``.
-        mixing: width of a layer over all parts that ``spans`` pooled; 0: they stand side by side.
+        mixing: width of a layer over all parts that ``spans`` pooled, beside them in the embedding; 0: none.
     """
 
     hidden: int = 64

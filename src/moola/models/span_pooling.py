@@ -20,31 +20,35 @@ class SpanPooling(nn.Module):
         spans: the parts, in bars of a window of `n_bars`; the whole window where none are told apart.
         n_bars: bars of the windows it was made for; in others the parts keep their share of the window.
         span_width: P.
-        embedding_width: S P, or the width of the layer that mixes the parts.
+        mixed_width: M, of the layer that mixes the parts; 0 where there is none.
+        embedding_width: S P + M: the parts, and beside them what mixes them.
     """
 
     def __init__(self, shape: InputShape, width: int, span_width: int, mixing: int) -> None:
         super().__init__()
         self.spans = shape.spans or ((0, shape.n_bars),)
         self.n_bars = shape.n_bars
-        self.span_width = span_width
-        self.embedding_width = mixing or len(self.spans) * span_width
+        self.span_width, self.mixed_width = span_width, mixing
+        self.embedding_width = len(self.spans) * span_width + mixing
         self.projection = nn.Sequential(nn.Linear(5 * width, span_width), nn.GELU())
-        joined = nn.Sequential(nn.Linear(len(self.spans) * span_width, mixing), nn.GELU()) if mixing else nn.Identity()
-        self.mixing = joined
+        self.mixing = (
+            nn.Sequential(nn.Linear(len(self.spans) * span_width, mixing), nn.GELU()) if mixing else nn.Identity()
+        )
 
     def pool_span(self, states: Tensor) -> Tensor:
         """States of some bars in a row, [B, n, W] -> [B, P]."""
         ends = [states[:, 0], states[:, -1]]
         return self.projection(torch.cat([states.mean(dim=1), states.amax(dim=1), states.amin(dim=1), *ends], dim=-1))
 
-    def mix(self, pooled: list[Tensor]) -> Tensor:
-        """As many pooled spans as there are parts, [B, P] each -> [B, E]."""
-        return self.mixing(torch.cat(pooled, dim=-1))
-
     def forward(self, states: Tensor) -> Tensor:
         """[B, T, W] -> [B, E]."""
-        return self.mix([self.pool_span(states[:, first:end]) for first, end in self._bounds(states.shape[1])])
+        bounds = self._bounds(states.shape[1])
+        parts = torch.cat([self.pool_span(states[:, first:end]) for first, end in bounds], dim=-1)
+        return torch.cat([parts, self.mixing(parts)], dim=-1) if self.mixed_width else parts
+
+    def mix(self, pooled: list[Tensor]) -> Tensor:
+        """As many pooled spans as there are parts, [B, P] each -> [B, M]."""
+        return self.mixing(torch.cat(pooled, dim=-1))
 
     def layers(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Its layers from the states to the embedding, as `moola.models.encoder.Encoder.layers` wants them."""

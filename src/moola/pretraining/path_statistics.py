@@ -1,16 +1,20 @@
 """Path statistics as a pretext: say how far prices went between two bars, from the states between them.
 
 A linear head on the pooled states of a random span predicts its net move, its size and its range
-(`moola.pretraining.path_targets`, in units of `unit_tr` TR); with `relations_weight`, another head on the mixed pooled
-states of two neighbouring spans predicts how they relate. ``loss = mean over statistics and spans of Huber's error
-(delta 1), and relations_weight times the same for relations``. Nothing is hidden: what counts is a pooled vector that
-knows the path, where an autoencoder teaches single states. So spans are pooled as the encoder itself pools the parts of
-a window, if it can (`moola.models.span_pooling`), and its pooling is trained with it. Spans are the same in all windows
-of a batch.
+(`moola.pretraining.path_targets`); with `relations_weight`, another head on the mixed pooled states of two neighbouring
+spans predicts how they relate. ``loss = mean over statistics and spans of Huber's error (delta 1), and relations_weight
+times the same for relations``, each target in units of its usual spread. Nothing is hidden: what counts is a pooled
+vector that knows the path, where an autoencoder teaches single states. So spans are pooled as the encoder itself pools
+the parts of a window, if it can (`moola.models.span_pooling`), and its pooling is trained with it. Spans are the same
+in all windows of a batch.
+
+This pretext knows something of markets: that what matters is how far prices went and how stretches relate. A label that
+speaks of moves and ranges is near to it, so a gain on such a label is one of that knowledge, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +34,7 @@ from moola.pretraining.fixed_draws import fixed_draws
 from moola.pretraining.parts import with_loss
 from moola.pretraining.path_targets import (
     RELATIONS,
+    SPREADS_TR,
     Statistic,
     draw_neighbours,
     draw_spans,
@@ -47,7 +52,6 @@ class PathStatistics:
         statistics: what is predicted: of ``net``, ``distance``, ``range``, ``true_range``.
         n_spans: spans a batch, and pairs of neighbouring ones.
         min_bars: fewest bars of a span; lengths from there to the whole window are equally likely.
-        unit_tr: unit of the statistics in TR; brings them to about the spread of 1.
         relations_weight: of the relations of neighbouring spans; 0: none.
         seed: of the spans, the same for every seed of the run.
     """
@@ -55,7 +59,6 @@ class PathStatistics:
     statistics: tuple[Statistic, ...] = ("net", "distance", "range")
     n_spans: int = 4
     min_bars: int = 8
-    unit_tr: float = 5.0
     relations_weight: float = 0.0
     seed: int = 0
     short_name: ClassVar[str] = "path"
@@ -66,7 +69,6 @@ class PathStatistics:
             (len(set(self.statistics)) < len(self.statistics), f"statistics: {list(self.statistics)} holds one twice"),
             (self.n_spans < 1, f"n_spans: {self.n_spans} must be at least 1"),
             (self.min_bars < 2, f"min_bars: {self.min_bars} must be at least 2"),
-            (self.unit_tr <= 0, f"unit_tr: {self.unit_tr} must be positive"),
             (self.relations_weight < 0, f"relations_weight: {self.relations_weight} must not be negative"),
             (self.seed < 0, f"seed: {self.seed} must not be negative"),
         )
@@ -83,10 +85,11 @@ class PathStatistics:
             pair = "two spans of " if self.relations_weight else ""
             raise ConfigError([f"objective.min_bars: {pair}{self.min_bars} do not fit the {n_bars} bars of a window"])
         pooling = pooling_of(encoder)
-        if self.relations_weight and (pooling is None or len(pooling.spans) != 2):
+        if self.relations_weight and (pooling is None or not pooling.mixed_width or len(pooling.spans) != 2):
             raise ConfigError(
-                ["objective.relations_weight: needs an encoder that pools two parts of a window"],
-                "set encoder.pooling=spans with a zone inside the window (data.window.zone), or relations_weight=0",
+                ["objective.relations_weight: needs an encoder that pools and mixes two parts of a window"],
+                "set encoder.pooling=spans encoder.mixing=32, with a zone that begins inside the window "
+                "(data.window.zone), or objective.relations_weight=0",
             )
         return PathStatisticsObjective(encoder, pooling, price_columns(inputs.channels, "path_statistics"), self)
 
@@ -104,7 +107,7 @@ class PathStatisticsObjective(nn.Module):
         self._pooling = [pooling] if pooling else []  # in a list: its weights belong to the encoder alone
         self.head = nn.Linear(pooling.span_width if pooling else 5 * encoder.width, len(config.statistics))
         if pooling and config.relations_weight:
-            self.relations_head = nn.Linear(pooling.embedding_width, len(RELATIONS))
+            self.relations_head = nn.Linear(pooling.mixed_width, len(RELATIONS))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a training batch; spans depend on (seed, epoch, batch number) alone."""
@@ -153,12 +156,17 @@ class PathStatisticsObjective(nn.Module):
 
     def _related(self, states: Tensor, logs: Tensor, first: slice, second: slice) -> tuple[Tensor, Tensor]:
         mixed = self._pooling[0].mix([self._pooled(states[:, span]) for span in (first, second)])
-        return self.relations_head(mixed), (span_relations(logs, first, second) / self.config.unit_tr).float()
+        return self.relations_head(mixed), _in_spreads(span_relations(logs, first, second), RELATIONS)
 
     def _statistics(self, logs: Tensor, span: slice) -> Tensor:
         every = path_statistics(logs, span)
         wanted = torch.stack([every[name] for name in self.config.statistics], dim=-1)
-        return (wanted / self.config.unit_tr).float()
+        return _in_spreads(wanted, self.config.statistics)
+
+
+def _in_spreads(targets: Tensor, names: Sequence[str]) -> Tensor:
+    """Targets [B, K], each in units of its usual spread."""
+    return (targets / targets.new_tensor([SPREADS_TR[name] for name in names])).float()
 
 
 def _errors_of(guesses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,18 @@ from moola.data.draws import Draws
 
 Statistic = Literal["net", "distance", "range", "true_range"]
 RELATIONS = ("joint_move", "opposition", "joint_range", "overlap", "range_difference")
+SPREADS_TR = {
+    "net": 4.5,
+    "distance": 2.8,
+    "range": 2.8,
+    "true_range": 0.1,
+    "joint_move": 2.6,
+    "opposition": 1.1,
+    "joint_range": 2.8,
+    "overlap": 1.45,
+    "range_difference": 3.5,
+}
+"""Standard deviations over random spans of 8 to 75 bars, in TR: of daily index bars from 1999 to 2012."""
 _SMALLEST_UNIT = 1e-8
 """Of TR: a window that never moves has statistics of 0."""
 
