@@ -44,6 +44,7 @@ from moola.models.encoder import InputShape
 from moola.models.patch_transformer import PatchTransformer
 from moola.pretraining import ObjectiveConfig, WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
+from moola.pretraining.mixture import Mixture
 from moola.pretraining.path_statistics import PathStatistics
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.loop import fit
@@ -52,6 +53,7 @@ from moola.training.schedule import FitConfig
 
 VISIBLE, LENGTH, ZONE = 75, 105, (30, 75)
 SPANS = summary_spans(VISIBLE, ZONE)
+DEFAULT = "the default"
 FINETUNING = FitConfig(epochs=30, batch_size=32, lr=2e-3, weight_decay=1e-2)
 
 
@@ -73,7 +75,7 @@ class Variant:
 
 
 def ablation() -> Iterator[Variant]:
-    """Each step adds to the one before it, but for the last two."""
+    """Each step adds to the one before it, up to the default; the last ones put something else in its place."""
     yield (before := Variant("before: 64 units, mean, maximum and last state, masked patches"))
     spans = BiLstm(64, pooling="spans", span_width=32)
     yield (step := replace(before, name="+ context and zone pooled by themselves", encoder=spans))
@@ -86,7 +88,11 @@ def ablation() -> Iterator[Variant]:
     mixed = replace(spans, hidden=32, mixing=32)
     relations = PathStatistics(n_spans=3, relations_weight=1.0)
     yield (step := replace(step, name="+ parts mixed, relations of neighbours", encoder=mixed, objective=relations))
-    yield replace(step, name="the same with masked patches", objective=MaskedAutoencoder())
+    shown = {"name": "masked_autoencoder", "weight": 0.1, "variance_weight": 0.0}
+    both = Mixture(({"name": "path_statistics", "n_spans": 3, "relations_weight": 1.0}, shown))
+    yield replace(step, name=f"{DEFAULT}: + masked patches with a weight of .1", objective=both)
+    yield replace(step, name="the same with masked patches alone", objective=MaskedAutoencoder())
+    yield replace(step, name="the same with path statistics alone", objective=PathStatistics())
     patches = PatchTransformer(patch_bars=5, width=64, layers=2, heads=4)
     long = FitConfig(epochs=30, batch_size=256, lr=1e-3)
     yield replace(before, name="patch transformer, masked patches, 30 epochs", encoder=patches, schedule=long)
@@ -219,7 +225,9 @@ def measure(protocol: str, quick: bool, only: str) -> Iterator[Row]:
     for kind in ("logistic regression", "random forest"):
         yield row(f"{protocol}: {kind}", simple(kind, True), None, None, market.truth, weights)
     variants = [variant for variant in ablation() if only in variant.name]
-    for variant in (variants[0], variants[-3]) if quick and not only else variants:
+    if quick and not only:
+        variants = [variant for variant in variants if variant.name.startswith(("before", DEFAULT))]
+    for variant in variants:
         tuned, scratch = Trial(market, variant, seeds, draws).predictions()
         forest = simple("random forest", getattr(variant.transform, "returns", True))
         yield row(f"{protocol}: {variant.name}", tuned, scratch, "the same from scratch", market.truth, weights)
@@ -264,7 +272,7 @@ def _t_interval(differences: np.ndarray) -> tuple[float, float]:
 def main() -> int:
     """Measure, print a line as soon as it is known, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two draws, one seed, three variants")
+    parser.add_argument("--quick", action="store_true", help="two draws, one seed, the default and what was before it")
     parser.add_argument("--json", type=Path, default=None, help="file for the rows")
     parser.add_argument("--protocol", choices=("sealed", "early", "late"), default="sealed")
     parser.add_argument("--only", default="", help="variants whose name holds this")

@@ -1,14 +1,22 @@
-"""Training: the whole loop beside its ceiling and beside plain Lightning, in windows a second."""
+"""Training: the whole loop beside its ceiling and beside plain Lightning, the share of the data path, and the start.
+
+What only a GPU can show has rows without figures where there is none.
+"""
 
 from __future__ import annotations
 
 import logging
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -21,10 +29,12 @@ from moola.data.device_batches import DeviceBatches
 from moola.features.log_returns import LogReturns
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
+from moola.pipelines.events import read_events
 from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderObjective
 from moola.testing import make_batch
 from moola.testing.transform_checks import random_bars
+from moola.training.allocator import keep_freed_memory
 from moola.training.loop import fit
 from moola.training.schedule import FitConfig
 
@@ -35,6 +45,7 @@ ENCODERS = {
     "BiLSTM 64x1": BiLstm(hidden=64, layers=1),
 }
 WARM_UP_STEPS = 2
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Clock:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Ceiling, plain Lightning at equal batch and precision, plain Lightning as its defaults come."""
+    """Each encoder beside its references; then precisions and batches of a GPU, and the start of the command."""
     scale = Scale.of(quick)
     warnings.filterwarnings("ignore")  # plain Lightning advises on workers, loggers and checkpoints in every fit
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -86,6 +97,8 @@ def measure(quick: bool) -> Iterator[Row]:
     bars = random_bars(OHLC, 1, n_bars)[0].to(scale.device)
     for name, config in ENCODERS.items():
         yield from _of_encoder(name, config, bars, scale)
+    yield from on_gpu(quick)
+    yield from starting(quick)
 
 
 def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale) -> Iterator[Row]:
@@ -96,6 +109,7 @@ def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale) -> Iterat
         ("plain Lightning, DataLoader with 2 workers", lambda: plain(config, bars, scale, scale.batch, 2), None),
         ("plain Lightning as its defaults come, batch 32", lambda: plain(config, bars, scale, 32, 0, bare=False), None),
     )
+    yield data_share(what, config, bars, scale)
     for reference_name, reference, target in references:
         yield compare(
             f"{what}, batch {scale.batch}",
@@ -107,6 +121,69 @@ def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale) -> Iterat
             target=target,
             repeats=scale.repeats,
         )
+
+
+def on_gpu(quick: bool) -> Iterator[Row]:
+    """BiLSTM 128x2 in each precision and batch: fused cuDNN kernels want large batches, and their bytes halve in bf16."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "GPU"
+    name, config = next(iter(ENCODERS.items()))
+    for precision in ("fp32", "tf32", "bf16"):
+        for batch in (512, 2048, 8192, 16384):
+            work = f"pretrain {name}, {LENGTH}x{len(OHLC)}, {device}, {precision}, batch {batch:,}"
+            if not torch.cuda.is_available():
+                yield Row(work, "windows/s", None, None, None, True, None, 150_000, {})
+                continue
+            scale = Scale("cuda", batch, 30 if quick else 100, 3)
+            bars = random_bars(OHLC, 1, batch * (scale.steps + WARM_UP_STEPS + 1) + LENGTH)[0].to("cuda")
+            rates = [ours(config, bars, scale, precision) for _ in range(scale.repeats)]
+            spread = {"ours": (min(rates), max(rates))}
+            yield Row(work, "windows/s", statistics.median(rates), None, None, True, None, 150_000, spread)
+
+
+def starting(quick: bool) -> Iterator[Row]:
+    """From the command to the first step of pretraining, and what of it is imports and earlier stages."""
+    marks: dict[str, list[float]] = {"the run begins": [], "pretraining begins": [], "the first step is done": []}
+    for _ in range(2 if quick else 5):
+        for name, seconds in zip(marks, start_once(), strict=True):
+            marks[name].append(seconds)
+    for name, found in marks.items():
+        target = 12.0 if name == "the first step is done" else None
+        work = f"moola pretrain, default data: from the command until {name}"
+        spread = {"ours": (min(found), max(found))}
+        yield Row(work, "s", statistics.median(found), None, None, False, None, target, spread)
+
+
+def start_once() -> tuple[float, float, float]:
+    """Seconds from a command in an empty folder to its run, its pretraining and the end of its first step."""
+    words = ("pretrain", "seeds=[0]", "trainer.pretrain.epochs=1", "trainer.pretrain.log_every_steps=1")
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.time()
+        process = subprocess.Popen([sys.executable, "-m", "moola", *words], cwd=folder, stderr=subprocess.DEVNULL)
+        try:
+            while not (events := _events(Path(folder))) or events[-1]["event"] != "steps":
+                if process.poll() is not None:
+                    raise RuntimeError(f"moola pretrain ended with {process.returncode} before its first step")
+                time.sleep(0.02)
+        finally:
+            process.kill()
+            process.wait()
+    pretraining = next(e for e in events if e["event"] == "stage_started" and e["stage"] == "pretrain")
+    first, second, third = (
+        datetime.fromisoformat(event["time"]).timestamp() - began
+        for event in (events[0], pretraining, next(e for e in events if e["event"] == "steps"))
+    )
+    return first, second, third
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    """What the log of the only run holds so far, up to its first step."""
+    events: list[dict[str, Any]] = []
+    for path in folder.glob("artifacts/results/*/events.jsonl"):
+        for event in read_events(path):
+            events.append(event)
+            if event["event"] == "steps":
+                return events
+    return events
 
 
 def _ceiling_target(scale: Scale) -> float:
@@ -121,23 +198,37 @@ def objective_of(config: BiLstm, device: str) -> MaskedAutoencoderObjective:
     return MaskedAutoencoder(patch_bars=7, ratio=0.15).build(config.build(shape), inputs).to(device)
 
 
-def ours(config: BiLstm, bars: Tensor, scale: Scale) -> float:
+def ours(config: BiLstm, bars: Tensor, scale: Scale, precision: Precision = "fp32") -> float:
     """One epoch through the whole loop: shuffled, gathered, transformed, masked, clipped, scheduled, logged."""
     objective, clock = objective_of(config, scale.device), Clock(scale.device)
     clock.watch(objective)
     starts = np.arange(scale.batch * (scale.steps + WARM_UP_STEPS))
     batches = DeviceBatches(bars, starts, LENGTH, _log_returns, scale.batch, seed=0)
-    fit(objective, batches, FitConfig(epochs=1, batch_size=scale.batch, precision="fp32"))
+    fit(objective, batches, FitConfig(epochs=1, batch_size=scale.batch, precision=precision))
     return clock.windows_per_s(scale.batch)
 
 
+def data_share(what: str, config: BiLstm, bars: Tensor, scale: Scale) -> Row:
+    """Which share of a step the loop waits for its batch."""
+    shares: list[float] = []
+    starts = np.arange(scale.batch * (scale.steps + WARM_UP_STEPS))
+    for _ in range(scale.repeats):
+        batches = DeviceBatches(bars, starts, LENGTH, _log_returns, scale.batch, seed=0)
+        every = FitConfig(epochs=1, batch_size=scale.batch, precision="fp32", log_every_steps=len(batches))
+        fit(objective_of(config, scale.device), batches, every, on_steps=lambda line: shares.append(line["data_share"]))
+    spread = {"ours": (min(shares), max(shares))}
+    work = f"{what}, batch {scale.batch}: data path"
+    return Row(work, "share of a step", statistics.median(shares), None, None, False, None, 0.05, spread)
+
+
 def ceiling(config: BiLstm, bars: Tensor, scale: Scale) -> float:
-    """What the model and the optimiser cost alone."""
+    """What the model and the optimiser cost alone, memory that is freed being kept as in our loop."""
+    keep_freed_memory()
     objective, clock = objective_of(config, scale.device).train(), Clock(scale.device)
     clock.watch(objective)
     windows = bars.unfold(0, LENGTH, 1)[: scale.batch].transpose(1, 2).contiguous()
     batch = make_batch(_log_returns(windows), windows)
-    optimiser = torch.optim.AdamW(objective.parameters())
+    optimiser = torch.optim.AdamW(objective.parameters(), fused=True)
     for _ in range(scale.steps + WARM_UP_STEPS):
         optimiser.zero_grad()
         objective(batch)["loss"].backward()

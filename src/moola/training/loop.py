@@ -18,6 +18,7 @@ from torch import nn
 from moola.data.device_batches import DeviceBatches
 from moola.errors import ConfigError
 from moola.training.alarms import Alarm, DivergedError, StallWatch
+from moola.training.allocator import keep_freed_memory
 from moola.training.batch_size import does_not_fit
 from moola.training.checkpoint_io import SafetensorsCheckpointIO
 from moola.training.course import Course
@@ -74,6 +75,8 @@ def fit(
     """
     ranks, device = of_batches(batches.rank, batches.world_size), batches.values.device
     groups = groups or [ParameterGroup(list(objective.parameters()))]
+    if device.type == "cpu":
+        keep_freed_memory()
     precision, tell = realise(config.precision, device), _only_on_first(ranks, on_alarm)
     if precision.fallback:
         tell(Alarm("precision", f"trained in {precision.name}: {precision.fallback}"))

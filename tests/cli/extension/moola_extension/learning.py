@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from moola.data.device_batches import Batch
+from moola.models.encoder import Encoder, InputShape
+from moola.pretraining import WindowInputs
 
 
 @dataclass(frozen=True)
@@ -14,18 +18,21 @@ class Convolution:
 
     width: int = 8
 
-    def build(self, n_inputs: int) -> nn.Module:
-        return _Convolution(n_inputs, self.width)
+    def build(self, shape: InputShape) -> Encoder:
+        return _Convolution(shape.n_inputs, self.width)
 
 
-class _Convolution(nn.Module):
+class _Convolution(Encoder):
     def __init__(self, n_inputs: int, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.width = self.embedding_width = width
         self.convolution = nn.Conv1d(n_inputs, width, 5, padding=2)
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         return torch.tanh(self.convolution(inputs.transpose(1, 2))).transpose(1, 2)
+
+    def pool(self, states: Tensor) -> Tensor:
+        return states.mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -34,25 +41,25 @@ class Autoencoder:
 
     weight: float = 1.0
 
-    def build(self, encoder: nn.Module, n_inputs: int, n_bars: int) -> nn.Module:
-        return _Autoencoder(encoder, n_inputs, self.weight)
+    def build(self, encoder: Encoder, inputs: WindowInputs) -> nn.Module:
+        return _Autoencoder(encoder, inputs.shape.n_inputs, self.weight)
 
 
 class _Autoencoder(nn.Module):
-    def __init__(self, encoder: nn.Module, n_inputs: int, weight: float) -> None:
+    def __init__(self, encoder: Encoder, n_inputs: int, weight: float) -> None:
         super().__init__()
         self.encoder, self.weight = encoder, weight
-        self.decoder = nn.Linear(encoder.width, n_inputs)  # type: ignore[arg-type]
+        self.decoder = nn.Linear(encoder.width, n_inputs)
 
-    def forward(self, batch):
-        error = (self.decoder(self.encoder(batch.inputs)) - batch.inputs).square().mean()
-        return {"loss": self.weight * error, "reconstruction": error}
-
-    @torch.no_grad()
-    def validate(self, inputs: torch.Tensor) -> dict[str, float]:
-        error = float((self.decoder(self.encoder(inputs)) - inputs).square().mean())
-        return {"val_reconstruction": error, "val_copy_last": 1.0, "val_mean": 1.0}
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        error = self.weight * (self.decoder(self.encoder(batch.inputs)) - batch.inputs).square().mean()
+        return {"loss": error, "reconstruction": error}
 
     @torch.no_grad()
-    def reconstruct(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.decoder(self.encoder(inputs)), torch.zeros(inputs.shape[:2], dtype=torch.bool)
+    def validate(self, batch: Batch) -> dict[str, float]:
+        error = float((self.decoder(self.encoder(batch.inputs)) - batch.inputs).square().mean())
+        return {"val_loss": error, "val_reconstruction": error, "val_copy_last": 1.0, "val_mean": 1.0}
+
+    @torch.no_grad()
+    def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.decoder(self.encoder(batch.inputs)), torch.zeros(batch.inputs.shape[:2], dtype=torch.bool)
