@@ -32,12 +32,11 @@ from moola.data.window_index import WindowConfig, WindowIndex
 from moola.evaluation.comparison import compare, estimates
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.intervals import moving_block_weights
-from moola.features import Transform
 from moola.features.anchored import Anchored
 from moola.features.summary import summarise, summary_spans
 from moola.labels.planting import LabelDraw
 from moola.labels.structure_rule import StructureRule
-from moola.models import EncoderConfig, FitResources, LabelledWindows, Model
+from moola.models import EncoderConfig, FitResources, LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.classical import LogisticRegression, RandomForest
 from moola.models.encoder import InputShape
@@ -62,7 +61,7 @@ class Variant:
     """One step of the ablation."""
 
     name: str
-    transform: Transform = field(default_factory=Anchored)
+    transform: Anchored = field(default_factory=Anchored)
     encoder: EncoderConfig = field(default_factory=BiLstm)
     objective: ObjectiveConfig = field(default_factory=MaskedAutoencoder)
     schedule: FitConfig = field(default_factory=lambda: FitConfig(epochs=8, batch_size=256, lr=2e-3))
@@ -129,13 +128,13 @@ class Market:
         truth = _numbers(table["true_label"][rows.tolist()], labels.classes)
         return cls(store, windows, candidates, np.flatnonzero(train), rows, truth, labels.classes)
 
-    def gather(self, rows: np.ndarray, labels: np.ndarray, transform: Transform) -> LabelledWindows:
+    def gather(self, rows: np.ndarray, labels: np.ndarray, transform: Anchored) -> LabelledWindows:
         """Bars and inputs of some windows."""
         bars = self.windows.gather(self.store.values, rows)
         inputs = transform.apply(torch.from_numpy(bars), self.store.channels).numpy()
         return LabelledWindows(bars, inputs, labels, len(self.classes))
 
-    def draw(self, number: int, transform: Transform) -> LabelledWindows:
+    def draw(self, number: int, transform: Anchored) -> LabelledWindows:
         """174 labels, 17 of them flipped."""
         given = LabelDraw(174, 17, number).choose(self.candidates, self.classes)
         rows = given.join(self.candidates.select("window_id", "row"), on="window_id", maintain_order="left")["row"]
@@ -217,7 +216,7 @@ def measure(protocol: str, quick: bool, only: str) -> Iterator[Row]:
     @cache
     def simple(kind: str, returns: bool) -> np.ndarray:
         variant = Variant(kind, Anchored(returns=returns))
-        model: Model = RandomForest() if kind == "random forest" else LogisticRegression()
+        model = RandomForest() if kind == "random forest" else LogisticRegression()
         test = market.gather(market.test, np.full(len(market.test), -1), variant.transform)
         fits = [(market.draw(draw, variant.transform), seed) for draw in draws for seed in seeds]
         return np.stack([model.fit(train, resources(seed, variant)).predict_proba(test) for train, seed in fits])
@@ -229,7 +228,7 @@ def measure(protocol: str, quick: bool, only: str) -> Iterator[Row]:
         variants = [variant for variant in variants if variant.name.startswith(("before", DEFAULT))]
     for variant in variants:
         tuned, scratch = Trial(market, variant, seeds, draws).predictions()
-        forest = simple("random forest", getattr(variant.transform, "returns", True))
+        forest = simple("random forest", variant.transform.returns)
         yield row(f"{protocol}: {variant.name}", tuned, scratch, "the same from scratch", market.truth, weights)
         yield row(f"{protocol}: {variant.name}", tuned, forest, "random forest", market.truth, weights)
 

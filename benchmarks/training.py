@@ -13,8 +13,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,23 +93,26 @@ class Clock:
 def measure(quick: bool) -> Iterator[Row]:
     """Each encoder beside its references; then precisions and batches of a GPU, and the start of the command."""
     scale = Scale.of(quick)
-    warnings.filterwarnings("ignore")  # plain Lightning advises on workers, loggers and checkpoints in every fit
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     n_bars = scale.batch * (scale.steps + WARM_UP_STEPS + 1) + LENGTH
     bars = random_bars(OHLC, 1, n_bars)[0].to(scale.device)
-    for name, config in ENCODERS.items():
-        yield from _of_encoder(name, config, bars, scale)
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:  # plain Lightning knows nothing of our allocator
+        for name, config in ENCODERS.items():
+            yield from _of_encoder(name, config, bars, scale, elsewhere)
     yield from on_gpu(quick)
     yield from starting(quick)
 
 
-def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale) -> Iterator[Row]:
+def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale, elsewhere: Executor) -> Iterator[Row]:
     what = f"pretrain {name}, {LENGTH}x{len(OHLC)}, {scale.device}, fp32"
+
+    def plainly(batch: int, workers: int, bare: bool) -> Callable[[], float]:
+        return lambda: elsewhere.submit(plain, config, bars.cpu(), scale, batch, workers, bare).result()
+
     references: Sequence[tuple[str, Callable[[], float], float | None]] = (
         ("ceiling: bare torch on one resident batch", lambda: ceiling(config, bars, scale), _ceiling_target(scale)),
-        ("plain Lightning, DataLoader with 0 workers", lambda: plain(config, bars, scale, scale.batch, 0), None),
-        ("plain Lightning, DataLoader with 2 workers", lambda: plain(config, bars, scale, scale.batch, 2), None),
-        ("plain Lightning as its defaults come, batch 32", lambda: plain(config, bars, scale, 32, 0, bare=False), None),
+        ("plain Lightning, DataLoader with 0 workers", plainly(scale.batch, 0, True), None),
+        ("plain Lightning, DataLoader with 2 workers", plainly(scale.batch, 2, True), None),
+        ("plain Lightning as its defaults come, batch 32", plainly(32, 0, False), None),
     )
     yield data_share(what, config, bars, scale)
     for reference_name, reference, target in references:
@@ -124,7 +129,7 @@ def _of_encoder(name: str, config: BiLstm, bars: Tensor, scale: Scale) -> Iterat
 
 
 def on_gpu(quick: bool) -> Iterator[Row]:
-    """BiLSTM 128x2 in each precision and batch: fused cuDNN kernels want large batches, and their bytes halve in bf16."""
+    """BiLSTM 128x2 in each precision and batch: fused kernels want large batches, and bytes halve in bf16."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "GPU"
     name, config = next(iter(ENCODERS.items()))
     for precision in ("fp32", "tf32", "bf16"):
@@ -269,8 +274,10 @@ class PlainModule(lightning.LightningModule):
         return torch.optim.AdamW(self.parameters())
 
 
-def plain(config: BiLstm, bars: Tensor, scale: Scale, batch: int, workers: int, *, bare: bool = True) -> float:
+def plain(config: BiLstm, bars: Tensor, scale: Scale, batch: int, workers: int, bare: bool) -> float:
     """One epoch of plain Lightning over a Dataset and a DataLoader; `bare`: without logger, bar and checkpoints."""
+    warnings.filterwarnings("ignore")  # advice on workers, loggers and checkpoints in every fit
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     objective, clock = objective_of(config, scale.device), Clock(scale.device)
     clock.watch(objective)
     n_windows = batch * (scale.steps + WARM_UP_STEPS)
