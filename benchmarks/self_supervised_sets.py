@@ -24,9 +24,9 @@ TS2VEC = {
     "OSULeaf": (0.855, "TS2Vec, run on such a machine"),
     "ACSF1": (0.910, "TS2Vec, published"),
     "BasicMotions": (0.975, "TS2Vec, run on such a machine"),
-    "JapaneseVowels": (0.984, "TS2Vec, published"),
+    "JapaneseVowels": (0.992, "TS2Vec, run on such a machine, padded as here"),
 }
-"""Accuracy on the default test split; JapaneseVowels padded, as here, was .992 on such a machine."""
+"""Accuracy on the default test split; the published figure of JapaneseVowels is .984."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from measurement import Row, write_rows
-from ssl_fits import ARMS, CURVE_ARMS, PROBES, SHARES, Scores, measure_other, measure_set, other_encoders
-from ssl_sets import TS2VEC
+from self_supervised_fits import ARMS, CURVE_ARMS, PROBES, SHARES, Scores, measure_other, measure_set, other_encoders
+from self_supervised_sets import TS2VEC
 
 MAIN = "pretrained, ridge"
 QUICK = ("ItalyPowerDemand", "GunPoint", "JapaneseVowels")

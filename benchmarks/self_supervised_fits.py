@@ -24,7 +24,7 @@ from moola.training.finetuning import FinetunedEncoder
 from moola.training.loop import fit
 from moola.training.ridge import fit_ridge
 from moola.training.schedule import FitConfig
-from ssl_sets import LabelledSet, stratified_share
+from self_supervised_sets import LabelledSet, stratified_share
 
 ENCODER = Tcn(width=128, hidden=64, depth=None, dropout=0.0, pooling="levels", normalise=False)
 OBJECTIVE = HierarchicalContrast()
