@@ -214,9 +214,13 @@ def _by_folds(estimator: Any, strengths: tuple[float, ...], train: Any, labels: 
 
 def other_encoders() -> dict[str, tuple[EncoderConfig, ObjectiveConfig]]:
     """Every registered encoder with both objectives that any windows take, and every such objective with the TCN."""
+    from moola.augment.jitter import Jitter
+    from moola.augment.permutation import Permutation
+    from moola.augment.scaling import Scaling
     from moola.models import ENCODERS
     from moola.pretraining import OBJECTIVES
     from moola.pretraining.masked_autoencoder import MaskedAutoencoder
+    from moola.pretraining.ts_tcc import TsTcc
 
     encoders = {name: ENCODERS.get(name)() for name in ENCODERS.names()}
     found: dict[str, tuple[EncoderConfig, ObjectiveConfig]] = {
@@ -228,7 +232,7 @@ def other_encoders() -> dict[str, tuple[EncoderConfig, ObjectiveConfig]]:
     of_mixture: Any = OBJECTIVES.get("mixture")
     chosen: dict[str, ObjectiveConfig] = {
         "masked_autoencoder": MaskedAutoencoder(),
-        "ts_tcc": OBJECTIVES.get("ts_tcc")(),
+        "ts_tcc": TsTcc(weak=(Scaling(0.1), Jitter(0.05)), strong=(Permutation(5), Jitter(0.8)), steps=4),
         "mixture": of_mixture(parts=parts),
         "contrast without reconstruction": dataclasses.replace(OBJECTIVE, reconstruction_weight=0.0),
         "hierarchical_contrast": OBJECTIVE,

@@ -144,7 +144,7 @@ def test_defect_1_no_fold_drops_the_pretrained_encoder(
 ) -> None:
     folds: list[str] = []
 
-    def dropped(windows: LabelledWindows, init: Any, resources: FitResources) -> Encoder:
+    def dropped(windows: LabelledWindows, init: Any, resources: FitResources) -> Any:
         folds.append(init)
         return build_encoder(windows, init if len(folds) == 1 else "random", resources)
 

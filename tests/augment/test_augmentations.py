@@ -18,6 +18,7 @@ from moola.augment.permutation import Permutation
 from moola.augment.scaling import Scaling
 from moola.augment.time_warp import TimeWarp
 from moola.augment.volatility import Volatility
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.data.draws import Draws
 from moola.errors import ConfigError
 from moola.features.candles import OHLC
@@ -138,6 +139,8 @@ def test_channels_are_dropped_to_their_mean_as_often_as_asked_and_never_all() ->
     assert torch.equal((everything != bars).any(dim=1).sum(dim=1), torch.full((2000,), 2))
     torch.testing.assert_close(everything.mean(dim=1), bars.mean(dim=1))
     assert torch.equal(ChannelDropout(1.0).apply(bars[..., :1], SENSORS[:1], draws_of(2000)), bars[..., :1])
+    clocked = ChannelDropout(1.0).apply(bars, ("left", "volume", CLOCK_CHANNELS[0]), draws_of(2000))
+    assert torch.equal(clocked, bars)  # a volume and a clock do not make up for the only sensor
 
 
 def test_permuted_candles_begin_where_the_last_one_closed_and_end_at_the_same_close() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import moola as package
 from moola.cli import JOBS, main
+from moola.commands.jobs import _speaks
 from moola.pipelines.stage import STAGES
 
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "polars", "pytorch_lightning", "sklearn")
@@ -117,7 +118,7 @@ def test_cfg_job_shows_the_configuration_and_runs_nothing(moola):
 def test_help_of_a_job_names_groups_and_common_keys(moola):
     done = moola("run", "--help")
     assert done.code == 0
-    for line in ("experiment: market", "encoder: bilstm_128x2", "seeds=[0,1,2]", "n_given: 174"):
+    for line in ("experiment: bilstm_mae_11d", "encoder: bilstm_128x2", "seeds=[0,1,2]", "n_given: 174"):
         assert line in done.out
     assert "hydra" not in done.out.partition("Composed configuration")[0].lower()
 
@@ -168,3 +169,11 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("name:")
     assert done.stderr == ""
+
+
+def test_one_of_those_that_torchrun_started_tells_the_outcome_and_a_process_alone_always() -> None:
+    started = {"TORCHELASTIC_RUN_ID": "none"}
+    assert _speaks({**started, "RANK": "0"})
+    assert not _speaks({**started, "RANK": "1"})
+    assert _speaks({"RANK": "1"})  # a variable that anything may have left
+    assert _speaks({})

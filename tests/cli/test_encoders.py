@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-NAME = "bilstm_mae_8d_v1"
+NAME = "bilstm_path_mae_4d_v1"
 WINDOWS = ("debug=fast", "data.symbols=[sp500]", "data.window.stride_bars=5")
 NO_MODELS = ("~model.scratch", "~model.pretrained_probe")
 
@@ -42,7 +43,7 @@ def refused(done, code: int, *parts: str) -> None:
 
 
 def test_every_pretraining_has_a_name_and_the_same_one_keeps_it(pretrained, words):
-    assert [one["name"] for one in listed(pretrained)] == [NAME, "bilstm_mae_8d_v2"]
+    assert [one["name"] for one in listed(pretrained)] == [NAME, "bilstm_path_mae_4d_v2"]
     again = pretrained("pretrain", *words)
     assert "is named" not in again.err
     assert len(listed(pretrained)) == 2
@@ -62,8 +63,8 @@ def test_ls_and_show_tell_what_the_run_made(pretrained):
     line = listed(pretrained)[0]
     assert (line["encoder"], line["objective"], line["inputs"], line["seeds"]) == (
         "bilstm",
-        "masked_autoencoder",
-        8,
+        "mixture",
+        4,
         [0, 1],
     )
     assert NAME in pretrained("encoders", "ls").out
@@ -108,17 +109,28 @@ def test_embed_writes_what_encoding_by_hand_gives(pretrained):
     assert read_json(pretrained.folder / "artifacts/encoders/pretrained" / NAME / "encoder.json")["seeds"] == [0, 1]
 
 
-def test_windows_of_another_length_are_embedded_with_a_note(pretrained):
-    shorter = ("data.window.visible=60", "data.window.zone=[30,60]")
-    done = pretrained("encoders", "embed", NAME, *WINDOWS, *shorter, "--out", "short.npy")
+def test_windows_of_another_length_are_embedded_as_the_learned_module_does_with_a_note(pretrained):
+    import torch
+
+    from moola.data.bar_store import BarStore
+    from moola.encoders.loading import load_encoder
+
+    longer = ("data.window.visible=80", "data.window.length=110", "data.window.zone=[30,80]")
+    done = pretrained("encoders", "embed", NAME, *WINDOWS, *longer, "--out", "long.npy")
     assert done.code == 0, done.err
-    assert f"note: {NAME} learned from windows of 75 bars, these have 60" in done.out
+    assert f"note: {NAME} learned from windows of 75 bars, these have 80" in done.out
+    ready = load_encoder(NAME, None, pretrained.folder / "artifacts/encoders/pretrained")
+    store = BarStore.open(next((pretrained.folder / "data/processed/unlabeled").glob("ingest-*")))
+    bars = torch.from_numpy(store.values[:80].copy())[None]
+    with torch.no_grad():
+        expected = ready.encoder.encode(ready.transform.apply(bars, store.channels))[1][0]
+    assert np.allclose(np.load(pretrained.folder / "long.npy")[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("asked", "code", "parts"),
     [
-        (["embed", "bilstm_mea_8d_v1", "--out", "x.npy"], 2, [f"did you mean '{NAME}'"]),
+        (["embed", "bilstm_paht_mae_4d_v1", "--out", "x.npy"], 2, [f"did you mean '{NAME}'"]),
         (["embed", NAME, "--out", "x.csv"], 2, ["must end in .parquet or .npy"]),
         (["embed", NAME, "--out", "x.npy", "--batch", "0"], 2, ["--batch: 0 must be at least 1"]),
         (["embed", NAME, "--out", "x.npy", "--seed", "9"], 2, ["no weights of seed 9; known: 0, 1"]),
@@ -153,7 +165,7 @@ def test_an_encoder_that_was_changed_is_named_by_ls_and_the_others_are_listed(pr
     path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
     done = make_moola(tmp_path)("encoders", "ls")
     refused(done, 4, NAME, "another digest")
-    assert "bilstm_mae_8d_v2" in done.out
+    assert "bilstm_path_mae_4d_v2" in done.out
 
 
 def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
@@ -175,16 +187,26 @@ def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
     assert str(1) in json.dumps(probed)
 
 
-def test_other_bars_are_said_in_events_and_artifact(pretrained, tiny):
-    skipped = "stage.skip=[probe,oof,stack,label_issues,report]"
+@pytest.mark.parametrize(
+    ("test_from", "seen", "told"),
+    [
+        ("2013-01-01", False, "other bars .*; all of it ends before the sealed test begins"),
+        ("2010-01-01", True, "other bars .*; not all of it ends before the sealed test begins"),
+    ],
+)
+def test_other_bars_are_said_in_events_artifact_and_report(pretrained, tiny, test_from, seen, told):
     others = [word for word in tiny if not word.startswith("data.symbols")]
-    done = pretrained("run", *others, f"encoder_from={NAME}", "data.symbols=[nasdaq]", skipped)
+    words = (*others, f"encoder_from={NAME}", "data.symbols=[nasdaq]", f"split.test_from={test_from}")
+    done = pretrained("run", *words, *NO_MODELS, "stage.skip=[probe,stack,label_issues]")
     assert done.code == 0, done.err
     lines = (done.run_folder / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     adopted = next(event for event in events if event["event"] == "encoder_adopted")
-    assert (adopted["same_bars"], adopted["may_have_seen_test"]) == (False, True)
-    assert "other bars" in done.err
+    assert (adopted["same_bars"], adopted["may_have_seen_test"]) == (False, seen)
+    assert re.search(told, done.err)
+    fired = [alarm["code"] for alarm in json.loads((done.run_folder / "summary.json").read_text())["alarms"]]
+    assert ("sealed_test_perhaps_seen" in fired) == seen
+    assert ("may have been seen" in (done.run_folder / "report.html").read_text()) == seen
 
 
 def test_an_encoder_that_has_seen_the_sealed_test_is_refused(pretrained, words):

@@ -54,7 +54,7 @@ def test_the_hook_was_called_for_every_stage_in_order(waves):
 
 
 def test_the_encoder_and_the_objective_were_pretrained(waves):
-    (path,) = waves.folder.rglob("encoder.json")
+    (path,) = waves.folder.rglob("pretrain-*/encoder.json")
     assert json.loads(path.read_text())["encoder"]["class"] == "moola_extension.learning:Convolution"
     assert path.with_name("encoder-seed0.safetensors").exists()
 

@@ -20,6 +20,7 @@ FILES = {
     "summary.json",
     "probe.json",
     "embeddings.svg",
+    "reconstructions.svg",
 }
 
 
@@ -57,7 +58,7 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
     files = {"oof.parquet", "label_issues.csv", "metrics.json", "report.html", "summary.json"}
-    assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg"}
+    assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg", "reconstructions.svg"}
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
         "ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report",
@@ -195,4 +196,4 @@ def test_the_probe_and_its_pictures_are_in_the_run_folder(finished):
     assert points[0]["epoch"] == 0
     picture = (finished.run_folder / "embeddings.svg").read_text()
     assert picture.startswith("<svg xmlns=") and "after pretraining" in picture
-    assert list(finished.folder.glob("artifacts/metadata/probe-*/reconstructions.svg"))
+    assert "validation 1" in (finished.run_folder / "reconstructions.svg").read_text()

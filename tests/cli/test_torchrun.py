@@ -18,7 +18,7 @@ SMALL = (
     "data.n_bars=3000",
     "task=unlabelled",
     "split.test_from=2000-01-10",
-    "encoder.pooling=spans",
+    "objective=masked_autoencoder",
     "objective.variance_weight=0",
     "trainer.pretrain.batch_size=64",
 )

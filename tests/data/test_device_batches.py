@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moola.data.device_batches import Batch, DeviceBatches, mix_seeds
@@ -89,6 +89,23 @@ def test_the_order_depends_on_seed_and_epoch_alone(seed: int, epoch: int) -> Non
 def test_near_seeds_are_not_the_next_epochs() -> None:
     assert len({mix_seeds(seed, epoch) for seed in range(20) for epoch in range(20)}) == 400
     assert mix_seeds(1, 2) == mix_seeds(1, 2) >= 0
+
+
+PARTS = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=6)
+
+
+@given(PARTS, PARTS)
+@example([5], [5, 0])
+@example([1 << 32], [0, 1])
+@example([], [0])
+def test_other_parts_give_another_seed(one: list[int], other: list[int]) -> None:
+    assert (mix_seeds(*one) == mix_seeds(*other)) == (one == other)
+
+
+@pytest.mark.parametrize("part", [-1, 1 << 64])
+def test_a_part_that_is_no_seed_is_refused(part: int) -> None:
+    with pytest.raises(ValueError, match="0 to 2"):
+        mix_seeds(1, part)
 
 
 def test_labels_come_with_their_windows() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from moola import drawing
-from moola.errors import MoolaError
+from moola.errors import DataError, MoolaError
 
 EVIL = "<script>alert('&\"')</script>\x00"
 NAN = float("nan")
@@ -198,6 +198,11 @@ def test_a_file_holds_all_pictures_below_each_other_with_both_colour_schemes() -
     assert all(below >= above + height for above, below, height in zip(places, places[1:], heights, strict=False))
     assert float(root.attrib["height"]) >= places[-1] + heights[-1]
     assert not list(root.iter(f"{space}svg"))[1:]  # none inside another
+
+
+def test_a_file_of_what_is_no_picture_is_refused() -> None:
+    with pytest.raises(DataError, match="no svg element: '<p>'"):
+        drawing.svg_file([("one", "<p>")], title="none")
 
 
 def draw_evil() -> list[str]:

@@ -20,20 +20,23 @@ from moola.training.weights import save_weights
 BARS = 12
 
 
-def draft(content: str = "c0", seeds: tuple[int, ...] = (0, 1)) -> EncoderRecord:
-    """A record without a name: a BiLSTM of 3 units on two standardised sensors."""
+SPANS = ((0, 6), (6, 12))
+
+
+def draft(content: str = "c0", seeds: tuple[int, ...] = (0, 1), encoder: BiLstm | None = None) -> EncoderRecord:
+    """A record without a name: a BiLSTM of 3 units on two standardised sensors, unless another one is given."""
     transform = section_of(Standardised())
     return EncoderRecord(
         name="",
         created="2026-01-01T00:00:00.000Z",
         objective={"name": "masked_autoencoder"},
-        encoder=named_section(ENCODERS, BiLstm(hidden=3)),
+        encoder=named_section(ENCODERS, encoder or BiLstm(hidden=3)),
         configured_transform=transform,
         transform=transform,
         inputs=("x", "y"),
         source_channels=("x", "y"),
         visible_bars=BARS,
-        spans=((0, 6), (6, 12)),
+        spans=SPANS,
         seeds=seeds,
         windows={"train": 10, "validation": 2},
         figures={str(seed): {"epoch": 2.0, "loss": 0.5} for seed in seeds},
@@ -65,14 +68,16 @@ def room(tmp_path: Path) -> Path:
 def put(room: Path, tmp_path: Path) -> Callable[..., tuple[EncoderRecord, bool]]:
     """Publishes an encoder of some content; its weights are random, from its seeds."""
 
-    def make(content: str = "c0", seeds: tuple[int, ...] = (0, 1)) -> tuple[EncoderRecord, bool]:
+    def make(
+        content: str = "c0", seeds: tuple[int, ...] = (0, 1), config: BiLstm | None = None
+    ) -> tuple[EncoderRecord, bool]:
         sources = {}
         for seed in seeds:
             torch.manual_seed(seed)
-            encoder = BiLstm(hidden=3).build(InputShape(2, BARS))
+            encoder = (config or BiLstm(hidden=3)).build(InputShape(2, BARS, SPANS))
             name = f"encoder-seed{seed}.safetensors"
             sources[name] = tmp_path / "made" / name
             save_weights(sources[name], encoder.state_dict())
-        return publish(room, "bilstm_mae_2d", draft(content, seeds), sources)
+        return publish(room, "bilstm_mae_2d", draft(content, seeds, config), sources)
 
     return make

@@ -12,6 +12,8 @@ from moola.encoders.loading import load_encoder
 from moola.encoders.record import read_record
 from moola.encoders.shelf import encoder_folders, find_folder
 from moola.errors import ConfigError, DataError, StorageError
+from moola.models.bilstm import BiLstm
+from moola.models.encoder import InputShape
 
 
 def test_the_same_content_keeps_its_name_and_another_gets_the_next(room, put):
@@ -67,9 +69,6 @@ def test_a_path_finds_a_folder_and_an_artifact_of_a_stage_is_none(room, put, tmp
 def test_a_loaded_encoder_has_the_weights_of_the_seed_and_does_not_train(room, put):
     put()
     torch.manual_seed(1)
-    from moola.models.bilstm import BiLstm
-    from moola.models.encoder import InputShape
-
     expected = BiLstm(hidden=3).build(InputShape(2, 12)).state_dict()
     ready = load_encoder("bilstm_mae_2d_v1", 1, room)
     assert all(torch.equal(value, expected[name]) for name, value in ready.encoder.state_dict().items())
@@ -136,17 +135,18 @@ def test_other_channels_are_refused_with_those_that_were_expected(room, put):
         ready.check_channels(("y", "x"))
 
 
-def test_another_number_of_bars_is_taken_where_the_weights_fit_and_refused_where_not(room, put, monkeypatch):
-    put()
-    states, _ = load_encoder("bilstm_mae_2d_v1", 0, room, n_bars=7).encoder.encode(torch.zeros(3, 7, 2))
-    assert states.shape == (3, 7, 6)
-
-    def picky(self, shape):
-        raise ConfigError(["n_bars: 7 is no multiple of 4"])
-
-    monkeypatch.setattr("moola.models.bilstm.BiLstm.build", picky)
-    with pytest.raises(DataError, match=r"cannot take windows of 7 bars\n.*12 visible bars[\s\S]*no multiple of 4"):
-        load_encoder("bilstm_mae_2d_v1", 0, room, n_bars=7)
+def test_windows_of_another_length_are_embedded_by_the_module_that_learned(room, put):
+    """Not by one that is built for them, whose parts would lie elsewhere."""
+    config = BiLstm(hidden=3, pooling="spans")
+    put(config=config)
+    torch.manual_seed(0)
+    learned = config.build(InputShape(2, 12, ((0, 6), (6, 12)))).eval()
+    windows = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = learned.encode(windows)
+        found = load_encoder("bilstm_mae_2d_v1", 0, room).encoder.encode(windows)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
 
 
 def test_an_encoder_of_a_package_that_is_not_installed_says_so(room, put, monkeypatch):

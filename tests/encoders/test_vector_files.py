@@ -56,6 +56,17 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path, name):
     assert (tmp_path / name).read_text() == "before"
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.npy"])
+@pytest.mark.parametrize("n_rows", [N_ROWS - 1, N_ROWS + 1])
+def test_other_than_the_announced_rows_are_refused_and_leave_no_file(tmp_path, name, n_rows):
+    with (
+        pytest.raises(ValueError, match=f"{N_ROWS} rows were written, and {n_rows}"),
+        open_vectors(tmp_path / name, n_rows, 5, names) as write,
+    ):
+        write(VECTORS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"must end in \.parquet or \.npy"):
         open_vectors(tmp_path / "a.csv", 1, 1, names)

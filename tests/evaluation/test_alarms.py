@@ -15,6 +15,7 @@ from moola.evaluation.alarms import (
     few_effective_windows,
     not_better_than_chance,
     overconfident,
+    sealed_test_perhaps_seen,
     worse_out_of_sample,
 )
 from moola.evaluation.comparison import estimates
@@ -152,3 +153,11 @@ def test_each_message_is_one_sentence() -> None:
     assert len(report.alarms) == 6
     for alarm in report.alarms:
         assert alarm.message.endswith(".") and ". " not in alarm.message
+
+
+def test_an_encoder_that_reaches_the_time_of_the_test_fires_and_one_without_times_is_noted() -> None:
+    (alarm,) = sealed_test_perhaps_seen("tuned", "bilstm_v1", ("2001", "2009"))
+    assert (alarm.severity, alarm.model, alarm.split) == ("alarm", "tuned", "test")
+    assert "bilstm_v1 learned from bars of 2001 to 2009" in alarm.message
+    (note,) = sealed_test_perhaps_seen("tuned", "bilstm_v1", None)
+    assert (note.severity, note.model) == ("note", "")

@@ -153,7 +153,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
         comparisons=(
             Comparison(name, "rocket", TEST, "Accuracy", Estimate(-0.034, -0.12, 0.048, 44, 3), "No difference."),
         ),
-        pretraining=Pretraining(loss, loss, "Realised mask ratio 0.402.", (embedding,)),
+        pretraining=Pretraining(loss, loss, loss, "Realised mask ratio 0.402.", (embedding,)),
         reconstructions=(Reconstruction(name, bars(length), OHLC, bars(length) + 0.2, mask, "30 % hidden"),),
         calibration=(Calibration(name, [0.2, 0.8], [0.3, 0.7], [10, 20], estimate(0.08)),),
         doubtful=(doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1))),
@@ -169,7 +169,7 @@ def test_the_full_page_is_sound_and_loads_nothing() -> None:
     assert "http://" not in html and "https://" not in html
     for svg in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
         ElementTree.fromstring(svg)
-    assert html.count("<svg") == 8
+    assert html.count("<svg") == 9
 
 
 def test_both_colour_schemes_and_paper_are_styled() -> None:

@@ -30,6 +30,8 @@ from moola.features.volatility import Volatility
 from moola.models.bilstm import BiLstm
 from moola.models.classical import LogisticRegression
 from moola.models.controls import Majority
+from moola.models.encoder import InputShape
+from moola.models.tcn import Tcn
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
@@ -38,10 +40,12 @@ from moola.pipelines.stage import Workspace
 from moola.pipelines.stages.finetune import Finetune
 from moola.pipelines.stages.oof import Oof, Unit
 from moola.pipelines.stages.pretrain import Pretrain, pretraining_windows
+from moola.pipelines.window_set import WindowSet
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.testing.transform_checks import random_bars
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.schedule import FitConfig, Monitoring
+from moola.training.weights import load_weights
 
 LENGTH, VISIBLE = 24, 16
 SCALED = Scaled(Combined((RelativeTransform(window_bars=5), Volatility(window_bars=5))))
@@ -184,7 +188,8 @@ def test_the_encoder_is_fitted_on_its_training_windows_and_never_on_the_sealed_t
     sealed[300:] = random_bars(OHLC, 1, 100, seed=8)[0].numpy() * 500
     for name, bars in {"given": values, "changed": sealed}.items():
         data = dataset(bars)
-        monkeypatch.setattr(Dataset, "open", classmethod(lambda cls, inputs, data=data: data))
+        for opened in (WindowSet, Dataset):
+            monkeypatch.setattr(opened, "open", classmethod(lambda cls, inputs, data=data: data))
         (tmp_path / name).mkdir()
         stage.run({}, workspace(tmp_path / name))
     assert (tmp_path / "given/transform.json").read_bytes() == (tmp_path / "changed/transform.json").read_bytes()
@@ -201,9 +206,29 @@ def test_the_encoder_is_fitted_on_its_training_windows_and_never_on_the_sealed_t
 
 def test_a_transform_without_numbers_leaves_no_file(dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset()
-    monkeypatch.setattr(Dataset, "open", classmethod(lambda cls, inputs: data))
+    monkeypatch.setattr(WindowSet, "open", classmethod(lambda cls, inputs: data))
     Pretrain(setup_of(Anchored()), MaskedAutoencoder(), (), FIT, Monitoring()).run({}, workspace(tmp_path))
     assert not (tmp_path / "transform.json").exists() and (tmp_path / "encoder-seed0.safetensors").exists()
+
+
+def test_the_encoder_settles_on_its_training_windows_at_every_snapshot_and_at_the_end(
+    dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset()
+    monkeypatch.setattr(WindowSet, "open", classmethod(lambda cls, inputs: data))
+    config = Tcn(width=4, hidden=4, depth=1, dropout=0.0, pooling="levels")
+    setup = EncoderSetup((0,), "cpu", Anchored(), config)
+    Pretrain(setup, MaskedAutoencoder(), (), FIT, Monitoring()).run({}, workspace(tmp_path))
+    train, _ = pretraining_windows(data, 0.1)
+    inputs = Anchored().apply(torch.from_numpy(data.windows.gather(data.store.values, train)), OHLC)
+    files = [tmp_path / "encoder-seed0.safetensors", *sorted((tmp_path / "snapshots").iterdir())]
+    assert len(files) == 4
+    for path in files:
+        encoder = config.build(InputShape(inputs.shape[2], VISIBLE))
+        encoder.load_state_dict(load_weights(path))
+        before = encoder.state_dict()["pooling.levels"].clone()
+        encoder.settle(inputs)
+        assert torch.equal(encoder.state_dict()["pooling.levels"], before)
 
 
 @pytest.mark.parametrize("transform", [Anchored(), RelativeTransform(), SCALED.fit([random_bars(OHLC, 9, 9)], OHLC)])

@@ -11,6 +11,7 @@ from moola.features import Fittable
 from moola.features.anchored import Anchored
 from moola.features.candles import OHLC
 from moola.features.combined import Combined
+from moola.features.differences import Differences
 from moola.features.relative import RelativeTransform
 from moola.features.scaled import Scaled, Scaling
 from moola.features.source_channels import SourceChannels
@@ -49,6 +50,14 @@ def test_an_output_that_is_mostly_one_number_keeps_its_own_unit() -> None:
     assert fitted.scale == (1.0,) and torch.equal(fitted.apply(bars, ("x",)), bars)
 
 
+def test_by_moments_the_numbers_are_mean_and_standard_deviation() -> None:
+    bars = torch.tensor([[[0.0, 7.1], [0.0, 7.1], [0.0, 7.1], [8.0, 7.1]]])
+    fitted = Scaled(by="moments").fit([bars], ("x", "still"))
+    assert fitted.centre == (2.0, float(np.float32(7.1)))
+    assert fitted.scale == (pytest.approx(12**0.5), 1.0)
+    assert Scaled().fit([bars], ("x", "still")).scale == (2.0, 1.0)
+
+
 def test_a_few_wild_bars_move_nothing_much() -> None:
     bars = random_bars(("x",), 50, 40)
     wild = bars.clone()
@@ -61,6 +70,7 @@ def test_a_few_wild_bars_move_nothing_much() -> None:
     ("transform", "channels"),
     [
         (Scaled(), ("x", "y")),
+        (Scaled(Combined((SourceChannels(), Differences())), by="moments"), ("x", "y")),
         (Scaled(RelativeTransform()), OHLC),
         (Scaled({"name": "anchored"}, clip=5.0), OHLC),
         (Scaled(Combined((RelativeTransform(), Volatility()))), (*OHLC, "volume")),

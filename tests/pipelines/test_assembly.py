@@ -141,7 +141,7 @@ def test_problems_of_all_sections_are_reported_in_one_go_and_once(config):
         "stage.hooks.free_disk.min_free_gb": "x",
     }
     with pytest.raises(ConfigError) as found:
-        assemble(config(*(f"{key}={value}" for key, value in wrong.items())))
+        assemble(config("objective=masked_autoencoder", *(f"{key}={value}" for key, value in wrong.items())))
     assert sorted(problem.partition(":")[0] for problem in found.value.problems) == sorted(wrong)
 
 

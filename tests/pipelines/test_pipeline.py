@@ -247,6 +247,21 @@ def test_force_does_not_go_on_from_what_a_crash_left(fresh_context, tmp_path):
     assert json.loads((tmp_path / "seen.json").read_text()) == []
 
 
+def test_force_forgets_what_a_crash_left_before_other_processes_look_at_it(fresh_context, tmp_path):
+    broken = tmp_path / "broken"
+    broken.touch()
+    pipeline = Pipeline([Fragile(str(broken))])
+    with pytest.raises(RuntimeError):
+        pipeline.run(fresh_context())
+    broken.unlink()
+    left: list[bool] = []
+    store = ArtifactStore(fresh_context().layout)
+    building = store.building(recipe_of(Fragile(str(broken)), {}, "run-1"))
+    assert building.exists()
+    pipeline.run(fresh_context(force=("fragile",), meet=lambda: left.append(building.exists())))
+    assert left[0] is False
+
+
 def test_missing_packages_of_all_stages_are_named_before_anything_runs(fakes, fresh_context, monkeypatch):
     monkeypatch.setattr(fakes.Large, "packages", {"no_such_package": "evidence"})
     monkeypatch.setattr(fakes.Letters, "packages", {"nor_this_one": "data"})

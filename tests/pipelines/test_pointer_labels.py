@@ -158,6 +158,32 @@ def test_the_classifier_says_what_was_transferred_and_how_far_it_moved(marked: I
     assert [set(event["layers"]) for event in events if event["event"] == "movement"] == [{"recurrent_0"}] * 4
 
 
+def test_a_seed_that_was_done_is_not_done_again_and_nothing_differs(
+    marked: Inputs, tmp_path: Path, monkeypatch
+) -> None:
+    whole, _ = finetuned(marked, tmp_path / "whole")
+    expected = pl.read_parquet(tmp_path / "whole" / "pointers.parquet")
+    stage = Finetune(SETUP, FIT, FinetunedEncoder(frozen_epochs=0), (Scaling(),))
+    (tmp_path / "killed" / "encoder").mkdir(parents=True)
+    inputs = with_encoder(marked, tmp_path / "killed" / "encoder")
+    workspace = Workspace(tmp_path / "killed", "run", "finetune", EventLog(), tmp_path / "units")
+    fit, fitted = FinetunedEncoder.fit, []
+
+    def dies_at_the_second(self, windows, resources):  # type: ignore[no-untyped-def]
+        fitted.append(resources.seed)
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        return fit(self, windows, resources)
+
+    monkeypatch.setattr(FinetunedEncoder, "fit", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(inputs, workspace)
+    stage.run(inputs, workspace)
+    assert fitted == [0, 1, 1]
+    assert json.loads((tmp_path / "killed" / "classifier.json").read_text()) == whole
+    assert pl.read_parquet(tmp_path / "killed" / "pointers.parquet").equals(expected)
+
+
 def test_an_encoder_of_another_kind_is_refused_with_what_it_was_made_with(marked: Inputs, tmp_path: Path) -> None:
     inputs = with_encoder(marked, tmp_path)
     save_weights(tmp_path / "encoder-seed0.safetensors", BiLstm(hidden=5).build(InputShape(4, 16)).state_dict())

@@ -60,7 +60,7 @@ def encoder_artifact(folder: Path, *, rebuilds: bool) -> Artifact:
         save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", weights)
         save_weights(folder / "snapshots" / f"seed{seed}-epoch001.safetensors", nothing)
         save_weights(folder / f"encoder-seed{seed}.safetensors", nothing)
-    write_json(folder / "encoder.json", {"inputs": ["x"]})
+    write_json(folder / "encoder.json", {"inputs": ["x"], "shown": ["x"]})
     if rebuilds:
         window = {"original": torch.rand(1, BARS, 1), "rebuilt": torch.rand(1, BARS, 1), "mask": torch.ones(1, BARS)}
         save_weights(folder / "reconstructions.safetensors", window)

@@ -109,6 +109,17 @@ def test_figures_are_scored_against_the_truth_all_the_same(given: np.ndarray) ->
     assert flipped.figures["oof"]["first"]["balanced_accuracy"].value < 0.5
 
 
+@pytest.mark.parametrize(("seen", "fired"), [(True, ["alarm"]), (False, [])])
+def test_an_encoder_from_elsewhere_that_may_have_seen_the_test_fires(
+    given: np.ndarray, seen: bool, fired: list
+) -> None:
+    adopted = {"name": "e_v1", "may_have_seen_test": seen, "times_known": True, "learned": ["2001", "2009"]}
+    found = score(_data(given, given), _predictions(given), CONFIG, 1, pretrained=True, adopted=adopted).alarms
+    assert [a.severity for a in found.alarms if a.code == "sealed_test_perhaps_seen"] == fired
+    own = score(_data(given, given), _predictions(given), CONFIG, 1, pretrained=True).alarms
+    assert found.n_checks == own.n_checks + 1
+
+
 def test_blocks_shorter_than_a_window_are_refused(given: np.ndarray) -> None:
     with pytest.raises(DataError, match="block_bars=2 is shorter than the 5 bars"):
         score(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2), 1, pretrained=False)

@@ -27,6 +27,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import open_windows
 from moola.pipelines.stages.pretrain import pretraining_windows
 from moola.pipelines.stages.windows import Windows
+from moola.pipelines.window_set import WindowSet
 
 HOUR = 3_600_000_000
 CONFIG = WindowConfig(length=4, visible=3, zone=(1, 3), horizon_bars=2)
@@ -134,9 +135,9 @@ def test_windows_that_pretrain_share_no_time_with_those_that_validate(
     store = store_of(times, *(times[:n] + late for n in lengths if n), independent=independent)
     windows = WindowIndex.build(store, WindowConfig(length=5, stride_bars=2, horizon_bars=1))
     spans = windows.spans(store)
-    table = pl.DataFrame({"row": np.arange(len(windows)), "span": ["train"] * len(windows)})
+    data = WindowSet(store, windows, pl.Series(["train"] * len(windows)))
     try:
-        train, validation = pretraining_windows(SimpleNamespace(table=table, spans=spans), share)  # type: ignore[arg-type]
+        train, validation = pretraining_windows(data, share)
     except DataError:  # too short to be cut
         assume(False)
     first, last = spans[validation].first_step.min(), spans[train].last_step.max()

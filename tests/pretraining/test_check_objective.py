@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -90,7 +90,13 @@ class NoiseInPlace(Denoising):
 
 class NoiseOfTheRank(Denoising):
     def noise(self, batch: Batch) -> Tensor:
-        return torch.randn(batch.inputs.shape, generator=torch.Generator().manual_seed(batch.number))
+        seed = 10 * batch.epoch + batch.number
+        return torch.randn(batch.inputs.shape, generator=torch.Generator().manual_seed(seed))
+
+
+class NoiseOfNoBatch(Denoising):
+    def noise(self, batch: Batch) -> Tensor:
+        return fixed_draws(batch).normal(*batch.inputs.shape[1:])
 
 
 class NoValidationLoss(Denoising):
@@ -151,6 +157,13 @@ class Built:
         return KINDS[self.kind](encoder, inputs.shape.n_inputs)
 
 
+@dataclass(frozen=True)
+class DrawsNothing(Built):
+    """Says that it draws no numbers of a batch."""
+
+    draws: ClassVar[bool] = False
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -164,6 +177,7 @@ class Built:
         ("RememberingNoise", "the same epoch and batch number give other losses"),
         ("NoiseInPlace", "writes to the batch it is given"),
         ("NoiseOfTheRank", "ranks that share a batch give the encoder other windows"),
+        ("NoiseOfNoBatch", "it draws the same whatever the batch's epoch"),
         ("NoValidationLoss", "there is no 'val_loss' among"),
         ("NamesOfTraining", "these do not: \\['denoising'\\]"),
         ("ValidationByEpoch", "validation gives other figures the second time"),
@@ -181,5 +195,6 @@ def test_a_broken_promise_is_found(kind: str, said: str) -> None:
 
 def test_an_objective_that_keeps_them_passes() -> None:
     check_objective(Built("Denoising"), ("wind", "rain"), n_bars=10)
+    check_objective(DrawsNothing("NoiseOfNoBatch"), ("wind", "rain"), n_bars=10)
     with pytest.raises(AssertionError, match="short_name 'a b' cannot be part of a file name"):
         check_objective(Built("Denoising", "a b"), ("wind",), n_bars=10)

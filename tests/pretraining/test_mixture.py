@@ -56,6 +56,12 @@ def test_a_part_alone_loses_what_it_loses_in_the_mixture() -> None:
     assert float(both["masked_autoencoder_variance"].detach()) == pytest.approx(0.5 * float(alone["variance"].detach()))
 
 
+def test_the_share_that_is_hidden_is_that_of_the_part_with_masks() -> None:
+    hidden = MaskedAutoencoder(decoder_hidden=8).realised_ratio(20)
+    assert Mixture((CONTRAST, AUTOENCODER)).realised_ratio(20) == hidden
+    assert Mixture((CONTRAST,)).realised_ratio(20) is None
+
+
 def test_there_is_one_encoder_and_it_is_saved_once() -> None:
     objective = mixture_of(AUTOENCODER, CONTRAST)
     names = list(objective.state_dict())

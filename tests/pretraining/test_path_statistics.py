@@ -58,7 +58,7 @@ def test_statistics_are_those_of_the_span_in_units_of_the_window(seed: int, firs
         assert float(found["distance"][window]) == pytest.approx(abs(net), abs=1e-9)
         assert float(found["range"][window]) == pytest.approx((highest - lowest) / unit)
         mean = sum(logs[t][1] - logs[t][2] for t in span) / len(span)
-        assert float(found["true_range"][window]) == pytest.approx(mean / unit)
+        assert float(found["bar_range"][window]) == pytest.approx(mean / unit)
 
 
 @given(seed=st.integers(0, 10_000), n_bars=st.integers(2, 60), data=st.data())
@@ -154,7 +154,7 @@ def test_the_constant_guess_is_the_mean_of_each_statistic() -> None:
 
 
 def test_all_statistics_keep_the_suite() -> None:
-    check_objective(PathStatistics(("true_range", "net"), n_spans=2, min_bars=2), ("volume", *OHLC), 16)
+    check_objective(PathStatistics(("bar_range", "net"), n_spans=2, min_bars=2), ("volume", *OHLC), 16)
 
 
 def test_wrong_settings_short_windows_and_sources_without_candles_are_refused() -> None:

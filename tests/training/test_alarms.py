@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from moola.data.device_batches import Batch, DeviceBatches
 from moola.errors import DataError, StorageError
 from moola.training import checkpoint_io
-from moola.training.alarms import Alarm, LossShares
+from moola.training.alarms import Alarm, LossShares, batch_of_all_ranks
 from moola.training.batch_size import OutOfMemoryError
 from moola.training.loop import DivergedError, fit
 from moola.training.schedule import FitConfig
@@ -69,6 +69,33 @@ def test_nan_from_the_transform_is_told_as_such() -> None:
     batches = DeviceBatches(VALUES, np.arange(40), 4, lambda bars: bars / (bars[..., :1] * 0), 8, seed=0)
     with pytest.raises(DataError, match=r"8 of 8 windows .* the bars are finite: the transform makes it"):
         train(Regression(), batches)
+
+
+def test_a_rank_looks_at_the_windows_of_all_ranks_for_what_is_not_finite() -> None:
+    batches = [
+        DeviceBatches(VALUES, np.arange(40), 4, lambda bars: bars, 8, seed=0, rank=rank, world_size=world_size)
+        for rank, world_size in ((0, 1), (0, 2), (1, 2))
+    ]
+    alone, first, second = (batch_of_all_ranks(some, epoch=1, number=2) for some in batches)
+    assert alone.index.tolist() == first.index.tolist() == second.index.tolist() and len(second.index) == 8
+    assert torch.equal(second.inputs, alone.inputs)
+    assert (batches[2].rank, batches[2].world_size) == (1, 2)
+
+
+def test_a_validation_loss_that_is_nan_is_told_once() -> None:
+    losses = iter([1.0, math.nan, math.nan, 0.5, math.nan])
+    alarms = list[Alarm]()
+    fit(
+        Regression(),
+        batches_of(),
+        FitConfig(epochs=5, batch_size=8),
+        validate=lambda: {"val_loss": next(losses)},
+        on_alarm=alarms.append,
+    )
+    assert [alarm.message.split(":")[0] for alarm in alarms if alarm.kind == "validation"] == [
+        "the validation loss is nan in epoch 2",
+        "the validation loss is nan in epoch 5",
+    ]
 
 
 def test_a_loss_that_diverges_names_its_own_step_though_it_is_read_later() -> None:
@@ -197,13 +224,34 @@ def test_another_runtime_error_is_no_lack_of_memory() -> None:
 
 def test_the_log_has_a_line_for_every_few_steps() -> None:
     _, lines = train(Regression(), epochs=2, log_every_steps=3, lr=0.1, clip_norm=1e-3)
-    assert [(line["step"], line["epoch"]) for line in lines] == [(3, 1), (6, 2), (9, 2)]
+    assert [(line["step"], line["epoch"], line["steps"]) for line in lines] == [
+        (3, 1, 3),
+        (5, 1, 2),
+        (8, 2, 3),
+        (10, 2, 2),
+    ]
     for line in lines:
         assert list(line["lr"]) == ["group0"] and 0 < line["lr"]["group0"] <= 0.1
         assert line["gradient_norm"] > 1e-3  # as it was before clipping
         assert line["windows_per_s"] > 0 and line["step_s"] > 0
         assert 0 < line["data_wait_s"] < line["step_s"]
         assert line["data_share"] == pytest.approx(line["data_wait_s"] / line["step_s"])
+
+
+@pytest.mark.parametrize(("log_every", "accumulate"), [(50, 1), (2, 1), (1, 1), (2, 2)])
+def test_every_step_is_in_exactly_one_line(log_every: int, accumulate: int, tmp_path: Path) -> None:
+    lines = list[dict[str, Any]]()
+    steps = 3 * -(-5 // accumulate)
+    config = FitConfig(
+        epochs=3, batch_size=8, log_every_steps=log_every, accumulate=accumulate, checkpoint_every_steps=4
+    )
+    module = Regression(lambda batch, loss: {"loss": loss * 0 + batch.index.float().mean()})
+    fit(module, batches_of(), config, checkpoint=tmp_path / "resume", on_steps=lines.append)
+    assert sum(line["steps"] for line in lines) == steps
+    assert [line["step"] for line in lines] == np.cumsum([line["steps"] for line in lines]).tolist()
+    windows = [line["windows_per_s"] * line["step_s"] * line["steps"] for line in lines]
+    assert sum(windows) == pytest.approx(120)
+    assert np.average([line["loss"] for line in lines], weights=windows) == pytest.approx(np.arange(40).mean())
 
 
 def test_a_line_averages_losses_over_windows() -> None:

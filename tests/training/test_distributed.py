@@ -138,6 +138,19 @@ def test_the_variables_of_torchrun_are_read() -> None:
     assert ranks.current(found).nodes == 2 and not ranks.current(found).first
 
 
+def test_more_processes_than_gpus_and_cpu_runs_beside_a_gpu_choose_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(ranks.processes, "init_process_group", lambda **_: None)
+    monkeypatch.setattr(ranks.processes, "destroy_process_group", lambda: None)
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "current", lambda rank=rank: Ranks(rank, 2, rank, 2))
+        with ranks.joined():
+            pass
+    assert chosen == [0]
+
+
 def test_batches_of_processes_that_were_not_started_are_told() -> None:
     with pytest.raises(ConfigError, match="the batches are those of rank 0 of 2; this is 0 of 1") as caught:
         train(Watched(), Ranks(0, 2))

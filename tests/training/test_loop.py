@@ -211,15 +211,18 @@ def test_an_epochs_loss_is_the_mean_over_windows_not_over_batches() -> None:
     assert record["loss"] == pytest.approx(2 * (1 + np.arange(45).mean()))
 
 
-def test_validation_runs_in_evaluation_mode_and_training_does_not() -> None:
+def test_validation_and_what_follows_an_epoch_run_in_evaluation_mode_and_training_does_not() -> None:
     watching, modes = Watching(), []
 
     def validate() -> dict[str, float]:
         modes.append(watching.training)
         return {}
 
-    fit(watching, batches_of(), config_of(epochs=3), validate=validate)
-    assert modes == [False] * 3 and all(watching.modes) and not watching.training
+    def on_epoch(record: dict[str, float]) -> None:
+        modes.append(watching.training)
+
+    fit(watching, batches_of(), config_of(epochs=3), validate=validate, on_epoch=on_epoch)
+    assert modes == [False] * 6 and all(watching.modes) and not watching.training
 
 
 def test_a_group_has_its_share_of_the_rate_and_stands_still_while_frozen() -> None:
@@ -306,6 +309,23 @@ def test_ctrl_c_works_as_before_once_a_fit_is_over(error: type[BaseException] | 
         assert signal.getsignal(signal.SIGINT) is own
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_exit_that_nobody_pressed_ctrl_c_for_stays_one() -> None:
+    def leave(record: dict[str, float]) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        fit(Watching(), batches_of(), config_of(), on_epoch=leave)
+    assert caught.value.code == 3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "clip_norm", "stall_s"])
+def test_a_schedule_takes_finite_numbers_only(name: str, value: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(**{name: value})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [name]
 
 
 def test_wrong_schedules_are_told_with_every_problem() -> None:

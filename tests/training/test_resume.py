@@ -133,6 +133,22 @@ def test_a_checkpoint_of_other_batches_or_of_another_module_is_refused(tmp_path:
     assert checkpoint.read_bytes() == before
 
 
+def test_a_checkpoint_of_another_schedule_is_refused_with_every_difference(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(Killable(0, 20), 0, checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(StorageError, match="another schedule") as caught:
+        train(Killable(0), 0, checkpoint, accumulate=1, ema_decay=0.0, weight_decay=0.5)
+    assert caught.value.why.splitlines() == [
+        "- accumulate: saved 2, now 1",
+        "- weight_decay: saved 0.0001, now 0.5",
+        "- ema_decay: saved 0.9, now 0.0",
+    ]
+    assert checkpoint.read_bytes() == before
+    train(Killable(0), 0, checkpoint, log_every_steps=3, checkpoint_every_steps=None, stall_s=0.0)
+
+
 def kill_and_go_on(seed: int, at_batch: int, folder: Path) -> None:
     program = [sys.executable, __file__, str(folder), str(seed), str(at_batch)]
     killed = subprocess.run(program, capture_output=True, text=True, timeout=300)

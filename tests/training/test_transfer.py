@@ -15,17 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from moola.data.device_batches import DeviceBatches
 from moola.data.draws import Draws
 from moola.errors import ConfigError, DataError, StorageError
 from moola.models import FitResources, LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape, pool_states
+from moola.models.tcn import Tcn
+from moola.pretraining import WindowInputs
+from moola.pretraining.masked_autoencoder import MaskedAutoencoder
+from moola.training.alarms import look_at_layers
 from moola.training.embedding import embed
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.fitted_encoder import FittedEncoder
+from moola.training.loop import fit
 from moola.training.losses import ClassLoss
 from moola.training.mixing import Mixing
-from moola.training.movement import Movement, movement, snapshot
+from moola.training.movement import Movement, movement, snapshot, untrained_layers
 from moola.training.probe import build_encoder
 from moola.training.schedule import FitConfig
 from moola.training.weights import (
@@ -102,6 +108,19 @@ def test_missing_left_over_and_mismatched_weights_are_all_named_and_nothing_is_c
     assert len(report["matched"]) == 8 and report["unexpected"] == {"decoder.0.weight": [2]}
 
 
+def test_layers_that_an_objective_leaves_as_they_were_are_named_in_an_alarm() -> None:
+    spans = InputShape(2, 10, ((0, 4), (4, 10)))
+    encoder = BiLstm(hidden=3, pooling="spans", span_width=4, mixing=3).build(spans)
+    before = snapshot(encoder)
+    objective = MaskedAutoencoder(decoder_hidden=4).build(encoder, WindowInputs(spans, ("a", "b"), lambda bars: bars))
+    values = torch.from_numpy(windows().bars).flatten(0, 1)
+    fit(objective, DeviceBatches(values, np.arange(16) * 10, 10, halved, 8, seed=0), schedule())
+    assert untrained_layers(encoder, before) == ["projection", "mixing"]
+    (alarm,) = look_at_layers(untrained_layers(encoder, before))
+    assert alarm.kind == "untrained" and "did not train projection, mixing: their part" in alarm.message
+    assert not look_at_layers([])
+
+
 def test_weights_of_an_encoder_for_other_inputs_are_refused() -> None:
     with pytest.raises(TransferError, match=r"recurrent\.weight_ih_l0: the file has \[16, 2\], this encoder \[16, 5\]"):
         transfer_weights(ENCODER.build(InputShape(5, 10)), pretrained())
@@ -176,6 +195,27 @@ def test_buffers_are_not_expected_to_move() -> None:
     assert "positions" not in movement(encoder, snapshot(encoder)).tensors
 
 
+def test_a_head_that_starts_at_the_probe_is_better_after_two_small_steps_than_a_blank_one() -> None:
+    def loss(start: str) -> float:
+        model = FinetunedEncoder(head_start=start, frozen_epochs=0)  # type: ignore[arg-type]
+        fitted = model.fit(windows(), resources(trainer=schedule(epochs=1, batch_size=8, lr=1e-5)))
+        return float(-np.log(fitted.predict_proba(windows())[np.arange(16), windows().labels]).mean())
+
+    assert loss("ridge") < 0.5 < loss("zero") == pytest.approx(np.log(2), abs=1e-2)
+
+
+def test_a_random_encoder_settles_on_its_training_windows_and_a_pretrained_one_stays_as_it_came() -> None:
+    config = Tcn(width=4, hidden=4, depth=1, dropout=0.0, pooling="levels")
+    torch.manual_seed(0)
+    weights = config.build(SHAPE).state_dict()
+    given = resources(encoder=config, pretrained=weights)
+    assert not farthest(build_encoder(windows(), "pretrained", given)[0].state_dict(), weights)
+    found, other = (build_encoder(windows(n), "random", given)[0].state_dict() for n in (0, 1))
+    assert float(found["pooling.levels"].abs().min()) > 0
+    moved = {name for name in found if not torch.equal(found[name], other[name])}
+    assert moved == {"pooling.levels", "pooling.spread"}
+
+
 @pytest.mark.parametrize("frozen_epochs", [3, 50])
 def test_an_encoder_that_stays_frozen_to_the_end_is_refused(frozen_epochs: int) -> None:
     with pytest.raises(ConfigError, match=rf"layer recurrent_0 would begin after {frozen_epochs} of .*epochs=3"):
@@ -189,8 +229,15 @@ def test_a_schedule_that_does_not_go_with_the_model_is_known_before_training() -
     assert [broken(FinetunedEncoder(frozen_epochs=n)) for n in (2, 0)] == [[], []]
     assert broken(FinetunedEncoder(frozen_epochs=3))[0].startswith("model.a.frozen_epochs: 3 leaves none")
     assert not broken(FinetunedEncoder(frozen_epochs=3, trained_layers=0))
-    told = broken(FinetunedEncoder(), epochs=9, patience=2, batch_size="auto")
-    assert [line.partition(":")[0] for line in told] == ["trainer.finetune.patience", "trainer.finetune.batch_size"]
+    gradual = FinetunedEncoder(frozen_epochs=1, unfreeze_every_epochs=2)
+    assert broken(gradual)[0].startswith("model.a.unfreeze_every_epochs: 2 after frozen_epochs=1 leaves none")
+    assert not broken(gradual, epochs=4) and not broken(dataclasses.replace(gradual, trained_layers=1))
+    told = broken(FinetunedEncoder(), epochs=9, patience=2, batch_size="auto", checkpoint_every_steps=3)
+    assert [line.partition(":")[0].removeprefix("trainer.finetune.") for line in told] == [
+        "patience",
+        "batch_size",
+        "checkpoint_every_epochs, checkpoint_every_steps",
+    ]
 
 
 def test_an_encoder_that_is_unfrozen_in_time_moves_in_every_weight() -> None:
@@ -243,7 +290,7 @@ def test_predictions_are_made_without_dropout() -> None:
 
 
 def test_a_random_encoder_is_that_of_its_seed() -> None:
-    one, same, other = (build_encoder(windows(), "random", resources(seed=seed)).state_dict() for seed in (3, 3, 4))
+    one, same, other = (build_encoder(windows(), "random", resources(seed=seed))[0].state_dict() for seed in (3, 3, 4))
     assert farthest(one, same) == 0.0 and farthest(one, other) > 0.01
 
 
@@ -356,6 +403,19 @@ def test_windows_that_nothing_can_be_learned_from_are_refused(labels: list[int],
         FinetunedEncoder().fit(LabelledWindows(values, values, np.array(labels, dtype=np.int64), 2), resources())
 
 
+def test_inputs_that_are_not_finite_are_told_with_whether_the_bars_or_the_transform_made_them() -> None:
+    train = windows()
+    train.bars[3, 2, 0] = 7.0
+    inputs = train.bars.copy()
+    inputs[[3, 5], 2, 1] = np.nan
+    broken = dataclasses.replace(train, inputs=inputs)
+    with pytest.raises(DataError, match="NaN or infinite in the labelled windows") as caught:
+        FinetunedEncoder().fit(broken, resources())
+    assert caught.value.why.startswith("channel [1] of 2 of 16 windows (numbers 3, 5); the bars are finite")
+    with pytest.raises(DataError, match=r"bars have it in channel \[1\] already"):
+        FinetunedEncoder().fit(dataclasses.replace(broken, bars=inputs), resources())
+
+
 @given(n=st.integers(2, 7), size=st.sampled_from([2, 64]))
 def test_few_windows_in_batches_of_any_size_are_learned_from(n: int, size: int) -> None:
     given = resources(trainer=schedule(epochs=1, batch_size=size))
@@ -386,5 +446,7 @@ def test_alarms_are_passed_on_but_for_a_penalty_that_is_small() -> None:
     FinetunedEncoder(frozen_epochs=1, l2_sp=1e-9).fit(windows(), given)
     assert {alarm.kind for alarm in heard} == {"precision"}
     marked = dataclasses.replace(windows(), pointers=np.tile([2, 7], (16, 1)))
-    FinetunedEncoder(frozen_epochs=1, pointer_weight=1e-9).fit(marked, given)
-    assert {alarm.kind for alarm in heard} == {"precision", "loss_share"}
+    for l2_sp in (0.0, 1e-9):
+        heard.clear()
+        FinetunedEncoder(frozen_epochs=1, pointer_weight=1e-9, l2_sp=l2_sp).fit(marked, given)
+        assert [alarm.part for alarm in heard if alarm.kind == "loss_share"] == ["classes", "pointers"]

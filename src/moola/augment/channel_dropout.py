@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from moola.augment.candles import replaced, sensor_places
+from moola.augment.candles import candle_places, replaced, sensor_places
 from moola.config import reject
 from moola.data.draws import Draws
 
 
 @dataclass(frozen=True)
 class ChannelDropout:
-    """Put whole channels to their window's mean, at random; one channel at least stays.
+    """Put whole channels to their window's mean, at random; one sensor at least stays, or the candles.
 
     For sources of many sensors. Candles, volume and the clock are never dropped, so a source of candles alone is not
-    changed, and neither is one of a single sensor.
+    changed, and neither is one of a single sensor, with or without volume and clock.
 
     Attributes:
         probability: that a channel is dropped.
@@ -35,6 +35,6 @@ class ChannelDropout:
         values = bars[..., sensors].contiguous()
         drawn = draws.uniform(1, len(sensors))
         dropped = drawn < self.probability
-        if len(sensors) == len(channels):
+        if not candle_places(channels):
             dropped &= drawn < drawn.amax(dim=-1, keepdim=True)
         return replaced(bars, sensors, values.mean(dim=1, keepdim=True).where(dropped, values))

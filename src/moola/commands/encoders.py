@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EMBED = """\
 Further words are overrides of `moola run` that say which windows:
-  moola encoders embed bilstm_mae_4d_v1 --out vectors.parquet data=files data.path='bars/*.csv'
+  moola encoders embed bilstm_path_mae_4d_v1 --out vectors.parquet data=files data.path='bars/*.csv'
 A name that ends in .parquet gets window_id, series, first_time, last_time, e0 to eN; one in .npy float32 [windows, N].
 The last line on stdout is the file.
 """

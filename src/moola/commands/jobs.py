@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,16 @@ def main(command: str, words: Sequence[str]) -> int:
 
     def job(config: RunConfig, config_yaml: str) -> None:
         folder = run_once(config, config_yaml, None if command == "run" else command, line)
-        if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks
+        if _speaks(os.environ):
             _print_outcome(folder)
 
     for_each(command, words, job)
     return EXIT_OK
+
+
+def _speaks(environment: Mapping[str, str]) -> bool:
+    """Whether this process tells the outcome: of those that ``torchrun`` started, the first one does."""
+    return "TORCHELASTIC_RUN_ID" not in environment or environment.get("RANK") == "0"
 
 
 def for_each(command: str, words: Sequence[str], work: Callable[[RunConfig, str], None]) -> None:

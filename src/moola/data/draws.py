@@ -8,8 +8,17 @@ from torch import Tensor
 
 
 def mix_seeds(*parts: int) -> int:
-    """One seed from several whole numbers; near parts give unrelated seeds (NumPy's SeedSequence)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    """One seed from several whole numbers from 0 to 2^64 - 1; near parts give unrelated seeds (NumPy's SeedSequence).
+
+    SeedSequence takes words of 32 bits and reads missing ones as 0: so each part is two words, after their count.
+
+    Raises:
+        ValueError: a part is out of range.
+    """
+    if not all(0 <= part < 1 << 64 for part in parts):
+        raise ValueError(f"parts of a seed must lie in 0 to 2^64 - 1: {parts}")
+    words = [len(parts), *(word for part in parts for word in divmod(int(part), 1 << 32))]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Draws:

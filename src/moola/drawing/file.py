@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from moola.drawing.svg import element, escape, number, rect, text
 from moola.drawing.theme import STYLESHEET
+from moola.errors import DataError
 
 _MARGIN = 16.0
 _HEADING = 24.0
@@ -23,6 +24,9 @@ def svg_file(pictures: Iterable[tuple[str, str]], *, title: str) -> str:
     Args:
         pictures: (heading, markup): what `moola.drawing` gives, one or more elements each.
         title: what they show together, for screen readers.
+
+    Raises:
+        DataError: a markup holds no picture.
     """
     parts: list[str] = []
     width, y = 0.0, _MARGIN
@@ -47,6 +51,8 @@ def _contents(markup: str) -> Iterator[tuple[str, float, float]]:
     The elements themselves are left out: the page's rule ``height: auto`` would stretch one inside another.
     """
     found = list(_ROOT.finditer(markup))
+    if not found:
+        raise DataError("a picture for the file is none", f"it has no svg element: {markup[:60]!r}")
     ends = [*(start.start() for start in found[1:]), len(markup)]
     for start, end in zip(found, ends, strict=True):
         yield markup[start.end() : end].strip().removesuffix("</svg>"), float(start[1]), float(start[2])

@@ -9,11 +9,10 @@ from moola.encoders.record import EncoderRecord, read_record
 from moola.encoders.shelf import find_folder
 from moola.errors import ConfigError, DataError, StorageError
 from moola.features import TRANSFORMS, Fittable, Transform
-from moola.features.summary import summary_spans
 from moola.layout import digest_file
 from moola.models import ENCODERS, EncoderConfig
 from moola.models.encoder import Encoder, InputShape
-from moola.training.weights import TransferError, load_weights, transfer_weights
+from moola.training.weights import load_weights, transfer_weights
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,17 @@ def load_encoder(
     name_or_path: str,
     seed: int | None = None,
     room: Path = Path("artifacts/encoders/pretrained"),
-    n_bars: int | None = None,
 ) -> ReadyEncoder:
-    """Load a named encoder.
+    """Load a named encoder, as it was when it had learned; it takes windows of any length.
 
     Args:
         name_or_path: e.g. ``bilstm_mae_4d_v1``, or the folder of one.
         seed: which of its weights; None: the first.
         room: folder that holds the names.
-        n_bars: bars of the windows to come; None: as many as it learned from.
 
     Raises:
         ConfigError: there is no such encoder, or it has no weights of that seed.
         StorageError: a file is missing, truncated or changed; a component is not installed.
-        DataError: it cannot take windows of so many bars.
     """
     folder = find_folder(name_or_path, room)
     record = read_record(folder)
@@ -78,21 +74,8 @@ def load_encoder(
         known = ", ".join(map(str, record.seeds))
         raise ConfigError([f"seed: {record.name} has no weights of seed {seed}; known: {known}"], "choose one of them")
     config, transform = components(record)
-    shape = InputShape(len(record.inputs), record.visible_bars, record.spans)
-    if n_bars is not None and n_bars != record.visible_bars:
-        shape = InputShape(len(record.inputs), n_bars, summary_spans(n_bars, (0, n_bars)))
-    weights = load_weights(folder / f"encoder-seed{chosen}.safetensors")
-    try:
-        encoder = config.build(shape)
-        transfer_weights(encoder, weights)
-    except (ConfigError, TransferError) as error:
-        if shape.n_bars == record.visible_bars:
-            raise
-        raise DataError(
-            f"{record.name} cannot take windows of {shape.n_bars} bars",
-            f"it learned from {record.visible_bars} visible bars, and its weights fit no others\n{error.why}",
-            f"cut windows with data.window.visible={record.visible_bars}",
-        ) from error
+    encoder = config.build(InputShape(len(record.inputs), record.visible_bars, record.spans))
+    transfer_weights(encoder, load_weights(folder / f"encoder-seed{chosen}.safetensors"))
     return ReadyEncoder(record, chosen, encoder.eval(), transform)
 
 

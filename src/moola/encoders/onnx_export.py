@@ -107,7 +107,10 @@ def _traced(ready: ReadyEncoder) -> Any:
         ) from error
     finally:
         logger.setLevel(level)
-    assert program is not None
+    if program is None:
+        raise ExportError(
+            f"torch cannot export {ready.record.name} to ONNX", "it gives no program", "use the encoder through torch"
+        )
     return program.model_proto
 
 

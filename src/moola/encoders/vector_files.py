@@ -37,9 +37,11 @@ def open_vectors(path: Path, n_rows: int, width: int, names: Names) -> AbstractC
 
     Raises:
         ConfigError: another suffix.
+        ValueError: at the end, other than `n_rows` rows were written; no file is left.
     """
     check_suffix(path)
-    return _npy(path, n_rows, width) if path.suffix == ".npy" else _parquet(path, width, names)
+    file = _npy(path, n_rows, width) if path.suffix == ".npy" else _parquet(path, width, names)
+    return _counted(file, n_rows)
 
 
 def check_suffix(path: Path) -> None:
@@ -49,6 +51,22 @@ def check_suffix(path: Path) -> None:
         ConfigError: it ends in neither of `SUFFIXES`.
     """
     reject((path.suffix not in SUFFIXES, f"--out: {path} must end in {' or '.join(SUFFIXES)}"))
+
+
+@contextlib.contextmanager
+def _counted(file: AbstractContextManager[Write], n_rows: int) -> Iterator[Write]:
+    """The same file, which must get so many rows: the header of an array and the names beside numbers rely on it."""
+    done = 0
+    with file as write:
+
+        def counted(vectors: np.ndarray) -> None:
+            nonlocal done
+            done += len(vectors)
+            write(vectors)
+
+        yield counted
+        if done != n_rows:
+            raise ValueError(f"{done} rows were written, and {n_rows} were announced")
 
 
 @contextlib.contextmanager

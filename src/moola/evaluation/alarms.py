@@ -137,6 +137,25 @@ def few_effective_windows(
     return found
 
 
+def sealed_test_perhaps_seen(model: str, encoder: str, learned: tuple[str, str] | None) -> list[Alarm]:
+    """Fires if an encoder from elsewhere learned from the time of the sealed test; notes it if no time is known.
+
+    Args:
+        model: that starts from the encoder, or "" for all that do.
+        encoder: its name.
+        learned: first and last time of what it learned from; None where it has none that could be compared.
+    """
+    code, flatters = "sealed_test_perhaps_seen", "so the sealed test may flatter every model that starts from it."
+    if learned is None:
+        message = f"Nobody can tell whether {encoder} has seen the sealed test, {flatters}"
+        return [Alarm(code, "note", "", message, "test")]
+    message = (
+        f"{encoder} learned from bars of {learned[0]} to {learned[1]}, which do not end before the sealed test "
+        f"begins, {flatters}"
+    )
+    return [Alarm(code, "alarm", model, message, "test")]
+
+
 def overconfident(model: str, ece: Estimate, gap: float) -> list[Alarm]:
     """Notes an expected calibration error whose interval lies above 0.15.
 

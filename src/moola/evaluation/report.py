@@ -122,13 +122,15 @@ class Pretraining:
     """How the encoder learned.
 
     Attributes:
-        loss: loss per seed, trivial predictors as references.
+        loss: training and validation loss per seed.
+        rebuilding: error on hidden inputs per seed, trivial predictors as references; None if none are rebuilt.
         probe: figures of the probes per epoch, pretrained against random init; None if none was run.
         mask_ratio: the realised ratio in words, or "" for an objective without masks.
         embeddings: of labelled windows, before and after.
     """
 
     loss: CurvePanel
+    rebuilding: CurvePanel | None
     probe: CurvePanel | None
     mask_ratio: str
     embeddings: tuple[Embedding, ...] = ()

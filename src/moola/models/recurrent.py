@@ -43,6 +43,10 @@ class Recurrent:
             ),
             (self.span_width < 1, f"span_width: {self.span_width} must be at least 1"),
             (self.mixing < 0, f"mixing: {self.mixing} must not be negative"),
+            (
+                self.mixing > 0 and self.pooling != "spans",
+                f"mixing: mixes what pooling=spans gives; use it, or mixing=0 with pooling={self.pooling}",
+            ),
         )
 
 
@@ -78,7 +82,10 @@ class RecurrentEncoder(Encoder):
         """One a stacked layer, the normalisation with the last; then the layers of the pooling, where there are any."""
         weights = dict(self.recurrent.named_parameters())
         found = [
-            (f"recurrent_{number}", [value for name, value in weights.items() if f"_l{number}" in name])
+            (
+                f"recurrent_{number}",
+                [value for name, value in weights.items() if name.removesuffix("_reverse").endswith(f"_l{number}")],
+            )
             for number in range(self.recurrent.num_layers)
         ]
         found[-1][1].extend(self.norm.parameters())

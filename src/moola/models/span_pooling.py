@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from moola.models.encoder import InputShape
 
 
+def span_features(states: Tensor) -> Tensor:
+    """Mean, maximum, minimum, first and last state of some bars in a row, side by side: [B, n, W] -> [B, 5 W]."""
+    ends = [states[:, 0], states[:, -1]]
+    return torch.cat([states.mean(dim=1), states.amax(dim=1), states.amin(dim=1), *ends], dim=-1)
+
+
 class SpanPooling(nn.Module):
     """States of a window to one vector. Legend: B windows, T bars, W state width, P width of a pooled span, S spans.
 
@@ -37,8 +43,7 @@ class SpanPooling(nn.Module):
 
     def pool_span(self, states: Tensor) -> Tensor:
         """States of some bars in a row, [B, n, W] -> [B, P]."""
-        ends = [states[:, 0], states[:, -1]]
-        return self.projection(torch.cat([states.mean(dim=1), states.amax(dim=1), states.amin(dim=1), *ends], dim=-1))
+        return self.projection(span_features(states))
 
     def forward(self, states: Tensor) -> Tensor:
         """[B, T, W] -> [B, E]."""

@@ -27,9 +27,9 @@ class Tcn:
     Attributes:
         width: of the states.
         hidden: channels of every block but the last.
-        depth: blocks of `hidden` channels; one of `width` channels follows. A state sees ``(kernel - 1) * (2 ** depth +
-            2 ** (depth - 1) - 1)`` bars to either side. null: by the length of the windows, so that the widest
-            dilation is a quarter to half of one, but from 3 to 8.
+        depth: blocks of `hidden` channels; one of `width` channels follows. A state sees ``(kernel - 1) *
+            sum(dilations)`` bars to either side. null: from 3 to 8 by the length of the windows, so that the widest
+            dilation is a quarter to half of one.
         kernel: bars a convolution takes, an odd number.
         dropout: of states while training.
         pooling: ``max`` over bars, as TS2Vec; ``mean_max_last``, as the other encoders; or ``levels``, the states of

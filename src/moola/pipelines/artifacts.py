@@ -63,7 +63,9 @@ class Artifact:
         Raises:
             StorageError: it has no such file.
         """
-        files = {name: self.manifest["files"][name] for name in names if self.path(name)}
+        for name in names:
+            self.path(name)
+        files = {name: self.manifest["files"][name] for name in names}
         return dataclasses.replace(self, digest=digest_json(files), manifest={**self.manifest, "files": files})
 
 

@@ -104,8 +104,6 @@ def embed_windows(
         events.listen(listener)
     artifacts = _windows(config, layout, events)
     store, windows = BarStore.open(artifacts["bars"].folder), open_index(artifacts["windows"])
-    if windows.visible != ready.record.visible_bars:
-        ready = load_encoder(name, seed, layout.room(ROOM), windows.visible)
     ready.check_channels(store.channels)
     encoder = ready.encoder.to(place)
     batches = _batches(store, windows, ready.transform, place, batch_size or _BATCH[place])

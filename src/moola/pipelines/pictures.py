@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from moola import drawing
 from moola.evaluation.report import Embedding, Reconstruction
 from moola.layout import read_json, write_json
 from moola.pipelines.artifacts import Artifact
@@ -49,8 +48,7 @@ def saved_reconstructions(encoder: Artifact) -> tuple[Reconstruction, ...] | Non
     from safetensors.numpy import load_file
 
     saved = load_file(str(encoder.path(RECONSTRUCTIONS)))
-    channels = tuple(read_json(encoder.path("encoder.json"))["inputs"])
-    channels = channels if saved["original"].shape[-1] == len(channels) else drawing.OHLC
+    channels = tuple(read_json(encoder.path("encoder.json"))["shown"])
     return tuple(
         Reconstruction(f"validation {i + 1}", original, channels, rebuilt, mask > 0.5)
         for i, (original, rebuilt, mask) in enumerate(

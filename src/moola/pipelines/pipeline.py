@@ -86,10 +86,10 @@ class Pipeline:
             context.events.emit("stage_waiting", stage=stage.name, why="another process is building the same artifact")
 
         with store.lock(recipe, waiting):
+            if forced:
+                store.discard(recipe)  # before other processes look what a run before this one left
             context.meet()
             found = None if forced else store.find(recipe)
-            if forced:
-                store.discard(recipe)
             reused = found is not None
             artifact = found or self._build(stage, inputs, recipe, store, context, forced)
             context.meet()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from moola.pipelines.events import now
 from moola.pipelines.pictures import saved_embeddings, saved_reconstructions
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.setup import adopted_encoder
 
 SHOWN_LABELS = 12
 SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
@@ -43,7 +44,6 @@ def build_report(
 ) -> page.Report:
     """The whole page; a section whose stage was switched off is None."""
     git = git_state()
-    transductive = "encoder" in inputs
     issues = inputs.get("label_issues")
     doubtful = (
         pl.read_csv(
@@ -64,7 +64,7 @@ def build_report(
         checks=scores.alarms.n_checks,
         verdict=scores.verdict,
         statements=_statements(data, inputs, seeds),
-        leaderboard=_leaderboard(predictions, scores, transductive),
+        leaderboard=_leaderboard(predictions, scores, inputs),
         comparisons=_comparisons(scores),
         pretraining=_pretraining(inputs, seeds),
         reconstructions=saved_reconstructions(inputs["encoder"]) if "encoder" in inputs else None,
@@ -106,10 +106,7 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     )
     told.append(_folds_told(data, proof))
     if "encoder" in inputs:
-        told.append(
-            "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
-            "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
-        )
+        told.append(_encoder_told(inputs["encoder"]))
     if "stack" in inputs:
         told.append(
             "The stack has no out-of-fold figure: its meta model would have learned from models that trained on the "
@@ -155,7 +152,34 @@ def _folds_told(data: Dataset, proof: Mapping[str, Any]) -> str:
     return told
 
 
-def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -> page.Leaderboard:
+def _encoder_told(encoder: Artifact) -> str:
+    """What the encoder has seen: that of a run of its own, or one that was brought along."""
+    adopted = adopted_encoder(encoder)
+    if adopted is None:
+        return (
+            "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
+            "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
+        )
+    told = f"{adopted['told']}."
+    if adopted["same_bars"]:
+        told += (
+            " Out-of-fold figures are transductive: it learned from inputs of windows that folds hold out, "
+            "never from their labels."
+        )
+    return told
+
+
+def _marks(inputs: Mapping[str, Artifact]) -> dict[SplitName, str]:
+    """What the heading of a split says of the encoder that its figures rest on."""
+    if "encoder" not in inputs:
+        return {}
+    adopted = adopted_encoder(inputs["encoder"])
+    seen = adopted is not None and adopted["may_have_seen_test"]
+    return {"oof": "transductive", "test": "may have been seen" if seen else ""}
+
+
+def _leaderboard(predictions: Predictions, scores: Scores, inputs: Mapping[str, Artifact]) -> page.Leaderboard:
+    marks = _marks(inputs)
     shown: list[SplitName] = [split for split in SPLITS if split in scores.figures]
     order = sorted(
         (m for m in predictions.models if m in scores.figures[shown[0]]),
@@ -177,9 +201,7 @@ def _leaderboard(predictions: Predictions, scores: Scores, transductive: bool) -
     )
     majority = scores.figures[shown[0]].get("majority")
     return page.Leaderboard(
-        splits=tuple(
-            page.Split(SPLITS[split], "transductive" if split == "oof" and transductive else "") for split in shown
-        ),
+        splits=tuple(page.Split(SPLITS[split], marks.get(split, "")) for split in shown),
         metrics=tuple(
             page.Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS["test"]
         ),
@@ -206,6 +228,7 @@ def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page
     share = read_json(encoder.path("encoder.json")).get("masked_share")
     return page.Pretraining(
         _loss(histories),
+        _rebuilding(histories),
         _probe(inputs),
         f"{share:.1%} of the visible bars are hidden." if share else "",
         saved_embeddings(inputs["probe"]) if "probe" in inputs else (),
@@ -213,26 +236,41 @@ def _pretraining(inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> page
 
 
 def _loss(histories: Mapping[int, list[dict[str, float]]]) -> page.CurvePanel:
-    """Training and validation loss of each seed, with the trivial predictors where inputs are predicted."""
-    last = next(iter(histories.values()))[-1]
-    predicts = "val_reconstruction" in last
-    watched = "val_reconstruction" if predicts else "val_loss"
-    curves: list[drawing.Curve] = []
-    for number, (seed, history) in enumerate(histories.items()):
-        epochs = [record["epoch"] for record in history]
-        for name, what, dashed in (("loss", "training", True), (watched, "validation", False)):
-            values = [record.get(name, math.nan) for record in history]
-            curves.append(drawing.Curve(f"seed {seed}, {what}", epochs, values, colour=number, dashed=dashed))
-    trivial = {"val_copy_last": "copy last bar", "val_mean": "window mean"}
+    """Training and validation loss of each seed."""
     return page.CurvePanel(
         "Loss",
         "epoch",
-        "error on hidden bars" if predicts else "loss",
-        tuple(curves),
-        tuple(drawing.Reference(words, last[name]) for name, words in trivial.items() if name in last),
+        "loss",
+        tuple(_curves(histories, {"loss": "training", "val_loss": "validation"})),
+        (),
         "Validation windows are the last part of the training span, under the same draws in every epoch and seed. "
-        + ("The training loss holds all parts of the objective." if predicts else ""),
+        "The training loss may hold parts that validation leaves out.",
     )
+
+
+def _rebuilding(histories: Mapping[int, list[dict[str, float]]]) -> page.CurvePanel | None:
+    """Error of each seed on hidden bars, with what asks for no model; None where no inputs are rebuilt."""
+    last = next(iter(histories.values()))[-1]
+    if "val_reconstruction" not in last:
+        return None
+    trivial = {"val_copy_last": "copy last bar", "val_mean": "window mean"}
+    return page.CurvePanel(
+        "Rebuilding hidden bars",
+        "epoch",
+        "error on hidden bars",
+        tuple(_curves(histories, {"val_reconstruction": "validation"})),
+        tuple(drawing.Reference(words, last[name]) for name, words in trivial.items() if name in last),
+        "Dotted: what two predictors without a model would give, on the same windows and bars.",
+    )
+
+
+def _curves(histories: Mapping[int, list[dict[str, float]]], figures: Mapping[str, str]) -> Iterator[drawing.Curve]:
+    """A figure's course for each seed, named in words; what is of training is dashed."""
+    for number, (seed, history) in enumerate(histories.items()):
+        epochs = [record["epoch"] for record in history]
+        for name, words in figures.items():
+            values = [record.get(name, math.nan) for record in history]
+            yield drawing.Curve(f"seed {seed}, {words}", epochs, values, colour=number, dashed=words == "training")
 
 
 def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:

@@ -127,7 +127,8 @@ class RunRecord(Hook):
     def after_stage(self, stage: Stage, context: Context) -> None:
         """Publish the stage's files and add its line to the manifest."""
         artifact = context.artifacts[stage.provides]
-        for name in stage.publishes:
+        made = [name for name in stage.publishes_some if name in artifact.manifest["files"]]
+        for name in (*stage.publishes, *made):
             with artifact.path(name).open("rb") as source, replace_atomically(self.folder / name) as copy:
                 shutil.copyfileobj(source, copy)
             self.manifest["files"].append(name)

@@ -13,7 +13,7 @@ import polars as pl
 
 from moola.config import reject
 from moola.errors import DataError
-from moola.evaluation.alarms import AlarmReport, Evidence, all_alarms
+from moola.evaluation.alarms import AlarmReport, Evidence, all_alarms, sealed_test_perhaps_seen
 from moola.evaluation.comparison import compare, estimates, excludes_zero
 from moola.evaluation.estimates import Alarm, Estimate
 from moola.evaluation.intervals import independent_stretches, moving_block_weights
@@ -121,7 +121,13 @@ class Scores:
 
 
 def score(
-    data: Dataset, predictions: Predictions, config: EvaluationConfig, n_seeds: int, *, pretrained: bool
+    data: Dataset,
+    predictions: Predictions,
+    config: EvaluationConfig,
+    n_seeds: int,
+    *,
+    pretrained: bool,
+    adopted: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score every model out of fold and on the sealed test, against the truth where it is known.
 
@@ -131,6 +137,7 @@ def score(
         config: intervals.
         n_seeds: seeds of the run, for the verdict.
         pretrained: whether an encoder was pretrained on the inputs of held-out folds.
+        adopted: what is known of that encoder where it comes from another run (`adopt_encoder.adoption`).
     """
     judged: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
     if len(data.test):
@@ -166,6 +173,8 @@ def score(
     if "test" not in truth:
         nothing = "No sealed window has a known label: nothing here is scored on data that the models have not seen."
         alarms = AlarmReport((Alarm("no_sealed_test", "note", "", nothing), *alarms.alarms), alarms.n_checks + 1)
+    elif adopted is not None:
+        alarms = AlarmReport((*_seen_by(adopted, predictions), *alarms.alarms), alarms.n_checks + 1)
     inputs = _verdict_inputs(
         data, predictions, as_given, figures.get("test", {}), alarms, n_seeds, stretches, pretrained
     )
@@ -181,6 +190,15 @@ def score(
     on_test = {(display_name(d.a), display_name(d.b)): d.difference for d in differences if d.split == "test"}
     told = verdict(dataclasses.replace(inputs, differences=on_test))
     return Scores(figures, differences, alarms, told, truth)
+
+
+def _seen_by(adopted: Mapping[str, Any], predictions: Predictions) -> list[Alarm]:
+    """What is to be said of an encoder from another run that may have seen the sealed test."""
+    if not adopted["may_have_seen_test"]:
+        return []
+    learned = tuple(adopted["learned"]) if adopted["times_known"] else None
+    model = display_name(FINETUNED) if FINETUNED in predictions.models else ""
+    return sealed_test_perhaps_seen(model, adopted["name"], learned)
 
 
 def _verdict_inputs(

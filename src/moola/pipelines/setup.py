@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,12 +23,16 @@ from moola.pipelines.window_set import WindowSet
 from moola.training.schedule import FitConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from moola.training.alarms import Alarm
 
 FITTED_TRANSFORM = "transform.json"
 """File of the encoder artifact that holds the fitted transform, where the transform has to be fitted."""
 _FITTED_ON = 4096
 """Windows a transform is fitted on, evenly spaced over those given; neighbours overlap, so more would add little."""
+_SETTLED_ON = 512
+"""Windows that an encoder settles on, by the same reasoning; they go through it at once."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,21 @@ class EncoderSetup:
 
         if not isinstance(self.transform, Fittable):
             return self.transform
-        chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FITTED_ON)).astype(np.int64)]
-        bars = torch.from_numpy(data.windows.gather(data.store.values, chosen))
+        bars = torch.from_numpy(data.windows.gather(data.store.values, evenly_spaced(rows, _FITTED_ON)))
         return self.transform.fit([bars], data.store.channels)
+
+    def settling_inputs(self, data: WindowSet, rows: np.ndarray, transform: Transform) -> Tensor:
+        """Inputs of windows from all over those given by number, [n, T, D], for `moola.models.encoder.Encoder.settle`.
+
+        Args:
+            data: bars and windows.
+            rows: windows that an encoder may know.
+            transform: fitted.
+        """
+        import torch
+
+        bars = torch.from_numpy(data.windows.gather(data.store.values, evenly_spaced(rows, _SETTLED_ON)))
+        return transform.apply(bars, data.store.channels)
 
     def encoder_transform(self, encoder: Artifact) -> Transform:
         """The transform that the encoder of this artifact was pretrained with.
@@ -140,6 +156,11 @@ class EncoderSetup:
         )
 
 
+def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of them, from the first to the last."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+
+
 def noted(workspace: Workspace, which: str) -> Callable[[Alarm], None]:
     """Puts the alarms of a fit into the run's log, where a person sees them; `which` says what is fitted."""
 
@@ -148,6 +169,11 @@ def noted(workspace: Workspace, which: str) -> Callable[[Alarm], None]:
         workspace.events.emit("note", stage=workspace.stage, alarm=alarm.kind, message=message)
 
     return note
+
+
+def adopted_encoder(encoder: Artifact) -> dict[str, Any] | None:
+    """What `moola.pipelines.stages.adopt_encoder.adoption` said; None for an encoder that this run pretrained."""
+    return read_json(encoder.path("encoder.json")).get("adopted")
 
 
 def origin_of(pretrained: Artifact) -> str:

@@ -60,6 +60,8 @@ class Stage(ABC):
     """Folder of the layout for the artifact."""
     publishes: ClassVar[tuple[str, ...]] = ()
     """Files that are copied into the run folder."""
+    publishes_some: ClassVar[tuple[str, ...]] = ()
+    """Files that are copied into the run folder where the stage had reason to write them."""
     needs_labels: ClassVar[bool] = False
     """Whether it can do nothing where no window has a label."""
     distributed: ClassVar[bool] = False

@@ -64,6 +64,11 @@ class Mixture:
         """Short names of the parts, joined."""
         return "_".join(getattr(part.objective, "short_name", part.name) for part in self.parts)
 
+    def realised_ratio(self, n_bars: int) -> float | None:
+        """Share of the bars that the first part with masks hides; None where no part has any."""
+        masking = (part.objective.realised_ratio for part in self.parts if hasattr(part.objective, "realised_ratio"))
+        return next((realised(n_bars) for realised in masking), None)
+
     def build(self, encoder: Encoder, inputs: WindowInputs) -> MixtureObjective:
         """Wrap an encoder.
 

@@ -8,8 +8,11 @@ vector that knows the path, where an autoencoder teaches single states. So spans
 the parts of a window, if it can (`moola.models.span_pooling`), and its pooling is trained with it. Spans are the same
 in all windows of a batch.
 
-This pretext knows something of markets: that what matters is how far prices went and how stretches relate. A label that
-speaks of moves and ranges is near to it, so a gain on such a label is one of that knowledge, too.
+This pretext is not neutral. The labels of ``task=structure`` (`moola.labels.structure_rule`) are a function of three of
+its targets: the net move of the bars before the zone, and the net move and the range of the zone, all in units of TR,
+as here. Only the spans differ: they are drawn at random. So a gain on that label is one of being taught what the label
+is made of, and says little of learning representations; labels by hand that speak of moves and ranges are near to it,
+too. To judge the encoder by itself, take labels that say something else, or an objective that knows nothing of moves.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from moola.data.device_batches import Batch
 from moola.data.draws import Draws
 from moola.errors import ConfigError
 from moola.models.encoder import Encoder
-from moola.models.span_pooling import SpanPooling, pooling_of
+from moola.models.span_pooling import SpanPooling, pooling_of, span_features
 from moola.pretraining import WindowInputs
 from moola.pretraining.candle_targets import price_columns
 from moola.pretraining.fixed_draws import fixed_draws
@@ -49,7 +52,7 @@ class PathStatistics:
     """Configuration.
 
     Attributes:
-        statistics: what is predicted: of ``net``, ``distance``, ``range``, ``true_range``.
+        statistics: what is predicted: of ``net``, ``distance``, ``range``, ``bar_range``.
         n_spans: spans a batch, and pairs of neighbouring ones.
         min_bars: fewest bars of a span; lengths from there to the whole window are equally likely.
         relations_weight: of the relations of neighbouring spans; 0: none.
@@ -149,10 +152,7 @@ class PathStatisticsObjective(nn.Module):
         return found
 
     def _pooled(self, states: Tensor) -> Tensor:
-        if self._pooling:
-            return self._pooling[0].pool_span(states)
-        ends = [states[:, 0], states[:, -1]]
-        return torch.cat([states.mean(dim=1), states.amax(dim=1), states.amin(dim=1), *ends], dim=-1)
+        return self._pooling[0].pool_span(states) if self._pooling else span_features(states)
 
     def _related(self, states: Tensor, logs: Tensor, first: slice, second: slice) -> tuple[Tensor, Tensor]:
         mixed = self._pooling[0].mix([self._pooled(states[:, span]) for span in (first, second)])

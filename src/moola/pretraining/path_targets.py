@@ -2,10 +2,10 @@
 
 With h, l, c natural logs of high, low and close in units of TR, the mean of h - l over the window. Of the bars a..b::
 
-    net        = c_b - c_a
-    distance   = |net|
-    range      = highest h - lowest l
-    true_range = mean of h - l
+    net       = c_b - c_a
+    distance  = |net|
+    range     = highest h - lowest l
+    bar_range = mean of h - l
 
 Of two neighbouring stretches 1 and 2::
 
@@ -25,13 +25,13 @@ from torch import Tensor
 
 from moola.data.draws import Draws
 
-Statistic = Literal["net", "distance", "range", "true_range"]
+Statistic = Literal["net", "distance", "range", "bar_range"]
 RELATIONS = ("joint_move", "opposition", "joint_range", "overlap", "range_difference")
 SPREADS_TR = {
     "net": 4.5,
     "distance": 2.8,
     "range": 2.8,
-    "true_range": 0.1,
+    "bar_range": 0.1,
     "joint_move": 2.6,
     "opposition": 1.1,
     "joint_range": 2.8,
@@ -76,8 +76,8 @@ def log_prices(prices: Tensor) -> Tensor:
 def path_statistics(logs: Tensor, span: slice) -> dict[str, Tensor]:
     """Each statistic of the bars of a span, [B]: from `log_prices` [B, T, 4]."""
     net, highest, lowest = _path(logs, span)
-    true_range = (logs[:, span, 1] - logs[:, span, 2]).mean(dim=1)
-    return {"net": net, "distance": net.abs(), "range": highest - lowest, "true_range": true_range}
+    bar_range = (logs[:, span, 1] - logs[:, span, 2]).mean(dim=1)
+    return {"net": net, "distance": net.abs(), "range": highest - lowest, "bar_range": bar_range}
 
 
 def span_relations(logs: Tensor, first: slice, second: slice) -> Tensor:

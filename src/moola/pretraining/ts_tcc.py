@@ -10,8 +10,10 @@ batch, and weak and strong changing places::
     loss       = temporal_weight * (temporal weak + temporal strong) + contextual_weight * contextual
 
 What differs: the paper's convolutions see a few bars, but an encoder here may see its whole input, so the bars up to
-t and those after it are encoded apart; else a state before t could tell what comes after. The projection has no batch
-normalisation. Over several ranks, windows are contrasted with those of their own rank.
+t and those after it are encoded apart; else a state before t could tell what comes after. That holds for the encoder
+and not for the transform: views are transformed whole, so with one that looks at the whole window (``anchored``,
+``standardised``) the past still knows the anchor and the unit, and with them something of the bars to predict. The
+projection has no batch normalisation. Over several ranks, windows are contrasted with those of their own rank.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from moola.models import EncoderConfig
 from moola.testing.component import check_component
+from moola.testing.randomness import own_randomness
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from moola.models.encoder import Encoder
+    from moola.models.encoder import Encoder, InputShape
 
 _LONG_BARS = 1500
 
@@ -20,11 +21,13 @@ _LONG_BARS = 1500
 def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) -> None:
     """Raise `AssertionError`, with what was found, unless the encoder keeps all of this.
 
+    All of it for windows whose parts are told apart, and for windows that are one part.
+
     - Its states and embedding have the announced widths, for windows of any length, on the CPU and a CUDA device.
     - One seed gives one set of weights, two seeds two; they survive a safetensors file.
     - In evaluation it is deterministic; inputs stay as they are, and their memory layout does not matter.
     - A window's outputs come from that window alone, while training too.
-    - `settle` changes no state and no weight, gives the same again from the same windows, and is saved with the weights.
+    - `settle` changes no state and no weight, gives the same from the same windows, and is saved with the weights.
     - A gradient reaches every weight, and `layers` holds every weight once.
     - Windows that never move, large numbers and long windows give finite outputs and gradients.
 
@@ -33,30 +36,37 @@ def check_encoder(config: EncoderConfig, n_inputs: int = 5, n_bars: int = 24) ->
         n_inputs: channels of the windows it is tried on.
         n_bars: bars of most of them.
     """
-    import torch
+    from moola.models.encoder import InputShape
 
     check_component(config)
-    encoder = _built(config, n_inputs, n_bars, seed=0)
-    inputs = torch.randn(4, n_bars, n_inputs, generator=torch.Generator().manual_seed(1))
+    halves = ((0, n_bars // 2), (n_bars // 2, n_bars))
+    for spans in ((), halves):
+        with own_randomness(0):
+            _check_built(config, InputShape(n_inputs, n_bars, spans))
+
+
+def _check_built(config: EncoderConfig, shape: InputShape) -> None:
+    import torch
+
+    encoder = _built(config, shape, seed=0)
+    inputs = torch.randn(4, shape.n_bars, shape.n_inputs, generator=torch.Generator().manual_seed(1))
     _check_evaluation(encoder, inputs)
     _check_shapes(encoder, inputs)
-    _check_seed(config, encoder, n_inputs, n_bars)
+    _check_seed(config, encoder, shape)
     _check_layers(encoder)
     _check_independence(encoder, inputs)
     _check_training_independence(encoder, inputs)
     _check_gradients(encoder, inputs)
-    _check_saving(encoder, _built(config, n_inputs, n_bars, seed=1), inputs)
+    _check_saving(encoder, _built(config, shape, seed=1), inputs)
     _check_finite(encoder, inputs)
-    _check_settling(encoder, _built(config, n_inputs, n_bars, seed=1), inputs)
+    _check_settling(encoder, _built(config, shape, seed=1), inputs)
 
 
-def _built(config: EncoderConfig, n_inputs: int, n_bars: int, seed: int) -> Encoder:
+def _built(config: EncoderConfig, shape: InputShape, seed: int) -> Encoder:
     import torch
 
-    from moola.models.encoder import InputShape
-
     torch.manual_seed(seed)
-    return config.build(InputShape(n_inputs, n_bars)).eval()
+    return config.build(shape).eval()
 
 
 def _outputs(encoder: Encoder, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,11 +109,11 @@ def _check_shapes(encoder: Encoder, inputs: Tensor) -> None:
     encoder.cpu()
 
 
-def _check_seed(config: EncoderConfig, encoder: Encoder, n_inputs: int, n_bars: int) -> None:
+def _check_seed(config: EncoderConfig, encoder: Encoder, shape: InputShape) -> None:
     import torch
 
     weights = encoder.state_dict()
-    twin, other = (_built(config, n_inputs, n_bars, seed).state_dict() for seed in (0, 1))
+    twin, other = (_built(config, shape, seed).state_dict() for seed in (0, 1))
     same = twin.keys() == weights.keys() and all(torch.equal(twin[name], weights[name]) for name in weights)
     assert same, "the same seed gives another encoder"
     assert any(not torch.equal(other[name], weights[name]) for name in weights), "two seeds give the same encoder"
@@ -187,7 +197,8 @@ def _check_settling(encoder: Encoder, other: Encoder, inputs: Tensor) -> None:
     settled = _outputs(encoder, inputs)
     assert torch.equal(settled[0], states), "settle() changes the states"
     still = all(torch.equal(value, weights[name]) for name, value in encoder.named_parameters())
-    assert still and not encoder.training, "settle() changes a weight, or leaves the evaluation mode"
+    assert still, "settle() changes a weight"
+    assert not encoder.training, "settle() leaves the evaluation mode"
     encoder.settle(inputs)
     assert torch.equal(_outputs(encoder, inputs)[1], settled[1]), "settle() gives another embedding the second time"
     _check_saving(encoder, other, inputs)

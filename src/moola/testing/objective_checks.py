@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.features.candles import OHLC
+from moola.models import EncoderConfig
 from moola.pretraining import ObjectiveConfig, Reconstructing, WindowInputs
 from moola.testing.batches import make_batch
 from moola.testing.component import check_component
+from moola.testing.randomness import own_randomness
 from moola.testing.transform_checks import random_bars
 
 if TYPE_CHECKING:
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 _STEPS = 30
 
 
-def check_objective(config: ObjectiveConfig, channels: tuple[str, ...] = OHLC, n_bars: int = 32) -> None:
+def check_objective(
+    config: ObjectiveConfig,
+    channels: tuple[str, ...] = OHLC,
+    n_bars: int = 32,
+    encoder: EncoderConfig | None = None,
+) -> None:
     """Everything `moola.pretraining.Objective` promises, on a small recurrent encoder and random bars.
 
     - ``loss`` and its parts are finite scalars; the parts sum to it; its gradient reaches every weight of the encoder.
     - The losses of a batch depend on seed, epoch and batch number alone, not on torch's global generator, and change
-      nothing; ranks that share a batch give the encoder what one process gives it.
+      nothing; another epoch or number draws others. A configuration that draws nothing says so: ``draws = False``.
+    - Ranks that share a batch give the encoder what one process gives it.
     - Validation gives ``val_loss`` and names that begin with ``val_``, the same for every epoch and whatever was
       trained before; what is rebuilt has the form of the inputs.
     - One window, equal windows and windows that never move give finite losses and gradients.
@@ -38,35 +46,41 @@ def check_objective(config: ObjectiveConfig, channels: tuple[str, ...] = OHLC, n
     Args:
         config: of the objective.
         channels: of the bars to try it on; see `moola.testing.transform_checks.random_bars`.
-        n_bars: bars a window.
+        n_bars: bars a window; its halves are told apart.
+        encoder: to wrap; None: a small recurrent one.
 
     Raises:
         AssertionError: the first promise that is broken, with what was found.
     """
+    from moola.models.bilstm import BiLstm
+
     check_component(config)
     short_name = getattr(config, "short_name", "name")
     assert str(short_name).isidentifier(), f"short_name {short_name!r} cannot be part of a file name"
     batch = _batch(random_bars(channels, 8, n_bars))
-    _check_losses(_build(config, batch, channels), batch)
-    _check_gradients(_build(config, batch, channels), batch)
-    _check_draws(_build(config, batch, channels), batch)
-    _check_ranks(_build(config, batch, channels), batch)
-    _check_validation(_build(config, batch, channels), batch)
-    _check_odd_windows(_build(config, batch, channels), batch.bars)
-    _check_saving(config, batch, channels)
-    _check_learning(config, channels, n_bars)
+    build = functools.partial(_build, config, encoder or BiLstm(hidden=6), channels)
+    _check_losses(build(batch), batch)
+    _check_gradients(build(batch), batch)
+    _check_draws(build(batch), batch, draws=getattr(config, "draws", True))
+    _check_ranks(build(batch), batch)
+    _check_validation(build(batch), batch)
+    _check_odd_windows(build(batch), batch.bars)
+    _check_saving(build, batch)
+    _check_learning(build, channels, n_bars)
 
 
-def _build(config: ObjectiveConfig, batch: Batch, channels: tuple[str, ...], seed: int = 0) -> Any:
+def _build(
+    config: ObjectiveConfig, encoder: EncoderConfig, channels: tuple[str, ...], batch: Batch, seed: int = 0
+) -> Any:
     """A fresh objective in evaluation mode, so that dropout does not stand in the way."""
     import torch
 
-    from moola.models.bilstm import BiLstm
     from moola.models.encoder import InputShape
 
-    shape = InputShape(batch.inputs.shape[2], batch.inputs.shape[1])
-    with _own_randomness(seed):
-        objective: Any = config.build(BiLstm(hidden=6).build(shape), WindowInputs(shape, channels, _inputs))
+    _, n_bars, n_inputs = batch.inputs.shape
+    shape = InputShape(n_inputs, n_bars, ((0, n_bars // 2), (n_bars // 2, n_bars)))
+    with own_randomness(seed):
+        objective: Any = config.build(encoder.build(shape), WindowInputs(shape, channels, _inputs))
     assert isinstance(objective, torch.nn.Module), f"build() gives a {type(objective).__name__}, not a torch module"
     return objective.eval()
 
@@ -103,18 +117,20 @@ def _check_gradients(objective: Any, batch: Batch) -> None:
     assert not still, f"no gradient reaches these weights of the encoder: {still}"
 
 
-def _check_draws(objective: Any, batch: Batch) -> None:
+def _check_draws(objective: Any, batch: Batch, *, draws: bool) -> None:
     import torch
 
     given = batch.inputs.clone(), batch.bars.clone()
     first = _plain(objective(batch))
     kept = torch.equal(batch.inputs, given[0]) and torch.equal(batch.bars, given[1])
     assert kept, "it writes to the batch it is given"
-    with _own_randomness(99):
+    with own_randomness(99):
         before = torch.get_rng_state()
         again = _plain(objective(batch))
         assert torch.equal(before, torch.get_rng_state()), "it draws from torch's global generator"
-    _plain(objective(dataclasses.replace(batch, epoch=3, number=5)))
+    for place in ("epoch", "number"):
+        other = _plain(objective(dataclasses.replace(batch, **{place: 5})))
+        assert not draws or other != first, f"it draws the same whatever the batch's {place}; see Batch.draws()"
     assert again == first == _plain(objective(batch)), "the same epoch and batch number give other losses"
 
 
@@ -171,7 +187,7 @@ def _check_validation(objective: Any, batch: Batch) -> None:
     assert not wrong, f"figures of validation begin with 'val_'; these do not: {wrong}"
     finite = all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
     assert finite, f"figures of validation are finite floats, not {figures}"
-    with _own_randomness(99):
+    with own_randomness(99):
         objective(batch)
         again = objective.validate(dataclasses.replace(batch, epoch=7))
     assert again == figures, f"validation gives other figures the second time: {figures}, then {again}"
@@ -203,10 +219,10 @@ def _check_odd_windows(objective: Any, bars: Tensor) -> None:
         assert all(map(math.isfinite, figures.values())), f"{what}: figures of validation are {figures}"
 
 
-def _check_saving(config: ObjectiveConfig, batch: Batch, channels: tuple[str, ...]) -> None:
+def _check_saving(build: Callable[..., Any], batch: Batch) -> None:
     from moola.training.weights import load_weights, save_weights
 
-    saved, other = _build(config, batch, channels), _build(config, batch, channels, seed=1)
+    saved, other = build(batch), build(batch, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "objective.safetensors"
         try:
@@ -217,11 +233,11 @@ def _check_saving(config: ObjectiveConfig, batch: Batch, channels: tuple[str, ..
     assert other.validate(batch) == saved.validate(batch), "the loaded weights give other figures: not all are saved"
 
 
-def _check_learning(config: ObjectiveConfig, channels: tuple[str, ...], n_bars: int) -> None:
+def _check_learning(build: Callable[..., Any], channels: tuple[str, ...], n_bars: int) -> None:
     import torch
 
     train, held_out = _sines(channels, 32, n_bars, seed=0), _batch(_sines(channels, 32, n_bars, seed=1))
-    objective = _build(config, held_out, channels)
+    objective = build(held_out)
     start = objective.validate(held_out)["val_loss"]
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-2)
     objective.train()
@@ -250,16 +266,3 @@ def _sines(channels: tuple[str, ...], n_windows: int, n_bars: int, seed: int) ->
 
 def _plain(losses: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(value.detach()) for name, value in losses.items()}
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Torch's global generator begins at `seed` inside, and is afterwards where it was."""
-    import torch
-
-    before = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from moola.data.device_batches import Batch
+from moola.data.device_batches import Batch, DeviceBatches
 from moola.errors import EXIT_FAILED, DataError, MoolaError
 
 MOST = 0.95
@@ -34,12 +36,15 @@ class Alarm:
 
     Attributes:
         kind: ``precision``: other than asked for; ``stalled``: no batch for long; ``loss_share``: one part of the loss
-            takes all of it or none; ``no_progress``: the last epoch's loss is not below the first's.
+            takes all of it or none; ``no_progress``: the last epoch's loss is not below the first's; ``untrained``:
+            layers stayed as they were; ``validation``: the validation loss is NaN.
         message: one line.
+        part: of the loss, where the alarm is about one.
     """
 
-    kind: Literal["precision", "stalled", "loss_share", "no_progress"]
+    kind: Literal["precision", "stalled", "loss_share", "no_progress", "untrained", "validation"]
     message: str
+    part: str = ""
 
 
 class LossShares:
@@ -57,7 +62,7 @@ class LossShares:
         odd = [name for name, share in shares.items() if not LEAST <= share <= MOST and name not in self._told]
         self._told.update(odd)
         return [
-            Alarm("loss_share", f"{name} is {shares[name]:.1%} of the loss in epoch {epoch}: look at its weight")
+            Alarm("loss_share", f"{name} is {shares[name]:.1%} of the loss in epoch {epoch}: look at its weight", name)
             for name in odd
         ]
 
@@ -68,6 +73,40 @@ def look_at_progress(records: Sequence[Mapping[str, float]]) -> list[Alarm]:
         return []
     first, last = records[0]["loss"], records[-1]["loss"]
     return [Alarm("no_progress", f"the loss was {first:.4g} in the first epoch and is {last:.4g} in the last")]
+
+
+def look_at_validation(records: Sequence[Mapping[str, float]]) -> list[Alarm]:
+    """An alarm if the last epoch's ``val_loss`` is the first in a row that is NaN: no other is lower or higher."""
+    last = [math.isnan(record.get("val_loss", 0.0)) for record in records[-2:]]
+    if not last[-1] or (len(last) > 1 and last[0]):
+        return []
+    epoch = int(records[-1]["epoch"])
+    return [Alarm("validation", f"the validation loss is nan in epoch {epoch}: look for odd values in these windows")]
+
+
+def look_at_layers(untrained: Sequence[str]) -> list[Alarm]:
+    """An alarm if pretraining left layers as they were (`moola.training.movement.untrained_layers`)."""
+    if not untrained:
+        return []
+    return [
+        Alarm(
+            "untrained",
+            f"pretraining did not train {', '.join(untrained)}: their part of the embedding is random; choose an "
+            "objective that trains it, e.g. objective=path_statistics, or encoder.pooling=mean_max_last "
+            "encoder.mixing=0",
+        )
+    ]
+
+
+def batch_of_all_ranks(batches: DeviceBatches, epoch: int, number: int) -> Batch:
+    """A batch once more, with the windows of all ranks; `batches` stay where they are.
+
+    The loss of a rank is not finite because of its own windows, and every rank has to find the same cause.
+    """
+    every = copy.copy(batches)
+    every.rank, every.world_size = 0, 1
+    every.load_state_dict({**every.state_dict(), "epoch": epoch, "next_batch": number})
+    return next(iter(every))
 
 
 def check_inputs(batch: Batch, place: str) -> None:

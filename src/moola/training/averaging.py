@@ -119,9 +119,8 @@ class _RunningMean:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
         self.n = state["n"]
-        self._averages = [
-            value.to(weight.device) for value, weight in zip(state["averages"], self._weights, strict=False)
-        ]
+        weights = self._weights if state["averages"] else []  # there is no average yet
+        self._averages = [value.to(weight.device) for value, weight in zip(state["averages"], weights, strict=True)]
 
 
 class MovingAverage(_RunningMean):

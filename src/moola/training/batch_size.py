@@ -150,7 +150,7 @@ def size_that_fits(objective: nn.Module, batches: DeviceBatches, config: FitConf
 
 
 def does_not_fit(objective: nn.Module, batches: DeviceBatches, config: FitConfig, told: str) -> OutOfMemoryError:
-    """What to tell when a fit ran out of memory: the size that fits, and how the updates stay the same."""
+    """What to tell when a fit ran out of memory: the size that fits, and how updates stay of about as many windows."""
     objective.zero_grad(set_to_none=True)
     windows = batches.batch_size * config.accumulate
     fits = size_that_fits(objective, batches, config)
@@ -158,8 +158,8 @@ def does_not_fit(objective: nn.Module, batches: DeviceBatches, config: FitConfig
         f"a batch of {batches.batch_size} windows does not fit into memory",
         told,
         f"{fits} fits: batch_size={fits} accumulate={math.ceil(windows / fits)} in the same section of trainer "
-        "(trainer.pretrain.batch_size=...) makes the same updates; the last checkpoint is of the old size, so "
-        "training begins again",
+        "(trainer.pretrain.batch_size=...) makes updates of about as many windows; the last checkpoint is of the old "
+        "size, so training begins again",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from torch import Tensor, nn
 
 from moola.data.device_batches import DeviceBatches
 from moola.data.draws import mix_seeds
-from moola.training.alarms import Alarm, DivergedError, LossShares, StallWatch, check_inputs, look_at_progress
+from moola.training.alarms import (
+    Alarm,
+    DivergedError,
+    LossShares,
+    StallWatch,
+    batch_of_all_ranks,
+    check_inputs,
+    look_at_progress,
+    look_at_validation,
+)
 from moola.training.averaging import averaging_of
 from moola.training.checkpoint_io import rng_state, set_rng_state
 from moola.training.optimisation import Freezing
@@ -112,9 +122,8 @@ class Course(lightning.Callback):
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """The rates of the step that a line ends with: after it, they are those of the next."""
-        if (self._step + 1) % self._config.log_every_steps == 0:
-            self._rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        """The rates of the step, which a line may end with: after it, they are those of the next."""
+        self._rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -126,39 +135,37 @@ class Course(lightning.Callback):
             return  # only added to the gradients
         self._step = step
         self._averaging.after_step()
-        if step % self._config.log_every_steps == 0:
-            self._read(trainer)
-            self._write_line(trainer)
         every = self._config.checkpoint_every_steps
-        if every and step % every == 0 and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._read(trainer)
+        saves = bool(every) and step % every == 0 and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if saves or self.steps.in_line(step) == self._config.log_every_steps:
+            self._write_line(trainer)  # also before a checkpoint: what goes on from there begins a line
+        if saves:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record, validate, and save."""
-        self._read(trainer)
+        self._write_line(trainer)  # of fewer steps than others: none holds the validation
         means, epoch = self.steps.end_epoch(), trainer.current_epoch + 1
         self._averaging.after_epoch(epoch)
         record: dict[str, float] = {"epoch": epoch, **means}
-        with self._averaging.applied():
-            record |= self._validated(pl_module)
+        with _evaluating(pl_module), self._averaging.applied():
+            record |= self._validated()
             self.records.append(record)
             self._stopping.see(record)
             self._on_epoch(record)  # before the checkpoint: a resume never skips what it does for this epoch
-        for alarm in self._shares.look(epoch, {name: value for name, value in means.items() if name != "loss"}):
+        parts = {name: value for name, value in means.items() if name != "loss"}
+        for alarm in (*self._shares.look(epoch, parts), *look_at_validation(self.records)):
             self._on_alarm(alarm)
         trainer.should_stop = self._stopping.over
         if epoch % self._config.checkpoint_every_epochs == 0:
             self._save(trainer)
         self._stall.moved()
 
-    def _validated(self, module: lightning.LightningModule) -> dict[str, float]:
+    def _validated(self) -> dict[str, float]:
         """What the validation gives; all ranks go on with that of the first."""
         if self._validate is None:
             return {}
-        module.eval()
         figures = self._validate()
-        module.train()
         values = self._ranks.of_first(torch.tensor(list(figures.values()), dtype=torch.float64))
         return dict(zip(figures, values.tolist(), strict=True))
 
@@ -179,9 +186,8 @@ class Course(lightning.Callback):
             raise self._diverged(found, trainer.current_epoch)
 
     def _diverged(self, found: NotFinite, epoch: int) -> DivergedError:
-        batches = self.loader.batches
-        batches.load_state_dict({**batches.state_dict(), "epoch": epoch, "next_batch": found.batch})
-        check_inputs(next(iter(batches)), f"in epoch {epoch + 1}, step {found.step}")
+        batch = batch_of_all_ranks(self.loader.batches, epoch, found.batch)
+        check_inputs(batch, f"in epoch {epoch + 1}, step {found.step}")
         return DivergedError(
             f"the {found.what} became {found.value} in step {found.step}, in epoch {epoch + 1}",
             f"learning rate {self._config.lr}, gradients clipped at {self._config.clip_norm}",
@@ -189,12 +195,24 @@ class Course(lightning.Callback):
         )
 
     def _write_line(self, trainer: lightning.Trainer) -> None:
-        self._on_steps(self.steps.line(self._step, trainer.current_epoch + 1, self._rates))
-        self.steps.begin_line(self._step)
+        """The line of the steps since the last one, if there were any."""
+        self._read(trainer)
+        if self.steps.in_line(self._step):
+            self._on_steps(self.steps.line(self._step, trainer.current_epoch + 1, self._rates))
+            self.steps.begin_line(self._step)
 
     def _save(self, trainer: lightning.Trainer) -> None:
         if self._checkpoint is not None:
             trainer.save_checkpoint(self._checkpoint)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
 
 
 def _by_rank(ranks: Ranks, name: str, state: Tensor) -> tuple[str, list[Tensor]]:

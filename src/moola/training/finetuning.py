@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from moola.config import reject
-from moola.data.device_batches import DeviceBatches
+from moola.data.device_batches import Batch, DeviceBatches
 from moola.data.draws import mix_seeds
 from moola.errors import DataError
 from moola.models import FitResources, LabelledWindows, Role
-from moola.training.alarms import Alarm
+from moola.training.alarms import Alarm, check_inputs
 from moola.training.embedding import embed
 from moola.training.fitted_encoder import FittedEncoder, Member
 from moola.training.head_start import HeadStart, start_head
@@ -27,7 +27,7 @@ from moola.training.optimisation import ParameterGroup
 from moola.training.probe import build_encoder
 from moola.training.schedule import FitConfig
 from moola.training.unfreezing import encoder_groups, frozen_layers
-from moola.training.weights import compare_weights, digest_weights
+from moola.training.weights import digest_weights
 
 _MEMBER = 0x_E75
 """Sets the seeds of an ensemble's members apart from every other."""
@@ -101,12 +101,24 @@ class FinetunedEncoder:
                 f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}",
             ),
             (
+                self.unfreeze_every_epochs > 0
+                and self.trained_layers not in (0, 1)
+                and self.frozen_epochs < schedule.epochs <= self.frozen_epochs + self.unfreeze_every_epochs,
+                f"{path}.unfreeze_every_epochs: {self.unfreeze_every_epochs} after frozen_epochs={self.frozen_epochs} "
+                f"leaves none of trainer.finetune.epochs={schedule.epochs} to the layer before the last",
+            ),
+            (
                 schedule.patience > 0,
                 "trainer.finetune.patience: stops by a validation loss, and fine-tuning holds no labels out; use 0",
             ),
             (
                 schedule.batch_size == "auto",
                 "trainer.finetune.batch_size: auto goes by speed, but here it decides what is learned; give a number",
+            ),
+            (
+                schedule.checkpoint_every_steps is not None or schedule.checkpoint_every_epochs != 1,
+                "trainer.finetune.checkpoint_every_epochs, checkpoint_every_steps: fine-tuning is short and saves "
+                "nothing before its end; use 1 and null",
             ),
         )
 
@@ -120,7 +132,8 @@ class FinetunedEncoder:
 
         Raises:
             ConfigError: the schedule leaves a layer frozen that should train.
-            DataError: the windows hold one class only, or pointers to bars that the model does not see.
+            DataError: the windows hold one class only, inputs that are not finite, or pointers to bars that the model
+                does not see.
             TransferError: pretrained weights do not fit, or a layer did not move as it should.
         """
         n_bars = windows.inputs.shape[1]
@@ -136,9 +149,7 @@ class FinetunedEncoder:
         from moola.training.loop import fit  # brings Lightning, which takes seconds to import
 
         seed = mix_seeds(resources.seed, _MEMBER, number) if number else resources.seed
-        encoder = build_encoder(windows, self.init, dataclasses.replace(resources, seed=seed))
-        loaded = resources.pretrained if self.needs_pretraining else None
-        report = compare_weights(encoder, loaded) if loaded is not None else None
+        encoder, report = build_encoder(windows, self.init, dataclasses.replace(resources, seed=seed))
         started_from, before = digest_weights(encoder.state_dict()), snapshot(encoder)
         groups = encoder_groups(
             encoder,
@@ -166,17 +177,18 @@ class FinetunedEncoder:
             task.train()  # embedding left the encoder in evaluation mode
         groups.append(ParameterGroup(task.head_parameters(), name="heads"))
         batches = training_batches(windows, resources, seed)
-        fit(task, batches, resources.trainer, groups=groups, on_alarm=self._passed_on(resources))
+        fit(task, batches, resources.trainer, groups=groups, on_alarm=self._passed_on(task, resources))
         moved = movement(encoder, before)
         moved.check(frozen_layers(encoder, self.trained_layers))
         return Member(task, moved, started_from, report)
 
-    def _passed_on(self, resources: FitResources) -> Callable[[Alarm], None] | None:
-        """Where alarms go; that a part of the loss is small is none where a penalty is among them."""
+    def _passed_on(self, task: LabelledTask, resources: FitResources) -> Callable[[Alarm], None] | None:
+        """Where alarms go; that a penalty is small is none, nor that what stands alone beside it is large."""
         tell = resources.on_alarm
         if tell is None or self.l2_sp == 0:
             return tell
-        return lambda alarm: None if alarm.kind == "loss_share" else tell(alarm)
+        silent = {"l2_sp"} if task.pointer_head is not None else {"l2_sp", "classes"}
+        return lambda alarm: None if alarm.part in silent else tell(alarm)
 
 
 def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> None:
@@ -187,7 +199,7 @@ def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> Non
         zone: first and past-the-end bar that pointers may name; None: pointers are not looked at.
 
     Raises:
-        DataError: one class only, or none; or pointers outside the zone.
+        DataError: one class only, or none; inputs that are not finite; or pointers outside the zone.
     """
     counts = np.bincount(windows.labels, minlength=windows.n_classes)
     if np.count_nonzero(counts) < 2:
@@ -196,6 +208,10 @@ def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> Non
             f"windows a class: {counts.tolist()}",
             "give labels of at least two classes to every fold that trains",
         )
+    inputs, bars, labels = (torch.from_numpy(part) for part in (windows.inputs, windows.bars, windows.labels))
+    check_inputs(
+        Batch(inputs, labels, torch.arange(len(labels)), 0, 0, bars, 0, len(labels)), "in the labelled windows"
+    )
     if zone is None or windows.pointers is None:
         return
     outside = (windows.pointers >= 0) & ((windows.pointers < zone[0]) | (windows.pointers >= zone[1]))

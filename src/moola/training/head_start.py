@@ -27,8 +27,8 @@ def start_head(head: ClassificationHead, how: HeadStart, embedding: np.ndarray, 
 
     Args:
         head: changed in place.
-        how: ``zero``: all classes alike; ``ridge``: the weights of the probe, and 0 for a class without windows;
-            ``random``: the head stays as it is.
+        how: ``zero``: all classes alike; ``ridge``: the weights of the probe, and for a class without windows those
+            that the probe of a class that no window belongs to has; ``random``: the head stays as it is.
         embedding: of the training windows, [n, E].
         labels: their class numbers, [n].
     """
@@ -40,5 +40,6 @@ def start_head(head: ClassificationHead, how: HeadStart, embedding: np.ndarray, 
     head.centre.copy_(torch.from_numpy(probe.centre))
     head.spread.copy_(torch.from_numpy(probe.spread))
     if how == "ridge":
+        head.linear.bias.fill_(-LOGITS)  # scores of the K other classes sum to 2 - K: one is always above -1
         head.linear.weight[probe.classes] = LOGITS * torch.from_numpy(probe.weights.T).to(head.linear.weight)
         head.linear.bias[probe.classes] = LOGITS * torch.from_numpy(probe.bias).to(head.linear.bias)

@@ -9,6 +9,7 @@ from moola.data.device_batches import Batch
 from moola.models import LabelledWindows
 from moola.models.encoder import Encoder
 from moola.models.heads import ClassificationHead, PointerHead
+from moola.pretraining.parts import with_loss
 from moola.training.losses import ClassLoss, pointer_loss, soft_targets, start_penalty
 from moola.training.mixing import Mixed, Mixing
 
@@ -74,7 +75,7 @@ class LabelledTask(nn.Module):
         if self._l2_sp > 0:
             starts = (self.get_buffer(f"start_{number}") for number, _ in enumerate(self.encoder.parameters()))
             parts["l2_sp"] = self._l2_sp * start_penalty(self.encoder.parameters(), starts)
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        return with_loss(parts)
 
     def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the classes [B, K] and of the bars [B, Z, 2]; without a pointer head [B, 0, 2]."""

@@ -70,7 +70,8 @@ def fit(
         ConfigError: early stopping without a ``val_loss``, an operation that cannot be deterministic, or batches of
             processes that were not started.
         OutOfMemoryError: a batch does not fit; names the size that does.
-        StorageError: the checkpoint cannot be read or written, or is that of another module or of other batches.
+        StorageError: the checkpoint cannot be read or written, or is that of another module or schedule or of other
+            batches.
         KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
     """
     ranks, device = of_batches(batches.rank, batches.world_size), batches.values.device
@@ -155,6 +156,8 @@ def _interruptible() -> Iterator[None]:
             )  # Lightning 2.6.6 on torch 2.13
             yield
     except SystemExit as stopped:
+        if not isinstance(stopped.__context__, KeyboardInterrupt):
+            raise
         raise KeyboardInterrupt from stopped
     finally:
         if handler is not None:

@@ -63,11 +63,15 @@ class Module(lightning.LightningModule):
         schedule = schedule_of(self._config, self._groups, optimiser, steps_per_epoch)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the schedule that the state is worth something to."""
+        checkpoint["schedule"] = self._config.course
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Look whether the checkpoint is one of this module before anything is put back.
+        """Look whether the checkpoint is one of this module and schedule before anything is put back.
 
         Raises:
-            StorageError: names every weight that differs.
+            StorageError: names every weight, or every key of the schedule, that differs.
         """
         problems = compare_weights(self, checkpoint["state_dict"]).problems
         if problems:
@@ -75,6 +79,18 @@ class Module(lightning.LightningModule):
                 "the checkpoint is that of another module",
                 "\n".join(problems),
                 "put the settings of the encoder and the objective back, or delete the checkpoint to begin again",
+            )
+        saved = checkpoint.get("schedule", {})
+        changed = [
+            f"- {name}: saved {saved.get(name)}, now {value}"
+            for name, value in self._config.course.items()
+            if name not in saved or saved[name] != value
+        ]
+        if changed:
+            raise StorageError(
+                "the checkpoint is that of another schedule",
+                "\n".join(changed),
+                "put the schedule back, or delete the checkpoint to begin again",
             )
 
 

@@ -72,6 +72,11 @@ def movement(encoder: Encoder, before: Mapping[str, Tensor]) -> Movement:
     return Movement(layers, {name: _relative_change([before[name]], [after[name]]) for name in before})
 
 
+def untrained_layers(encoder: Encoder, before: Mapping[str, Tensor]) -> list[str]:
+    """Layers that are as they were in the snapshot `before`, bit for bit: no gradient reached them."""
+    return [name for name, moved in movement(encoder, before).layers.items() if moved == 0.0]
+
+
 def _relative_change(before: list[Tensor], after: list[Tensor]) -> float:
     old, new = (torch.cat([value.cpu().double().flatten() for value in values]) for values in (before, after))
     return float(torch.linalg.vector_norm(new - old) / torch.linalg.vector_norm(old).clamp_min(_TINY))

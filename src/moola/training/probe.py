@@ -14,7 +14,7 @@ from moola.models import Classifier, FitResources, LabelledWindows, Role
 from moola.models.classical import FittedOnFeatures, linear_probe
 from moola.models.encoder import Encoder, InputShape
 from moola.training.embedding import embed
-from moola.training.weights import transfer_weights
+from moola.training.weights import TransferReport, transfer_weights
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EncoderProbe:
 
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
         """Only the linear layer is fitted."""
-        encoder = build_encoder(windows, self.init, resources)
+        encoder, _ = build_encoder(windows, self.init, resources)
 
         def features(some: LabelledWindows) -> np.ndarray:
             return embed(encoder, some.inputs, resources.device)
@@ -73,10 +73,15 @@ def knn_probe(neighbours: int, n_train: int) -> Any:
     return make_pipeline(StandardScaler(), KNeighborsClassifier(min(neighbours, n_train), metric="cosine"))
 
 
-def build_encoder(windows: LabelledWindows, init: Literal["pretrained", "random"], resources: FitResources) -> Encoder:
+def build_encoder(
+    windows: LabelledWindows, init: Literal["pretrained", "random"], resources: FitResources
+) -> tuple[Encoder, TransferReport | None]:
     """The run's encoder: fresh weights from the seed, then the pretrained ones over them where they are asked for.
 
     A random one settles on these windows, as a pretrained one did on those that it learned from.
+
+    Returns:
+        The encoder, and what was loaded into it; None where nothing was.
 
     Raises:
         ConfigError: pretrained weights are asked for and that stage is switched off.
@@ -86,13 +91,12 @@ def build_encoder(windows: LabelledWindows, init: Literal["pretrained", "random"
     torch.manual_seed(resources.seed)
     _, n_bars, n_inputs = windows.inputs.shape
     encoder = resources.encoder.build(InputShape(n_inputs, n_bars, resources.spans))
-    if init == "pretrained":
-        if resources.pretrained is None:
-            raise ConfigError(
-                ["model: one with init=pretrained needs the pretrain stage, which is switched off"],
-                "switch the stage on, or remove the model: '~model.finetuned' '~model.pretrained_probe'",
-            )
-        transfer_weights(encoder, resources.pretrained, resources.origin)
-    else:
+    if init == "random":
         encoder.settle(torch.from_numpy(windows.inputs))
-    return encoder
+        return encoder, None
+    if resources.pretrained is None:
+        raise ConfigError(
+            ["model: one with init=pretrained needs the pretrain stage, which is switched off"],
+            "switch the stage on, or remove the model: '~model.finetuned' '~model.pretrained_probe'",
+        )
+    return encoder, transfer_weights(encoder, resources.pretrained, resources.origin)

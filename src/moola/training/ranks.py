@@ -99,7 +99,7 @@ def joined() -> Iterator[Ranks]:
     if ranks.world_size == 1:
         yield ranks
         return
-    if torch.cuda.is_available():
+    if ranks.local_rank < torch.cuda.device_count():  # else it trains on the CPU, or is told that there is no such GPU
         torch.cuda.set_device(ranks.local_rank)
     processes.init_process_group(timeout=timedelta(days=30))
     try:

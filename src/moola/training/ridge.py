@@ -3,7 +3,7 @@
 With Z the standardised features of n windows, Y their classes as -1 and +1 and U S V' the decomposition of Z, the
 weights are ``V (S^2 + penalty)^-1 S U' (Y - mean)``. The penalty is the one whose squared leave-one-out error is
 smallest; that error is the residual divided by one minus the leverage (Golub, Heath & Wahba 1979, Technometrics 21(2)).
-On many features of few windows it was better than logistic regression and support vector machines, and needs no folds.
+So choosing it needs no folds.
 """
 
 from __future__ import annotations

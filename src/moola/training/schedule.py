@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from moola.config import reject, structure
@@ -32,7 +33,8 @@ class FitConfig:
         deterministic: refuse operations that give other bits in another run on the same device.
         checkpoint_every_epochs: how often resume state is saved, where it is saved at all.
         checkpoint_every_steps: save it inside an epoch, too; null: not.
-        log_every_steps: steps that one line of the log averages; at each the losses are looked at.
+        log_every_steps: steps that one line of the log averages, the last of an epoch fewer; at each the losses are
+            looked at.
         stall_s: seconds without a batch after which the log says where the program stands; 0: never.
     """
 
@@ -62,11 +64,14 @@ class FitConfig:
                 f"batch_size: {self.batch_size} must be at least 1, or auto",
             ),
             (self.accumulate < 1, f"accumulate: {self.accumulate} must be at least 1"),
-            (self.lr <= 0, f"lr: {self.lr} must be positive"),
-            (self.weight_decay < 0, f"weight_decay: {self.weight_decay} must not be negative"),
+            (not 0 < self.lr < math.inf, f"lr: {self.lr} must be positive and finite"),
+            (
+                not 0 <= self.weight_decay < math.inf,
+                f"weight_decay: {self.weight_decay} must be finite and not negative",
+            ),
             (not 0 <= self.warmup < 1, f"warmup: {self.warmup} must lie in [0, 1)"),
             (not 0 <= self.min_lr_ratio <= 1, f"min_lr_ratio: {self.min_lr_ratio} must lie in [0, 1]"),
-            (self.clip_norm <= 0, f"clip_norm: {self.clip_norm} must be positive"),
+            (not 0 < self.clip_norm < math.inf, f"clip_norm: {self.clip_norm} must be positive and finite"),
             (not 0 <= self.ema_decay < 1, f"ema_decay: {self.ema_decay} must lie in [0, 1)"),
             (not 0 <= self.swa_share < 1, f"swa_share: {self.swa_share} must lie in [0, 1)"),
             (self.ema_decay > 0 and self.swa_share > 0, "ema_decay, swa_share: two averages of the weights; use one"),
@@ -77,8 +82,14 @@ class FitConfig:
                 "checkpoint_every_steps: must be at least 1, or null",
             ),
             (self.log_every_steps < 1, "log_every_steps: must be at least 1"),
-            (self.stall_s < 0, f"stall_s: {self.stall_s} must not be negative"),
+            (not 0 <= self.stall_s < math.inf, f"stall_s: {self.stall_s} must be finite and not negative"),
         )
+
+    @property
+    def course(self) -> dict[str, Any]:
+        """What the weights depend on, by name: all but how often to look and to save. Batches know their own size."""
+        beside = ("batch_size", "checkpoint_every_epochs", "checkpoint_every_steps", "log_every_steps", "stall_s")
+        return {name: value for name, value in asdict(self).items() if name not in beside}
 
 
 @dataclass(frozen=True)

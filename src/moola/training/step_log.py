@@ -62,12 +62,12 @@ class _Sums:
 
 
 class StepLog:
-    """Means of the losses over epochs, and one line for every few steps.
+    """Means of the losses over epochs, and one line for every few steps: each step is in one line.
 
-    A line holds ``step`` (of the optimiser), ``epoch`` (from 1), ``loss``, ``parts`` and their ``shares`` of the loss,
-    ``lr`` by group, ``gradient_norm`` before clipping, ``windows_per_s``, ``step_s``, ``data_wait_s`` and
-    ``data_share`` of a step, and on a GPU ``memory_bytes``, the most that was in use. Losses and windows are those of
-    all ranks, times those of this one.
+    A line holds ``step`` (the last one, of the optimiser), ``steps`` (how many it averages), ``epoch`` (from 1),
+    ``loss``, ``parts`` and their ``shares`` of the loss, ``lr`` by group, ``gradient_norm`` before clipping,
+    ``windows_per_s``, ``step_s``, ``data_wait_s`` and ``data_share`` of a step, and on a GPU ``memory_bytes``, the most
+    that was in use. Losses and windows are those of all ranks, times those of this one.
     """
 
     def __init__(self, batches: TimedBatches, ranks: Ranks) -> None:
@@ -122,15 +122,20 @@ class StepLog:
         self._line, self._norms = _Sums(), []
         self._line_after, self._waited_s, self._began_s = step, self._batches.waited_s, time.perf_counter()
 
+    def in_line(self, step: int) -> int:
+        """Steps since `begin_line`, the last of them being `step`."""
+        return step - self._line_after
+
     def line(self, step: int, epoch: int, rates: Mapping[str, float]) -> dict[str, Any]:
         """The line since `begin_line`, to be called after `read`."""
-        steps = max(step - self._line_after, 1)
+        steps = self.in_line(step)
         seconds = time.perf_counter() - self._began_s
         waited_s = self._batches.waited_s - self._waited_s
         means = self._line.means()
         loss = means.pop("loss")
         line: dict[str, Any] = {
             "step": step,
+            "steps": steps,
             "epoch": epoch,
             "loss": loss,
             "parts": means,

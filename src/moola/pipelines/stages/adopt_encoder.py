@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, describe
+from moola.data.splits.sealed import moment_us
+from moola.data.window_index import WindowSpans
 from moola.encoders.coverage import overlapping
 from moola.encoders.loading import components, verify_files
-from moola.encoders.record import EncoderRecord, named_section, read_record
+from moola.encoders.record import EncoderRecord, Lineage, named_section, read_record
 from moola.encoders.shelf import ROOM, find_folder
 from moola.errors import ConfigError, DataError, StorageError
-from moola.features import Fittable
+from moola.features import Fittable, Transform
 from moola.features.saving import save_transform, section_of
 from moola.layout import Layout, replace_atomically, write_json
 from moola.models import ENCODERS
@@ -30,12 +32,12 @@ class AdoptEncoder(Stage):
 
     Attributes:
         setup: of the run; the encoder has to have the same.
-        encoder_from: name of the encoder, or the folder of one.
+        folder: of the encoder.
         digest: of its record, so that another encoder under the same name is another artifact.
     """
 
     setup: EncoderSetup
-    encoder_from: str
+    folder: str
     digest: str
     name: ClassVar[str] = "adopt_encoder"
     provides: ClassVar[str] = "encoder"
@@ -55,11 +57,12 @@ class AdoptEncoder(Stage):
             raise ConfigError(["encoder_from: is null; the stage adopt_encoder needs the name of an encoder"])
         setup = EncoderSetup.from_config(config)
         layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
-        record = read_record(find_folder(config.encoder_from, layout.room(ROOM)))
+        folder = find_folder(config.encoder_from, layout.room(ROOM)).absolute()
+        record = read_record(folder)
         problems = list(configured_differences(setup, record))
         if problems:
             raise ConfigError(problems, f"configure this run as {record.name} was, or pretrain: encoder_from=null")
-        return cls(setup, config.encoder_from, record.digest)
+        return cls(setup, str(folder), record.digest)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes what `Pretrain` writes, with snapshots of the random start and of the end alone.
@@ -69,7 +72,7 @@ class AdoptEncoder(Stage):
             StorageError: the encoder was changed.
         """
         data = WindowSet.open(inputs)
-        folder = find_folder(self.encoder_from, workspace.folder.parent)
+        folder = Path(self.folder)
         record = read_record(folder)
         if record.digest != self.digest:
             raise StorageError(f"{record.name} was replaced while this run went on", "", "run the same command again")
@@ -81,8 +84,8 @@ class AdoptEncoder(Stage):
         for name in record.files:
             with (folder / name).open("rb") as source, replace_atomically(workspace.folder / name) as copy:
                 shutil.copyfileobj(source, copy)
-        self._write_snapshots(record, data, workspace.folder)
         _, transform = components(record)
+        self._write_snapshots(record, data, transform, workspace.folder)
         if isinstance(self.setup.transform, Fittable):
             save_transform(workspace.folder / FITTED_TRANSFORM, transform)
         said = {
@@ -95,15 +98,20 @@ class AdoptEncoder(Stage):
         }
         write_json(workspace.folder / "encoder.json", {**record.remarks, **said, "adopted": adopted})
 
-    def _write_snapshots(self, record: EncoderRecord, data: WindowSet, folder: Path) -> None:
-        """The two ends of the probe curve: the same architecture before it learned anything, and what was adopted."""
+    def _write_snapshots(self, record: EncoderRecord, data: WindowSet, transform: Transform, folder: Path) -> None:
+        """The two ends of the probe curve: the same architecture before it learned anything, and what was adopted.
+
+        The random one settles on the training windows of this run, as that of a pretraining would.
+        """
         import torch
 
         from moola.training.weights import load_weights, save_weights
 
+        known = self.setup.settling_inputs(data, data.rows_of("train"), transform)
         for seed in self.setup.seeds:
             torch.manual_seed(seed)
             fresh = self.setup.encoder.build(self.setup.input_shape(data))
+            fresh.settle(known)
             epoch = int(record.figures[str(seed)]["epoch"])
             learned = load_weights(folder / f"encoder-seed{seed}.safetensors")
             save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", fresh.state_dict())
@@ -131,7 +139,8 @@ def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
 
     Returns:
         ``name``, ``content``, ``objective``, ``run_id``, ``learned`` (first and last time), ``same_bars``,
-        ``may_have_seen_test`` (False only where it is proved), and all of it ``told`` in words.
+        ``may_have_seen_test`` (False only where it is proved), ``times_known`` (whether its times and those of the
+        sealed test could be compared), and all of it ``told`` in words.
 
     Raises:
         DataError: it learned from these very bars, and from windows that overlap the sealed test.
@@ -139,20 +148,16 @@ def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
     lineage = record.lineage
     same_bars = lineage.bars == data.store.digest
     test = data.spans[data.rows_of("test")]
-    if same_bars and (seen := int(overlapping(test, lineage.steps).sum())):
+    if same_bars and (shared := int(overlapping(test, lineage.steps).sum())):
         raise DataError(
             f"{record.name} has seen the sealed test",
-            f"it learned from these bars, and from windows that overlap {seen:,} of the {len(test):,} sealed ones",
+            f"it learned from these bars, and from windows that overlap {shared:,} of the {len(test):,} sealed ones",
             "seal later windows (split.test_from), use an encoder that learned from earlier ones, or pretrain",
         )
-    may_have_seen_test = not same_bars and len(test) > 0
+    times_known = lineage.last_time is not None and not data.store.independent
+    seen, proof = _seen(lineage, test, same_bars, times_known)
     when = f" from {lineage.first_time} to {lineage.last_time}" if lineage.first_time else ""
     where = "these bars" if same_bars else "other bars"
-    proof = (
-        "whether they hold the sealed test's time or prices cannot be proved, so its figures may flatter"
-        if may_have_seen_test
-        else "no window it learned from overlaps the sealed test"
-    )
     return {
         "name": record.name,
         "content": lineage.content,
@@ -160,9 +165,23 @@ def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
         "run_id": lineage.run_id,
         "learned": [lineage.first_time, lineage.last_time],
         "same_bars": same_bars,
-        "may_have_seen_test": may_have_seen_test,
+        "may_have_seen_test": seen,
+        "times_known": times_known,
         "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}",
     }
+
+
+def _seen(lineage: Lineage, test: WindowSpans, same_bars: bool, times_known: bool) -> tuple[bool, str]:
+    """Whether what an encoder learned from may hold the sealed test, and how that is known."""
+    if same_bars:
+        return False, "no window it learned from overlaps the sealed test"
+    if not len(test):
+        return False, "no window is sealed"
+    if not times_known:
+        return True, "whether the sealed test is among them cannot be known, so its figures there may flatter"
+    if moment_us(str(lineage.last_time)) < int(test.first_time.min()):
+        return False, "all of it ends before the sealed test begins"
+    return True, "not all of it ends before the sealed test begins, so its figures there may flatter"
 
 
 def _check_windows(record: EncoderRecord, setup: EncoderSetup, data: WindowSet) -> None:

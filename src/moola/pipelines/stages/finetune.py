@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, reject, structure
 from moola.labels import POINTER_COLUMNS
-from moola.layout import replace_atomically, write_json
+from moola.layout import read_json, replace_atomically, write_json
 from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
@@ -58,27 +59,22 @@ class Finetune(Stage):
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes the weights of every seed and member (`weights_file`), and ``classifier.json``.
 
-        Where training windows have pointers, ``pointers.parquet`` holds those predicted for the sealed test.
+        Where training windows have pointers, ``pointers.parquet`` holds those predicted for the sealed test. A run
+        that was killed goes on with the first seed that was not done.
         """
         data = Dataset.open(inputs)
         require_labels(data)
         transform = self.setup.encoder_transform(inputs["encoder"])
         windows = data.gather(data.labels["row"], data.labels["label"], transform)
-        members: list[dict[str, Any]] = []
-        pointers: list[pl.DataFrame] = []
         for number, seed in enumerate(self.setup.seeds, start=1):
-            resources = self.setup.resources(seed, data, self.fit, inputs["encoder"], self.augmentations)
-            which = f"the classifier of seed {seed}"
-            fitted = self.model.fit(windows, dataclasses.replace(resources, on_alarm=noted(workspace, which)))
-            if self.model.needs_pretraining:
-                fitted.check_start(resources.pretrained, which)
-            members += self._save(seed, fitted, workspace)
-            if fitted.points and len(data.test):
-                test = data.gather(data.test["row"], data.test["true_label"], transform).without_labels()
-                pointers.append(pointers_frame(seed, fitted, test, data.test["window_id"]))
-            changes = [moved for member in fitted.members for moved in member.movement.layers.values()]
-            what = f"seed {seed}, {_transferred(fitted)}"
+            if not _finished(seed, workspace).exists():  # left whole by a run that was killed
+                self._finetune(seed, data, windows, inputs["encoder"], workspace)
+            members = read_json(_finished(seed, workspace))
+            changes = [moved for member in members for moved in member["relative_weight_change"]["layers"].values()]
+            what = f"seed {seed}, {_transferred(members[0])}"
             workspace.progress(number, len(self.setup.seeds), what, largest_change=round(max(changes), 3))
+        found = [_pointers_of(seed, workspace) for seed in self.setup.seeds]
+        pointers = [pl.read_parquet(path) for path in found if path.exists()]
         if pointers:
             with replace_atomically(workspace.folder / "pointers.parquet") as handle:
                 pl.concat(pointers).write_parquet(handle)
@@ -93,9 +89,26 @@ class Finetune(Stage):
                 "visible_bars": data.windows.visible,
                 "zone": list(data.windows.zone),
                 "labels": len(windows),
-                "members": members,
+                "members": [member for seed in self.setup.seeds for member in read_json(_finished(seed, workspace))],
             },
         )
+
+    def _finetune(
+        self, seed: int, data: Dataset, windows: LabelledWindows, encoder: Artifact, workspace: Workspace
+    ) -> None:
+        """Write the weights of one seed and the pointers it predicts, and last of all what is told of its members."""
+        resources = self.setup.resources(seed, data, self.fit, encoder, self.augmentations)
+        which = f"the classifier of seed {seed}"
+        fitted = self.model.fit(windows, dataclasses.replace(resources, on_alarm=noted(workspace, which)))
+        if self.model.needs_pretraining:
+            fitted.check_start(resources.pretrained, which)
+        told = self._save(seed, fitted, workspace)
+        if fitted.points and len(data.test):
+            transform = self.setup.encoder_transform(encoder)
+            test = data.gather(data.test["row"], data.test["true_label"], transform).without_labels()
+            with replace_atomically(_pointers_of(seed, workspace)) as handle:
+                pointers_frame(seed, fitted, test, data.test["window_id"]).write_parquet(handle)
+        write_json(_finished(seed, workspace), told)
 
     def _save(self, seed: int, fitted: FittedEncoder, workspace: Workspace) -> list[dict[str, Any]]:
         """Write the weights of one seed; what ``classifier.json`` says of each, which the run's log gets too."""
@@ -124,9 +137,18 @@ class Finetune(Stage):
         return told
 
 
-def _transferred(fitted: FittedEncoder) -> str:
-    report = fitted.members[0].transfer
-    return f"{len(report.matched)} pretrained weights taken over" if report else "from scratch"
+def _finished(seed: int, workspace: Workspace) -> Path:
+    """Holds what is told of a seed's members; where it is, the seed is done."""
+    return workspace.folder / "resume" / f"members-seed{seed}.json"
+
+
+def _pointers_of(seed: int, workspace: Workspace) -> Path:
+    return workspace.folder / "resume" / f"pointers-seed{seed}.parquet"
+
+
+def _transferred(member: Mapping[str, Any]) -> str:
+    report = member["transfer"]
+    return f"{len(report['matched'])} pretrained weights taken over" if report else "from scratch"
 
 
 def weights_file(seed: int, member: int, members: int) -> str:

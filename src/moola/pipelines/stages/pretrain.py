@@ -17,7 +17,7 @@ from moola.features import Fittable, Restorable, Transform
 from moola.features.saving import save_transform
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
+from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup, evenly_spaced
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
 from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs
@@ -77,7 +77,8 @@ class Pretrain(Stage):
         train, validation = pretraining_windows(data, self.monitoring.validation_share)
         transform = self.setup.fitted_transform(data, train)
         fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
-        training = fitted._pretrain_all(_Windows.of(data, train, validation, fitted), workspace)
+        windows = _Windows.of(data, train, validation, fitted)
+        training = fitted._pretrain_all(windows, workspace)
         if not current().first:
             return
         if isinstance(self.setup.transform, Fittable):
@@ -91,7 +92,9 @@ class Pretrain(Stage):
                 "visible_bars": data.windows.visible,
                 "seeds": list(self.setup.seeds),
                 "windows": {"train": len(train), "validation": len(validation)},
+                "shown": list(_shown_channels(transform, data.store.channels)),
                 "masked_share": _masked_share(self.objective, data.windows.visible),
+                "untrained": fitted._untrained(windows, workspace),
                 "training": training,
             },
         )
@@ -100,7 +103,10 @@ class Pretrain(Stage):
         """Every seed that a run before this one did not finish; the batch size and precision they are trained with."""
         from moola.training.batch_size import choose_batch_size
         from moola.training.precision import realise
+        from moola.training.ranks import current
 
+        left = [seed for seed in self.setup.seeds if not (workspace.folder / f"history-seed{seed}.json").exists()]
+        current().meet()  # all have looked: the first process must not finish a seed while another still decides
         batch_size = choose_batch_size(
             self._build(self.setup.seeds[0], windows)[1],
             lambda size: windows.to_train(size, self.setup.seeds[0]),
@@ -109,9 +115,8 @@ class Pretrain(Stage):
         )
         if batch_size.trials:
             workspace.events.emit("batch_size", stage=self.name, **batch_size.to_json())
-        for seed in self.setup.seeds:
-            if not (workspace.folder / f"history-seed{seed}.json").exists():  # left whole by a run that was killed
-                self._pretrain(seed, windows, batch_size.size, workspace)
+        for seed in left:
+            self._pretrain(seed, windows, batch_size.size, workspace)
         precision = realise(self.fit.precision, windows.device)
         return {"batch_size": batch_size.size, "batch_size_why": batch_size.why, "precision": precision.name}
 
@@ -132,16 +137,18 @@ class Pretrain(Stage):
 
         folder, writes = workspace.folder, current().first
         encoder, objective = self._build(seed, windows)
+        known = self.setup.settling_inputs(windows.data, windows.train, self.setup.transform).to(windows.device)
 
         def snapshot(epoch: int) -> None:
             if writes:
+                encoder.settle(known)
                 save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", encoder.state_dict())
 
         def on_epoch(record: dict[str, float]) -> None:
             epoch = int(record["epoch"])
             if self.monitoring.takes_snapshot(epoch) or epoch == self.fit.epochs:
                 snapshot(epoch)
-            shown = {name: round(value, 4) for name, value in record.items() if name in ("loss", "val_reconstruction")}
+            shown = {name: round(value, 4) for name, value in record.items() if name in ("loss", "val_loss")}
             done = self.setup.seeds.index(seed) * self.fit.epochs + epoch
             workspace.progress(done, len(self.setup.seeds) * self.fit.epochs, f"seed {seed}, epoch {epoch}", **shown)
 
@@ -162,13 +169,32 @@ class Pretrain(Stage):
         )
         if not writes:
             return
-        if len(history) < self.fit.epochs:  # stopped early: the curve ends with the weights that are kept
-            snapshot(int(min(history, key=lambda record: record["val_loss"])["epoch"]))
+        if self.fit.patience:
+            kept = int(min(history, key=lambda record: record["val_loss"])["epoch"])
+            _forget_snapshots(folder, seed, after=kept)
+            snapshot(kept)
+        encoder.settle(known)
         save_weights(folder / f"encoder-seed{seed}.safetensors", encoder.state_dict())
         if seed == self.setup.seeds[0]:
             (batch,) = windows.to_show(seed)
             _save_pictures(folder, objective, self.setup.transform, batch, windows.data)
         write_json(folder / f"history-seed{seed}.json", history)
+
+    def _untrained(self, windows: _Windows, workspace: Workspace) -> list[str]:
+        """Layers that the first seed's encoder has as they were at random; the log is told of them."""
+        from moola.training.alarms import look_at_layers
+        from moola.training.movement import snapshot, untrained_layers
+        from moola.training.weights import load_weights, transfer_weights
+
+        seed = self.setup.seeds[0]
+        encoder = self.setup.encoder.build(self.setup.input_shape(windows.data))
+        transfer_weights(encoder, load_weights(workspace.folder / "snapshots" / f"seed{seed}-epoch000.safetensors"))
+        before = snapshot(encoder)
+        transfer_weights(encoder, load_weights(workspace.folder / f"encoder-seed{seed}.safetensors"))
+        untrained = untrained_layers(encoder, before)
+        for alarm in look_at_layers(untrained):
+            workspace.events.emit("note", stage=self.name, alarm=alarm.kind, message=alarm.message)
+        return untrained
 
 
 @dataclass(frozen=True)
@@ -209,8 +235,7 @@ class _Windows:
 
     def to_show(self, seed: int) -> DeviceBatches:
         """One batch of a few windows from all over the validation part."""
-        chosen = self.validation[:: max(len(self.validation) // N_PICTURES, 1)][:N_PICTURES]
-        return self._batches(chosen, N_PICTURES, seed, shuffle=False)
+        return self._batches(evenly_spaced(self.validation, N_PICTURES), N_PICTURES, seed, shuffle=False)
 
     def _batches(self, windows: np.ndarray, batch_size: int, seed: int, **options: Any) -> DeviceBatches:
         from moola.data.device_batches import DeviceBatches
@@ -265,6 +290,20 @@ def _save_pictures(folder: Path, objective: Objective, transform: Transform, bat
     save_weights(
         folder / "reconstructions.safetensors", {"original": inputs, "rebuilt": rebuilt, "mask": mask.to(inputs.dtype)}
     )
+
+
+def _shown_channels(transform: Transform, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """What `_save_pictures` keeps of a window."""
+    from moola.features.candles import OHLC
+
+    return OHLC if isinstance(transform, Restorable) else transform.output_channels(channels)
+
+
+def _forget_snapshots(folder: Path, seed: int, *, after: int) -> None:
+    """Delete those of epochs whose weights were not kept: the curve ends with the encoder that is used."""
+    for path in (folder / "snapshots").glob(f"seed{seed}-epoch*.safetensors"):
+        if int(path.stem.rpartition("epoch")[2]) > after:
+            path.unlink()
 
 
 def _masked_share(objective: ObjectiveConfig, n_bars: int) -> float | None:

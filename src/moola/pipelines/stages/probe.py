@@ -41,6 +41,7 @@ class Probe(Stage):
     provides: ClassVar[str] = "probe"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "encoder")
     publishes: ClassVar[tuple[str, ...]] = ("probe.json", "embeddings.svg")
+    publishes_some: ClassVar[tuple[str, ...]] = ("reconstructions.svg",)
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"sklearn": "evidence"}
 

@@ -12,6 +12,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scoring import EvaluationConfig, score
+from moola.pipelines.setup import adopted_encoder
 from moola.pipelines.stage import Stage, Workspace
 
 
@@ -54,7 +55,11 @@ class Report(Stage):
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
-        scores = score(data, predictions, self.evaluation, len(self.seeds), pretrained="encoder" in inputs)
+        encoder = inputs.get("encoder")
+        adopted = adopted_encoder(encoder) if encoder else None
+        scores = score(
+            data, predictions, self.evaluation, len(self.seeds), pretrained=encoder is not None, adopted=adopted
+        )
         page = build_report(
             data, predictions, scores, inputs, self.experiment, workspace.run_id, self.seeds, self.queue
         )

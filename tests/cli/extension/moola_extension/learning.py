@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class Autoencoder:
     """Rebuilds its inputs, masking nothing."""
 
     weight: float = 1.0
+    draws: ClassVar[bool] = False
 
     def build(self, encoder: Encoder, inputs: WindowInputs) -> nn.Module:
         return _Autoencoder(encoder, inputs.shape.n_inputs, self.weight)
