@@ -14,6 +14,7 @@ from moola.errors import EXIT_OK, MoolaError
 
 if TYPE_CHECKING:
     from moola.config import RunConfig
+    from moola.pipelines.events import Event
 
 
 def main(command: str, words: Sequence[str]) -> int:
@@ -42,7 +43,8 @@ def for_each(command: str, words: Sequence[str], work: Callable[[RunConfig, str]
     """
     from moola.composition import compose_and_call
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interruptions)
     failures: list[BaseException] = []
 
     def job(composed: Any) -> None:
@@ -66,9 +68,32 @@ def for_each(command: str, words: Sequence[str], work: Callable[[RunConfig, str]
         raise failures[-1]
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """End on SIGTERM as on Ctrl-C: with everything finished kept."""
-    raise KeyboardInterrupt
+class Interruptions:
+    """Ends a job on SIGTERM as on Ctrl-C: with everything finished kept.
+
+    An exception that is raised while a weak reference or a destructor calls back is dropped by Python, so the signal is
+    remembered and raised again at the next event that says that work goes on.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """What the signals call."""
+        self.came = True
+        raise KeyboardInterrupt
+
+    def look(self, event: Mapping[str, Any]) -> None:
+        """Raise what was dropped.
+
+        Raises:
+            KeyboardInterrupt: a signal came, and the job goes on all the same.
+        """
+        if self.came and event["event"] in ("progress", "stage_started"):
+            raise KeyboardInterrupt
+
+
+_interruptions = Interruptions()
 
 
 def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str) -> Path:
@@ -77,8 +102,13 @@ def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str)
     from moola.pipelines.run import execute
 
     console = open_console()
+
+    def listener(event: Event) -> None:
+        _interruptions.look(event)
+        console(event)
+
     try:
-        return execute(config, config_yaml, target, [line], console)
+        return execute(config, config_yaml, target, [line], listener)
     finally:
         console.close()
 
