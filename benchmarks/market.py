@@ -45,6 +45,7 @@ from moola.pretraining import ObjectiveConfig, WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.pretraining.mixture import Mixture
 from moola.pretraining.path_statistics import PathStatistics
+from moola.pretraining.structure_labels import StructureLabels
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.loop import fit
 from moola.training.losses import ClassLoss
@@ -92,6 +93,7 @@ def ablation() -> Iterator[Variant]:
     yield replace(step, name=f"{DEFAULT}: + masked patches with a weight of .1", objective=both)
     yield replace(step, name="the same with masked patches alone", objective=MaskedAutoencoder())
     yield replace(step, name="the same with path statistics alone", objective=PathStatistics())
+    yield replace(step, name="the same with structure labels alone", objective=StructureLabels())
     patches = PatchTransformer(patch_bars=5, width=64, layers=2, heads=4)
     long = FitConfig(epochs=30, batch_size=256, lr=1e-3)
     yield replace(before, name="patch transformer, masked patches, 30 epochs", encoder=patches, schedule=long)
