@@ -92,10 +92,11 @@ def test_relations_train_the_layer_that_mixes_parts() -> None:
     assert figures["val_loss"] == pytest.approx(statistics + 0.5 * figures["val_relations"])
 
 
-def test_relations_need_two_parts_that_the_encoder_pools() -> None:
-    for encoder in (BiLstm(hidden=4).build(SHAPE), BiLstm(hidden=4, pooling="spans").build(SHAPE)):
-        with pytest.raises(ConfigError, match="relations_weight: needs an encoder that pools and mixes two parts"):
-            objective_of(encoder, relations_weight=1.0)
+def test_relations_are_learned_with_any_encoder() -> None:
+    for encoder in (BiLstm(hidden=4).build(SHAPE), BiLstm(hidden=4, pooling="spans").build(SHAPE), pooling_spans()):
+        losses = objective_of(encoder, relations_weight=1.0)(batch_of())
+        losses["relations"].backward()
+        assert any(weight.grad is not None and weight.grad.any() for weight in encoder.parameters())
     with pytest.raises(ConfigError, match="min_bars: two spans of 11 do not fit the 20 bars"):
         objective_of(pooling_spans(), relations_weight=1.0, min_bars=11)
 

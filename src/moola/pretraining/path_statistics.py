@@ -1,12 +1,12 @@
 """Path statistics as a pretext: say how far prices went between two bars, from the states between them.
 
 A linear head on the pooled states of a random span predicts its net move, its size and its range
-(`moola.pretraining.path_targets`); with `relations_weight`, another head on the mixed pooled states of two neighbouring
-spans predicts how they relate. ``loss = mean over statistics and spans of Huber's error (delta 1), and relations_weight
-times the same for relations``, each target in units of its usual spread. Nothing is hidden: what counts is a pooled
-vector that knows the path, where an autoencoder teaches single states. So spans are pooled as the encoder itself pools
-the parts of a window, if it can (`moola.models.span_pooling`), and its pooling is trained with it. Spans are the same
-in all windows of a batch.
+(`moola.pretraining.path_targets`); with `relations_weight`, another head on the pooled states of two neighbouring
+spans, mixed where the encoder mixes the parts of a window, predicts how they relate. ``loss = mean over statistics and
+spans of Huber's error (delta 1), and relations_weight times the same for relations``, each target in units of its usual
+spread. Nothing is hidden: what counts is a pooled vector that knows the path, where an autoencoder teaches single
+states. So spans are pooled as the encoder itself pools the parts of a window, if it can (`moola.models.span_pooling`),
+and its pooling is trained with it. Spans are the same in all windows of a batch.
 
 This pretext is not neutral. The labels of ``task=structure`` (`moola.labels.structure_rule`) are a function of three of
 its targets: the net move of the bars before the zone, and the net move and the range of the zone, all in units of TR,
@@ -30,7 +30,7 @@ from moola.data.device_batches import Batch
 from moola.data.draws import Draws
 from moola.errors import ConfigError
 from moola.models.encoder import Encoder
-from moola.models.span_pooling import SpanPooling, pooling_of, span_features
+from moola.models.span_pooling import pooling_of, span_features
 from moola.pretraining import WindowInputs
 from moola.pretraining.candle_targets import price_columns
 from moola.pretraining.fixed_draws import fixed_draws
@@ -80,37 +80,32 @@ class PathStatistics:
         """Wrap an encoder.
 
         Raises:
-            ConfigError: windows are shorter than a span, or the encoder does not mix two parts of a window.
+            ConfigError: windows are shorter than a span.
             DataError: the source has no candles.
         """
         n_bars, shortest = inputs.shape.n_bars, self.min_bars * (2 if self.relations_weight else 1)
         if shortest > n_bars:
             pair = "two spans of " if self.relations_weight else ""
             raise ConfigError([f"objective.min_bars: {pair}{self.min_bars} do not fit the {n_bars} bars of a window"])
-        pooling = pooling_of(encoder)
-        if self.relations_weight and (pooling is None or not pooling.mixed_width or len(pooling.spans) != 2):
-            raise ConfigError(
-                ["objective.relations_weight: needs an encoder that pools and mixes two parts of a window"],
-                "set encoder.pooling=spans encoder.mixing=32, with a zone that begins inside the window "
-                "(data.window.zone), or objective.relations_weight=0",
-            )
-        return PathStatisticsObjective(encoder, pooling, price_columns(inputs.channels, "path_statistics"), self)
+        return PathStatisticsObjective(encoder, price_columns(inputs.channels, "path_statistics"), self)
 
 
 class PathStatisticsObjective(nn.Module):
     """Encoder and linear heads. Legend: B windows, W state width, P width of a pooled span, K targets."""
 
-    def __init__(
-        self, encoder: Encoder, pooling: SpanPooling | None, columns: list[int], config: PathStatistics
-    ) -> None:
+    def __init__(self, encoder: Encoder, columns: list[int], config: PathStatistics) -> None:
         super().__init__()
+        pooling = pooling_of(encoder)
         self.config = config
         self.encoder = encoder
         self.columns = columns
         self._pooling = [pooling] if pooling else []  # in a list: its weights belong to the encoder alone
-        self.head = nn.Linear(pooling.span_width if pooling else 5 * encoder.width, len(config.statistics))
-        if pooling and config.relations_weight:
-            self.relations_head = nn.Linear(pooling.mixed_width, len(RELATIONS))
+        pooled_width = pooling.span_width if pooling else 5 * encoder.width
+        self.head = nn.Linear(pooled_width, len(config.statistics))
+        self._mixes = pooling is not None and pooling.mixed_width > 0 and len(pooling.spans) == 2
+        if config.relations_weight:
+            mixed_width = pooling.mixed_width if pooling and self._mixes else 2 * pooled_width
+            self.relations_head = nn.Linear(mixed_width, len(RELATIONS))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a training batch; spans depend on (seed, epoch, batch number) alone."""
@@ -155,7 +150,8 @@ class PathStatisticsObjective(nn.Module):
         return self._pooling[0].pool_span(states) if self._pooling else span_features(states)
 
     def _related(self, states: Tensor, logs: Tensor, first: slice, second: slice) -> tuple[Tensor, Tensor]:
-        mixed = self._pooling[0].mix([self._pooled(states[:, span]) for span in (first, second)])
+        pair = [self._pooled(states[:, span]) for span in (first, second)]
+        mixed = self._pooling[0].mix(pair) if self._mixes else torch.cat(pair, dim=-1)
         return self.relations_head(mixed), _in_spreads(span_relations(logs, first, second), RELATIONS)
 
     def _statistics(self, logs: Tensor, span: slice) -> Tensor:

@@ -92,8 +92,8 @@ def look_at_layers(untrained: Sequence[str]) -> list[Alarm]:
         Alarm(
             "untrained",
             f"pretraining did not train {', '.join(untrained)}: their part of the embedding is random; choose an "
-            "objective that trains it, e.g. objective=path_statistics, or encoder.pooling=mean_max_last "
-            "encoder.mixing=0",
+            "objective that trains it (path_statistics trains a projection, with relations_weight a mixing layer, "
+            "too), or encoder.pooling=mean_max_last encoder.mixing=0",
         )
     ]
 
