@@ -227,3 +227,14 @@ def test_every_difference_of_the_configuration_is_named_before_anything_runs(pre
     refused(pretrained("run", *tiny, "encoder_from=nobody"), 2, "there is no encoder named 'nobody'")
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "stage.skip=[pretrain]")
     refused(done, 2, "stage.skip leaves out pretrain")
+
+
+@pytest.mark.parametrize("command", [("embed", ".npy"), ("export", ".onnx")], ids=lambda command: command[0])
+def test_a_place_that_takes_no_file_is_refused_before_the_work(pretrained, command):
+    verb, ending = command
+    (pretrained.folder / "afile").write_text("")
+    (pretrained.folder / f"afolder{ending}").mkdir(exist_ok=True)
+    for out, said in ((f"afile/x{ending}", "cannot be made"), (f"afolder{ending}", "is a folder")):
+        refused(
+            pretrained("encoders", verb, NAME, "--out", out), 4, f"--out: {'the folder ' if '/' in out else ''}", said
+        )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from moola.pipelines.report_sections import _loss, _rebuilding
+import json
+from pathlib import Path
+
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.report_sections import _encoder_told, _loss, _rebuilding
 
 HISTORIES = {
     seed: [
@@ -26,3 +30,10 @@ def test_an_objective_that_rebuilds_nothing_has_one_panel() -> None:
     bare = {0: [{"epoch": 1, "loss": 1.0, "val_loss": 2.0}]}
     assert len(_loss(bare).curves) == 2
     assert _rebuilding(bare) is None
+
+
+def test_the_page_says_which_layers_pretraining_left_as_they_were(tmp_path: Path) -> None:
+    for untrained in ([], ["projection", "mixing"]):
+        (tmp_path / "encoder.json").write_text(json.dumps({"untrained": untrained}))
+        artifact = Artifact("pretrain", "0" * 64, "1" * 64, tmp_path, {"files": {"encoder.json": ""}})
+        assert ("did not train projection, mixing" in _encoder_told(artifact)) == bool(untrained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     for one in (ls, show, export):
         one.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: artifacts")
     for one, what in ((embed, "FILE.parquet or FILE.npy"), (export, "FILE.onnx")):
-        one.add_argument("--out", type=Path, required=True, metavar="FILE", help=what)
+        one.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"{what}; replaced if it is there")
         one.add_argument("--seed", type=int, help="which of its weights (default: the first)")
     embed.add_argument("--batch", type=int, metavar="N", help="windows at once (default: what suits the device)")
     embed.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the key device")
@@ -139,6 +140,7 @@ def _facts(record: EncoderRecord) -> dict[str, str]:
         "inputs": f"{', '.join(record.inputs)} (from {', '.join(record.source_channels)})",
         "visible bars": str(record.visible_bars),
         "windows": ", ".join(f"{n:,} {what}" for what, n in record.windows.items()),
+        "not trained": ", ".join(record.remarks.get("untrained", [])) or "every layer was trained",
         "learned from": times,
         "seeds": ", ".join(map(str, record.seeds)),
         "created": record.created,
@@ -162,6 +164,7 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from moola.config import reject
 
     reject((arguments.batch is not None and arguments.batch < 1, f"--batch: {arguments.batch} must be at least 1"))
+    _make_room_for(arguments.out)
     configs: list[RunConfig] = []
     for_each("encoders embed", overrides, lambda config, config_yaml: configs.append(config))
     if not configs:  # --cfg: Hydra has answered
@@ -194,12 +197,29 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
     return EXIT_OK
 
 
+def _make_room_for(file: Path) -> None:
+    """Make the folder of a file that is to be written, before the work for it begins.
+
+    Raises:
+        StorageError: no file can be written there.
+    """
+    if file.is_dir():
+        raise StorageError(f"--out: {file} is a folder", "", f"give a file, e.g. --out {file / 'vectors.parquet'}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out: the folder {file.parent} cannot be made", str(error), "give another") from error
+    if not os.access(file.parent, os.W_OK):
+        raise StorageError(f"--out: nothing can be written to {file.parent}", "", "give another folder")
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from moola.config import reject
     from moola.encoders.loading import load_encoder
     from moola.encoders.onnx_export import export_onnx
 
     reject((arguments.out.suffix != ".onnx", f"--out: {arguments.out} must end in .onnx"))
+    _make_room_for(arguments.out)
     ready = load_encoder(arguments.name, arguments.seed, _room(arguments.artifacts))
     error = export_onnx(ready, arguments.out)
     shape = f"[windows, {ready.record.visible_bars}, {len(ready.record.inputs)}]"

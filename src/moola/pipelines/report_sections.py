@@ -153,19 +153,22 @@ def _folds_told(data: Dataset, proof: Mapping[str, Any]) -> str:
 
 
 def _encoder_told(encoder: Artifact) -> str:
-    """What the encoder has seen: that of a run of its own, or one that was brought along."""
+    """What the encoder has seen, that of a run of its own or one that was brought along; and what never trained."""
     adopted = adopted_encoder(encoder)
     if adopted is None:
-        return (
+        told = (
             "Out-of-fold figures are transductive: the encoder was pretrained once, on the inputs of all training "
             "windows, held-out folds among them, never on labels. The sealed test was not seen at all."
         )
-    told = f"{adopted['told']}."
-    if adopted["same_bars"]:
+    else:
+        told = f"{adopted['told']}."
+    if adopted is not None and adopted["same_bars"]:
         told += (
             " Out-of-fold figures are transductive: it learned from inputs of windows that folds hold out, "
             "never from their labels."
         )
+    if untrained := read_json(encoder.path("encoder.json")).get("untrained"):
+        told += f" Pretraining did not train {', '.join(untrained)}: that part of the embedding is random."
     return told
 
 
