@@ -73,20 +73,27 @@ class AugmentSection:
             ConfigError: every problem of both lists in one go.
         """
         lists = structure(_Lists, section, "augment")
-        built = build_all(
-            *(
-                functools.partial(AUGMENTATIONS.build_section, one, f"augment.{use}[{number}]")
-                for use, sections in vars(lists).items()
-                for number, one in enumerate(sections)
-            )
-        )
-        return cls(tuple(built[: len(lists.pretrain)]), tuple(built[len(lists.pretrain) :]))
+        built = (functools.partial(build_augmentations, found, f"augment.{use}") for use, found in vars(lists).items())
+        return cls(*build_all(*built))
 
 
 @dataclass(frozen=True)
 class _Lists:
     pretrain: tuple[dict[str, Any], ...] = ()
     finetune: tuple[dict[str, Any], ...] = ()
+
+
+def build_augmentations(given: Sequence[Augmentation | Mapping[str, Any]], name: str) -> tuple[Augmentation, ...]:
+    """Augmentations of sections ``{name: jitter, ...}``; what is built already stays as it is.
+
+    Raises:
+        ConfigError: the problems of every section, each with its place in the list `name`.
+    """
+    return tuple(build_all(*(functools.partial(_build, one, f"{name}[{number}]") for number, one in enumerate(given))))
+
+
+def _build(section: Augmentation | Mapping[str, Any], place: str) -> Augmentation:
+    return AUGMENTATIONS.build_section(section, place) if isinstance(section, Mapping) else section
 
 
 def chain(augmentations: Sequence[Augmentation], channels: tuple[str, ...]) -> Callable[[Tensor, Draws], Tensor] | None:

@@ -11,7 +11,21 @@ OHLC = ("open", "high", "low", "close")
 
 
 def candle_columns(channels: tuple[str, ...], transform: str) -> list[int]:
+    """Column numbers of open, high, low and close, for a transform.
+
+    Raises:
+        DataError: one of them is missing.
+    """
+    return needed_candles(channels, f"transform={transform}", "transform=standardised")
+
+
+def needed_candles(channels: tuple[str, ...], user: str, instead: str) -> list[int]:
     """Column numbers of open, high, low and close.
+
+    Args:
+        channels: of the source.
+        user: the override that chose what needs them, for the message.
+        instead: the override to choose in its place, which takes any channels.
 
     Raises:
         DataError: one of them is missing.
@@ -19,9 +33,9 @@ def candle_columns(channels: tuple[str, ...], transform: str) -> list[int]:
     missing = [name for name in OHLC if name not in channels]
     if missing:
         raise DataError(
-            f"transform={transform} needs candles",
+            f"{user} needs candles",
             f"the data has no channel {', '.join(missing)}; it has {', '.join(channels)}",
-            "choose transform=standardised, which takes any channels",
+            f"choose {instead}, which takes any channels",
         )
     return [channels.index(name) for name in OHLC]
 

@@ -10,27 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from moola.errors import DataError
-from moola.features.candles import OHLC
+from moola.features.candles import needed_candles
 from moola.features.rolling import lag, rolling_mean
 
 N_EXPANSION, N_SWING, N_SHAPE = 2, 3, 4
 
 
 def price_columns(channels: tuple[str, ...], objective: str) -> list[int]:
-    """Column numbers of open, high, low and close.
+    """Column numbers of open, high, low and close, for an objective.
 
     Raises:
         DataError: one of them is missing.
     """
-    missing = [name for name in OHLC if name not in channels]
-    if missing:
-        raise DataError(
-            f"objective={objective} needs candles",
-            f"the data has no channel {', '.join(missing)}; it has {', '.join(channels)}",
-            "choose objective=masked_autoencoder, which takes any channels",
-        )
-    return [channels.index(name) for name in OHLC]
+    return needed_candles(channels, f"objective={objective}", "objective=masked_autoencoder")
 
 
 def true_range(prices: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from moola.augment import Augmentation
+from moola.augment import Augmentation, build_augmentations
 from moola.config import reject
 from moola.data.device_batches import Batch
 from moola.data.draws import Draws
@@ -37,7 +37,7 @@ from moola.pretraining import WindowInputs
 from moola.pretraining.contrast import paired_contrast
 from moola.pretraining.fixed_draws import fixed_draws
 from moola.pretraining.parts import with_loss
-from moola.pretraining.views import build_augmentations, view_maker
+from moola.pretraining.views import view_maker
 
 _PAST_SHARE = 1 / 4
 """The first cut leaves this share of the window before it: a summary of fewer bars has little to tell."""
