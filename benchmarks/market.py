@@ -211,7 +211,7 @@ def resources(seed: int, variant: Variant, weights: dict[str, torch.Tensor] | No
 def measure(protocol: str, quick: bool, only: str) -> Iterator[Row]:
     """Simple models first, then each variant beside scratch and beside the forest."""
     market = Market.open(protocol)
-    seeds, draws = (range(1), range(2)) if quick else (range(3), range(5))
+    seeds, draws = (range(1), range(2)) if quick else (range(3), range(10))
     steps = market.windows.spans(market.store)[market.test].first_step
     weights = moving_block_weights(steps, LENGTH, 200 if quick else 1000)
 
