@@ -187,8 +187,8 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
         )
     finally:
         console.close()
-    if done.n_bars != done.learned_bars:
-        print(f"note: {done.name} learned from windows of {done.learned_bars} bars, these have {done.n_bars}")
+    if done.difference:
+        print(f"note: {done.difference}")
     print(
         f"{done.n_windows:,} windows of {done.n_bars} bars as {done.width} numbers each, by {done.name}, seed "
         f"{done.seed}, on {done.device}: {done.windows_per_s:,.0f} windows/s"

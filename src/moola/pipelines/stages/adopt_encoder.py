@@ -15,6 +15,7 @@ from moola.encoders.coverage import overlapping
 from moola.encoders.loading import components, verify_files
 from moola.encoders.record import EncoderRecord, Lineage, named_section, read_record
 from moola.encoders.shelf import ROOM, find_folder
+from moola.encoders.windows import build_for, check_channels, told_difference
 from moola.errors import ConfigError, DataError, StorageError
 from moola.features import Fittable, Transform
 from moola.features.saving import save_transform, section_of
@@ -68,7 +69,7 @@ class AdoptEncoder(Stage):
         """Writes what `Pretrain` writes, with snapshots of the random start and of the end alone.
 
         Raises:
-            DataError: the windows are others than it takes, or it has seen the sealed test.
+            DataError: it does not take such windows (`moola.encoders.windows`), or it has seen the sealed test.
             StorageError: the encoder was changed.
         """
         data = WindowSet.open(inputs)
@@ -77,14 +78,15 @@ class AdoptEncoder(Stage):
         if record.digest != self.digest:
             raise StorageError(f"{record.name} was replaced while this run went on", "", "run the same command again")
         verify_files(folder, record)
-        _check_windows(record, self.setup, data)
-        adopted = adoption(record, data)
+        _, transform = components(record)
+        check_channels(record, transform, data.store.channels)
+        shape = self.setup.input_shape(data)
+        adopted = adoption(record, data, told_difference(record, build_for(record, self.setup.encoder, shape), shape))
         workspace.events.emit("encoder_adopted", stage=self.name, **adopted)
         workspace.events.emit("note", stage=self.name, message=adopted["told"])
         for name in record.files:
             with (folder / name).open("rb") as source, replace_atomically(workspace.folder / name) as copy:
                 shutil.copyfileobj(source, copy)
-        _, transform = components(record)
         self._write_snapshots(record, data, transform, workspace.folder)
         if isinstance(self.setup.transform, Fittable):
             save_transform(workspace.folder / FITTED_TRANSFORM, transform)
@@ -134,8 +136,13 @@ def configured_differences(setup: EncoderSetup, record: EncoderRecord) -> Iterat
         yield f"seeds: {record.name} has {list(record.seeds)}, so none for {', '.join(map(str, absent))}"
 
 
-def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
+def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> dict[str, Any]:
     """What is to be known of an encoder that comes from elsewhere.
+
+    Args:
+        record: of the encoder.
+        data: of the run.
+        difference: in which way its windows are others than the encoder learned from; empty if in none.
 
     Returns:
         ``name``, ``content``, ``objective``, ``run_id``, ``learned`` (first and last time), ``same_bars``,
@@ -167,7 +174,8 @@ def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
         "same_bars": same_bars,
         "may_have_seen_test": seen,
         "times_known": times_known,
-        "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}",
+        "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}"
+        + (f". {difference}" if difference else ""),
     }
 
 
@@ -182,26 +190,3 @@ def _seen(lineage: Lineage, test: WindowSpans, same_bars: bool, times_known: boo
     if moment_us(str(lineage.last_time)) < int(test.first_time.min()):
         return False, "all of it ends before the sealed test begins"
     return True, "not all of it ends before the sealed test begins, so its figures there may flatter"
-
-
-def _check_windows(record: EncoderRecord, setup: EncoderSetup, data: WindowSet) -> None:
-    shape = setup.input_shape(data)
-    ours = {
-        "source channels": list(data.store.channels),
-        "inputs": list(setup.transform.output_channels(data.store.channels)),
-        "visible bars": data.windows.visible,
-        "spans": [list(span) for span in shape.spans],
-    }
-    theirs = {
-        "source channels": list(record.source_channels),
-        "inputs": list(record.inputs),
-        "visible bars": record.visible_bars,
-        "spans": [list(span) for span in record.spans],
-    }
-    problems = [f"- {key}: {ours[key]} here, {theirs[key]} expected" for key in ours if ours[key] != theirs[key]]
-    if problems:
-        raise DataError(
-            f"the windows of this run are others than {record.name} takes",
-            "\n".join(problems),
-            "cut windows as it learned from them (data.window.visible, data.window.zone), or pretrain",
-        )
