@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from moola.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 _INVALID = object()
+_NO_TEXT = ("null", "true", "false", "inf", "nan")
 _LOOK = "see the composed configuration with --cfg job"
 """The way out of wrong values that say for themselves what they must be; anything else asked for says more."""
 
@@ -102,6 +104,33 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parent
     packaged = package / "configs"
     return packaged if packaged.is_dir() else package.parents[1] / "configs"
+
+
+def shipped_options(group: str) -> dict[str, dict[str, Any]]:
+    """The shipped options of a group of the configuration, each as it is written: ``bilstm_8x1`` -> its section."""
+    from omegaconf import OmegaConf
+
+    files = sorted((config_folder() / group).glob("*.yaml"))
+    return {path.stem: typing.cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path))) for path in files}
+
+
+def override(key: str, value: Any) -> str:
+    """``KEY=VALUE`` as Hydra reads it; a shell may want quotes around it.
+
+    >>> override("+transform.of", {"name": "relative", "window_bars": None})
+    '+transform.of={name:relative,window_bars:null}'
+    """
+    return f"{key}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w/.-]*", value) and value.casefold() not in _NO_TEXT:
+        return value
+    return json.dumps(value)
 
 
 def reject(*rules: tuple[bool, str]) -> None:

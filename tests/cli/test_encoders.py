@@ -229,6 +229,8 @@ def test_a_run_takes_windows_of_another_length_and_says_so_in_log_and_report(pre
 def test_every_difference_of_the_configuration_is_named_before_anything_runs(pretrained, tiny):
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "encoder.hidden=9", "transform=relative", "seeds=[0,5]")
     refused(done, 2, "encoder.hidden: 9 here, 8 in", "transform.name: 'relative' here", "so none for 5", "3 problems")
+    assert f"-> give encoder.hidden=8 transform=levels 'seeds=[0]' in place of what contradicts {NAME};" in done.err
+    assert "--cfg" not in done.err
     refused(pretrained("pretrain", *tiny, f"encoder_from={NAME}"), 2, "nothing to pretrain")
     refused(pretrained("run", *tiny, "encoder_from=nobody"), 2, "there is no encoder named 'nobody'")
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "stage.skip=[pretrain]")

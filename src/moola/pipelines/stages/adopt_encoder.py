@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,15 +13,15 @@ from moola.data.splits.sealed import moment_us
 from moola.data.window_index import WindowSpans
 from moola.encoders.coverage import overlapping
 from moola.encoders.loading import components, verify_files
-from moola.encoders.record import EncoderRecord, Lineage, named_section, read_record
+from moola.encoders.record import EncoderRecord, Lineage, read_record
 from moola.encoders.shelf import ROOM, find_folder
 from moola.encoders.windows import build_for, check_channels, told_difference
 from moola.errors import ConfigError, DataError, StorageError
 from moola.features import Fittable, Transform
-from moola.features.saving import save_transform, section_of
+from moola.features.saving import save_transform
 from moola.layout import Layout, replace_atomically, write_json
-from moola.models import ENCODERS
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.encoder_agreement import check_agreement
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
@@ -60,9 +60,7 @@ class AdoptEncoder(Stage):
         layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
         folder = find_folder(config.encoder_from, layout.room(ROOM)).absolute()
         record = read_record(folder)
-        problems = list(configured_differences(setup, record))
-        if problems:
-            raise ConfigError(problems, f"configure this run as {record.name} was, or pretrain: encoder_from=null")
+        check_agreement(config, setup, record)
         return cls(setup, str(folder), record.digest)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
@@ -118,22 +116,6 @@ class AdoptEncoder(Stage):
             learned = load_weights(folder / f"encoder-seed{seed}.safetensors")
             save_weights(folder / "snapshots" / f"seed{seed}-epoch000.safetensors", fresh.state_dict())
             save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", learned)
-
-
-def configured_differences(setup: EncoderSetup, record: EncoderRecord) -> Iterator[str]:
-    """Where a run's configuration differs from what an encoder was made with, one sentence a key."""
-    sections = {
-        "encoder": (named_section(ENCODERS, setup.encoder), record.encoder),
-        "transform": (section_of(setup.transform), record.configured_transform),
-    }
-    for section, (ours, theirs) in sections.items():
-        keys = ["name"] if ours["name"] != theirs["name"] else {**theirs, **ours}  # others have other keys
-        for key in keys:
-            if ours.get(key) != theirs.get(key):
-                yield f"{section}.{key}: {ours.get(key)!r} here, {theirs.get(key)!r} in {record.name}"
-    absent = [seed for seed in setup.seeds if seed not in record.seeds]
-    if absent:
-        yield f"seeds: {record.name} has {list(record.seeds)}, so none for {', '.join(map(str, absent))}"
 
 
 def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> dict[str, Any]:
