@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,9 @@ from moola.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 _INVALID = object()
+_NO_TEXT = ("null", "true", "false", "inf", "nan")
+_LOOK = "see the composed configuration with --cfg job"
+"""The way out of wrong values that say for themselves what they must be; anything else asked for says more."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,33 @@ def config_folder() -> Path:
     return packaged if packaged.is_dir() else package.parents[1] / "configs"
 
 
+def shipped_options(group: str) -> dict[str, dict[str, Any]]:
+    """The shipped options of a group of the configuration, each as it is written: ``bilstm_8x1`` -> its section."""
+    from omegaconf import OmegaConf
+
+    files = sorted((config_folder() / group).glob("*.yaml"))
+    return {path.stem: typing.cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path))) for path in files}
+
+
+def override(key: str, value: Any) -> str:
+    """``KEY=VALUE`` as Hydra reads it; a shell may want quotes around it.
+
+    >>> override("+transform.of", {"name": "relative", "window_bars": None})
+    '+transform.of={name:relative,window_bars:null}'
+    """
+    return f"{key}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w/.-]*", value) and value.casefold() not in _NO_TEXT:
+        return value
+    return json.dumps(value)
+
+
 def reject(*rules: tuple[bool, str]) -> None:
     """Raise one `ConfigError` with the message of every rule whose condition is true."""
     problems = [message for broken, message in rules if broken]
@@ -109,21 +140,43 @@ def reject(*rules: tuple[bool, str]) -> None:
         raise ConfigError(problems)
 
 
+class Problems(list[str]):
+    """Problems of a configuration, and the ways out of them, until all are known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ways_out: dict[str, None] = {}
+
+    def take(self, error: ConfigError, prefix: str = "") -> None:
+        """Those of an error, with the place where they were found in front."""
+        self.extend(prefix + problem for problem in error.problems)
+        if error.way_out:
+            self._ways_out[error.way_out] = None
+
+    def attempt(self, build: Callable[[], T]) -> T | None:
+        """What `build` gives, or None where it has problems, which are taken."""
+        try:
+            return build()
+        except ConfigError as error:
+            self.take(error)
+            return None
+
+    def error(self, way_out: str = "") -> ConfigError:
+        """All of them, each once; `way_out` is said where none of them brought one."""
+        own = [known for known in self._ways_out if known != _LOOK] or list(self._ways_out)
+        return ConfigError(dict.fromkeys(self), "; ".join(own) or way_out)
+
+
 def build_all(*builders: Callable[[], Any]) -> list[Any]:
     """The results of all builders, in order.
 
     Raises:
-        ConfigError: the problems of every builder that has some.
+        ConfigError: the problems of every builder that has some, with their ways out.
     """
-    results: list[Any] = []
-    problems: list[str] = []
-    for build in builders:
-        try:
-            results.append(build())
-        except ConfigError as error:
-            problems += error.problems
+    problems = Problems()
+    results = [problems.attempt(build) for build in builders]
     if problems:
-        raise ConfigError(problems)
+        raise problems.error()
     return results
 
 
@@ -138,14 +191,14 @@ def structure(cls: type[T], values: Mapping[str, Any], path: str) -> T:
     Raises:
         ConfigError: unknown keys (with near names), missing keys, wrong types, broken rules: all of them.
     """
-    problems: list[str] = []
+    problems = Problems()
     built = _structure(cls, values, path, problems)
     if problems:
-        raise ConfigError(problems)
+        raise problems.error(_LOOK)
     return typing.cast("T", built)
 
 
-def _structure(cls: type[Any], values: Any, path: str, problems: list[str]) -> Any:
+def _structure(cls: type[Any], values: Any, path: str, problems: Problems) -> Any:
     prefix = f"{path}." if path else ""
     if not isinstance(values, Mapping):
         problems.append(f"{path}: {values!r} must be a group of keys")
@@ -167,11 +220,11 @@ def _structure(cls: type[Any], values: Any, path: str, problems: list[str]) -> A
     try:
         return cls(**arguments)
     except ConfigError as error:
-        problems.extend(prefix + problem for problem in error.problems)
+        problems.take(error, prefix)
         return _INVALID
 
 
-def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+def _convert(hint: Any, value: Any, path: str, problems: Problems) -> Any:
     """`value` as `hint` asks for it; on a mismatch one more problem and `_INVALID`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or getattr(hint, "_is_protocol", False):  # a component that its registry has built
@@ -201,24 +254,25 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
     return _INVALID
 
 
-def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:
+def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: Problems) -> Any:
     if value is None and type(None) in options:
         return None
-    attempts: list[list[str]] = []
+    attempts: list[Problems] = []
     for option in (option for option in options if option is not type(None)):
-        attempt: list[str] = []
+        attempt = Problems()
         converted = _convert(option, value, path, attempt)
         if converted is not _INVALID:
             return converted
         attempts.append(attempt)
-    problems.extend(
-        attempts[0] if len(attempts) == 1 else [f"{path}: {value!r} must be {' or '.join(map(_spoken, options))}"]
-    )
+    if len(attempts) == 1:
+        problems.take(attempts[0].error())
+    else:
+        problems.append(f"{path}: {value!r} must be {' or '.join(map(_spoken, options))}")
     return _INVALID
 
 
 def _convert_sequence(
-    kind: type, arguments: tuple[Any, ...], value: Sequence[Any], path: str, problems: list[str]
+    kind: type, arguments: tuple[Any, ...], value: Sequence[Any], path: str, problems: Problems
 ) -> Any:
     uniform = kind is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
     hints = [arguments[0]] * len(value) if uniform else list(arguments)

@@ -52,7 +52,7 @@ class ConfigError(MoolaError):
         super().__init__(
             f"the configuration has {len(self.problems)} problem{plural}",
             "\n".join(f"- {problem}" for problem in self.problems),
-            way_out or "see the composed configuration with --cfg job",
+            way_out,
         )
 
 

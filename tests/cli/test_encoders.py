@@ -79,6 +79,22 @@ def test_ls_and_show_tell_what_the_run_made(pretrained):
     shown = pretrained("encoders", "show", NAME).out
     for part in ("hidden=8", "level_close", "val_copy_last", "val_mean", record["lineage"]["run_id"]):
         assert part in shown
+    assert re.search(r"^ +parts: masked_autoencoder\s+\(mask=patch,\s+ratio=0.333333,", shown, re.MULTILINE)
+    assert re.search(r"^ +seed 0 +seed 1\nepoch +2 +2$", shown, re.MULTILINE)
+    assert not re.search(r"[{}']|moola\.\w+\.", shown), "what Python and files call it"
+
+
+def test_show_keeps_to_the_width_of_the_terminal_and_loses_no_word(pretrained, monkeypatch):
+    from moola.commands.encoder_lines import fact_lines
+    from moola.encoders.record import read_record
+
+    record = read_record(pretrained.folder / "artifacts/encoders/pretrained" / NAME)
+    monkeypatch.setenv("COLUMNS", "300")
+    wide = fact_lines(record)
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = fact_lines(record)
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide))
+    assert " ".join(narrow).split() == " ".join(wide).split()
 
 
 def test_embed_writes_what_encoding_by_hand_gives(pretrained):
@@ -109,17 +125,21 @@ def test_embed_writes_what_encoding_by_hand_gives(pretrained):
     assert read_json(pretrained.folder / "artifacts/encoders/pretrained" / NAME / "encoder.json")["seeds"] == [0, 1]
 
 
-def test_windows_of_another_length_are_embedded_as_the_learned_module_does_with_a_note(pretrained):
+LONGER = ("data.window.visible=80", "data.window.length=110", "data.window.zone=[30,80]")
+
+
+def test_windows_of_another_length_are_embedded_as_a_run_does_with_a_note(pretrained):
     import torch
 
     from moola.data.bar_store import BarStore
     from moola.encoders.loading import load_encoder
+    from moola.models.encoder import InputShape
 
-    longer = ("data.window.visible=80", "data.window.length=110", "data.window.zone=[30,80]")
-    done = pretrained("encoders", "embed", NAME, *WINDOWS, *longer, "--out", "long.npy")
+    done = pretrained("encoders", "embed", NAME, *WINDOWS, *LONGER, "--out", "long.npy")
     assert done.code == 0, done.err
-    assert f"note: {NAME} learned from windows of 75 bars, these have 80" in done.out
+    assert f"note: {NAME} learned from windows of 75 bars in the parts 0 to 29 and 30 to 74 (data.window.v" in done.out
     ready = load_encoder(NAME, None, pretrained.folder / "artifacts/encoders/pretrained")
+    ready = ready.for_windows(InputShape(4, 80, ((0, 30), (30, 80))))
     store = BarStore.open(next((pretrained.folder / "data/processed/unlabeled").glob("ingest-*")))
     bars = torch.from_numpy(store.values[:80].copy())[None]
     with torch.no_grad():
@@ -135,13 +155,25 @@ def test_windows_of_another_length_are_embedded_as_the_learned_module_does_with_
         (["embed", NAME, "--out", "x.npy", "--batch", "0"], 2, ["--batch: 0 must be at least 1"]),
         (["embed", NAME, "--out", "x.npy", "--seed", "9"], 2, ["no weights of seed 9; known: 0, 1"]),
         (["embed", NAME, "--out", "x.npy", "--device", "cuda"], 5, ["torch sees no GPU"]),
-        (["embed", NAME, "--out", "x.npy", "-m", "name=a,b"], 2, ["embed one at a time"]),
+        (["embed", NAME, "--out", "x.npy", "-m", "data.window.stride_bars=5,9"], 2, ["embed one at a time"]),
         (["embed", NAME, "--out", "x.npy", "sedes=[1]"], 2, ["did you mean 'seeds'"]),
+        (["embed", NAME, "--out", "x.npy", "transform=relative"], 2, [f"relative: {NAME} brings its own transform"]),
+        (
+            ["embed", NAME, "--out", "x.npy", "+encoder.depth=1", "seeds=[7]"],
+            2,
+            [f"{NAME} is the encoder", "own seeds"],
+        ),
+        (
+            ["embed", NAME, "--out", "x.npy", "~model.scratch"],
+            2,
+            ["~model.scratch: does not say which", "--seed whose"],
+        ),
+        (["embed", NAME, "--out", "x.npy", "--artifacts", "no, where"], 2, ["no, where/encoders/pretrained; none"]),
         (["embed", NAME, "--out", "x.npy", "data=ucr", "data.name=GunPoint"], 3, ["do not fit", "level_open"]),
         (["embed", NAME], 2, ["--out"]),
         (["show", "nothing"], 2, [f"known: {NAME}"]),
         (["export", NAME, "--out", "x.pt"], 2, ["must end in .onnx"]),
-        (["lst"], 2, ["invalid choice"]),
+        (["lst"], 2, ["did you mean 'ls'?"]),
         (["ls", "--colour"], 2, ["unrecognized arguments: --colour"]),
     ],
 )
@@ -156,16 +188,24 @@ def test_a_file_that_does_not_fit_the_disk_leaves_nothing(pretrained):
     assert not list(pretrained.folder.glob("*big*"))
 
 
-def test_an_encoder_that_was_changed_is_named_by_ls_and_the_others_are_listed(pretrained, make_moola, tmp_path):
+def test_an_encoder_that_cannot_be_used_is_listed_as_broken_with_the_reason_among_the_others(
+    pretrained, make_moola, tmp_path
+):
     import shutil
 
     room = tmp_path / "artifacts/encoders/pretrained"
     shutil.copytree(pretrained.folder / "artifacts/encoders/pretrained", room)
     path = room / NAME / "encoder.json"
     path.write_text(path.read_text().replace('"hidden": 8', '"hidden": 9'))
-    done = make_moola(tmp_path)("encoders", "ls")
-    refused(done, 4, NAME, "another digest")
-    assert "bilstm_path_mae_4d_v2" in done.out
+    shutil.copytree(room / NAME, room / "a_v1")
+    (room / "a_v1/encoder.json").write_text("{")
+    moola = make_moola(tmp_path)
+    done = moola("encoders", "ls")
+    refused(done, 0, f"{NAME}/encoder.json cannot be used\n  it was changed", "a_v1/encoder.json", "it is not JSON")
+    _, *rows = (row.split() for row in done.out.splitlines())
+    assert [row[:2] for row in rows] == [["a_v1", "broken"], [NAME, "broken"], ["bilstm_path_mae_4d_v2", "bilstm"]]
+    assert [bool(one["broken"]) for one in listed(moola)] == [True, True, False]
+    refused(moola("encoders", "show", NAME), 4, "another digest")
 
 
 def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
@@ -214,15 +254,19 @@ def test_an_encoder_that_has_seen_the_sealed_test_is_refused(pretrained, words):
     refused(done, 3, f"{NAME} has seen the sealed test", "split.test_from")
 
 
-def test_windows_that_it_did_not_learn_from_are_refused_with_all_differences(pretrained, words):
-    shorter = ("data.window.visible=60", "data.window.zone=[30,60]")
-    done = pretrained("finetune", *words, *shorter, f"encoder_from={NAME}")
-    refused(done, 3, "visible bars: 60 here, 75 expected", "spans: [[0, 30], [30, 60]] here")
+def test_a_run_takes_windows_of_another_length_and_says_so_in_log_and_report(pretrained, words):
+    done = pretrained("run", *words, *LONGER, *NO_MODELS, f"encoder_from={NAME}", "stage.skip=[stack,label_issues]")
+    assert done.code == 0, done.err
+    told = f"{NAME} learned from windows of 75 bars"
+    assert told in done.err
+    assert told in (done.run_folder / "report.html").read_text()
 
 
 def test_every_difference_of_the_configuration_is_named_before_anything_runs(pretrained, tiny):
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "encoder.hidden=9", "transform=relative", "seeds=[0,5]")
     refused(done, 2, "encoder.hidden: 9 here, 8 in", "transform.name: 'relative' here", "so none for 5", "3 problems")
+    assert f"-> give encoder.hidden=8 transform=levels 'seeds=[0]' in place of what contradicts {NAME};" in done.err
+    assert "--cfg" not in done.err
     refused(pretrained("pretrain", *tiny, f"encoder_from={NAME}"), 2, "nothing to pretrain")
     refused(pretrained("run", *tiny, "encoder_from=nobody"), 2, "there is no encoder named 'nobody'")
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "stage.skip=[pretrain]")

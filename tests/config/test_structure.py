@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from moola.config import RunConfig, config_folder, from_omegaconf, reject, structure
+from moola.config import RunConfig, build_all, config_folder, from_omegaconf, reject, structure
 from moola.errors import ConfigError
 
 
@@ -183,6 +183,38 @@ def test_the_error_counts_and_lists_its_problems_and_says_the_way_out() -> None:
     with pytest.raises(ConfigError, match="the configuration has 2 problems\n- width: is missing") as caught:
         structure(Inner, {"rate": "x"}, "")
     assert caught.value.way_out and caught.value.exit_code == 2
+    assert "--cfg" not in ConfigError(["--out: v.txt must end in .npy"]).spoken()
+
+
+@dataclass(frozen=True)
+class Fitting:
+    width: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width > 9:
+            raise ConfigError([f"width: {self.width} is more than 9"], "use 9, or longer windows")
+
+
+@dataclass(frozen=True)
+class Around:
+    fitting: Fitting | None = None
+    inner: Inner = field(default_factory=lambda: Inner(1))
+
+
+def test_the_way_out_of_a_part_is_that_of_the_whole_and_stands_in_place_of_the_general_one() -> None:
+    def wide() -> Around:
+        return structure(Around, {"fitting": {"width": 10}, "inner": {"width": 0}}, "encoder")
+
+    with pytest.raises(ConfigError) as caught:
+        build_all(wide, wide, lambda: structure(Inner, {"width": "x"}, "other"))
+    assert caught.value.problems == (
+        "encoder.fitting.width: 10 is more than 9",
+        "encoder.inner.width: 0 must be at least 1",
+        "other.width: 'x' must be a whole number",
+    )
+    assert caught.value.way_out == "use 9, or longer windows"
+    with pytest.raises(ConfigError, match="--cfg job"):
+        build_all(lambda: structure(Inner, {"width": "x"}, "other"))
 
 
 def complete(**changes: Any) -> dict[str, Any]:

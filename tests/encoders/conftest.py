@@ -12,7 +12,7 @@ from moola.encoders.record import EncoderRecord, Lineage, named_section
 from moola.encoders.shelf import publish
 from moola.features.saving import section_of
 from moola.features.standardised import Standardised
-from moola.models import ENCODERS
+from moola.models import ENCODERS, EncoderConfig
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
 from moola.training.weights import save_weights
@@ -23,7 +23,7 @@ BARS = 12
 SPANS = ((0, 6), (6, 12))
 
 
-def draft(content: str = "c0", seeds: tuple[int, ...] = (0, 1), encoder: BiLstm | None = None) -> EncoderRecord:
+def draft(content: str = "c0", seeds: tuple[int, ...] = (0, 1), encoder: EncoderConfig | None = None) -> EncoderRecord:
     """A record without a name: a BiLSTM of 3 units on two standardised sensors, unless another one is given."""
     transform = section_of(Standardised())
     return EncoderRecord(
@@ -69,7 +69,7 @@ def put(room: Path, tmp_path: Path) -> Callable[..., tuple[EncoderRecord, bool]]
     """Publishes an encoder of some content; its weights are random, from its seeds."""
 
     def make(
-        content: str = "c0", seeds: tuple[int, ...] = (0, 1), config: BiLstm | None = None
+        content: str = "c0", seeds: tuple[int, ...] = (0, 1), config: EncoderConfig | None = None
     ) -> tuple[EncoderRecord, bool]:
         sources = {}
         for seed in seeds:

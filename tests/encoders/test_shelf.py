@@ -11,7 +11,7 @@ import torch
 from moola.encoders.loading import load_encoder
 from moola.encoders.record import read_record
 from moola.encoders.shelf import encoder_folders, find_folder
-from moola.errors import ConfigError, DataError, StorageError
+from moola.errors import ConfigError, StorageError
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
 
@@ -127,16 +127,7 @@ def test_what_is_truncated_changed_or_foreign_is_refused(room, put, damage, told
     assert told in str(refused.value)
 
 
-def test_other_channels_are_refused_with_those_that_were_expected(room, put):
-    put()
-    ready = load_encoder("bilstm_mae_2d_v1", 0, room)
-    ready.check_channels(("x", "y"))
-    with pytest.raises(DataError, match="it takes x, y"):
-        ready.check_channels(("y", "x"))
-
-
-def test_windows_of_another_length_are_embedded_by_the_module_that_learned(room, put):
-    """Not by one that is built for them, whose parts would lie elsewhere."""
+def test_windows_of_another_length_are_encoded_in_the_same_shares_where_nothing_is_known_of_their_parts(room, put):
     config = BiLstm(hidden=3, pooling="spans")
     put(config=config)
     torch.manual_seed(0)

@@ -147,5 +147,6 @@ def test_the_realised_ratio_counts_the_tail_that_is_never_hidden() -> None:
     ],
 )
 def test_masks_that_cannot_be_drawn_are_refused(masking: Masking, n_bars: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=said) as caught:
         masking.check_windows(n_bars)
+    assert caught.value.way_out

@@ -107,4 +107,9 @@ def test_wrong_parts_are_told_with_their_place(parts: list[object], said: str) -
 def test_problems_of_all_parts_are_told() -> None:
     with pytest.raises(ConfigError) as caught:
         mixture_of({**AUTOENCODER, "patch_bars": 11}, {"name": "path_statistics", "min_bars": 30})
-    assert len(caught.value.problems) == 2
+    assert caught.value.problems == (
+        "objective.parts[0].patch_bars: 11 leaves fewer than 2 patches in 20 bars",
+        "objective.parts[1].min_bars: 30 do not fit the 20 bars of a window",
+    )
+    assert caught.value.way_out.startswith("use objective.parts[0].patch_bars=10 or less, or show more bars")
+    assert "; use objective.parts[1].min_bars=20 or less" in caught.value.way_out

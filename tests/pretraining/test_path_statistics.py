@@ -97,7 +97,7 @@ def test_relations_are_learned_with_any_encoder() -> None:
         losses = objective_of(encoder, relations_weight=1.0)(batch_of())
         losses["relations"].backward()
         assert any(weight.grad is not None and weight.grad.any() for weight in encoder.parameters())
-    with pytest.raises(ConfigError, match="min_bars: two spans of 11 do not fit the 20 bars"):
+    with pytest.raises(ConfigError, match=r"min_bars: two spans of 11 do not fit the 20 bars of a window\nuse .*=10 "):
         objective_of(pooling_spans(), relations_weight=1.0, min_bars=11)
 
 

@@ -106,5 +106,6 @@ def test_wrong_settings_are_all_told() -> None:
     with pytest.raises(ConfigError) as caught:
         TsTcc(steps=0, context=10, heads=4, projection=0, temperature=0.0, contextual_weight=-1.0, seed=-1)
     assert len(caught.value.problems) == 7
-    with pytest.raises(ConfigError, match=r"objective\.steps: 13 leaves no past in 16 bars"):
+    with pytest.raises(ConfigError, match=r"objective\.steps: 13 leaves no past in 16 bars\nuse objective\.steps=12"):
         objective_of(TsTcc(weak=(Louder(0.1),), steps=13))
+    objective_of(TsTcc(weak=(Louder(0.1),), steps=12))

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moola.errors import EXIT_OK, EXIT_STORAGE, ConfigError, StorageError
+from moola.commands.layout import add_artifacts
+from moola.errors import EXIT_OK, EXIT_USAGE, ConfigError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
     from moola.config import RunConfig
     from moola.encoders.record import EncoderRecord
 
+_COMMANDS = {
+    "ls": "a line for each encoder",
+    "show": "everything known of one: losses, lineage, files",
+    "embed": "the embedding of every window of a configuration, as Parquet or .npy",
+    "export": "write it as ONNX, checked against onnxruntime",
+}
+_COLUMNS = ("name", "encoder", "objective", "inputs", "bars", "windows", "seeds", "created", "bytes")
+"""What `ls` says of an encoder."""
+_LS = "An encoder whose folder was changed is listed as broken, with the reason on stderr; that is no failure of `ls`."
 _EMBED = """\
-Further words are overrides of `moola run` that say which windows:
+Further words are overrides of `moola run` that say which windows, and where files are: data, paths, device, and the
+presets experiment and debug. What the encoder was made with it brings along: a transform, a model or seeds are refused.
   moola encoders embed bilstm_path_mae_4d_v1 --out vectors.parquet data=files data.path='bars/*.csv'
 A name that ends in .parquet gets window_id, series, first_time, last_time, e0 to eN; one in .npy float32 [windows, N].
 The last line on stdout is the file.
 """
+_SAYS_WHICH_WINDOWS = ("data", "paths", "device", "force")
+_BROUGHT_ALONG = ("transform", "encoder", "encoder_from", "objective", "augment", "trainer", "seeds")
 
 
 def main(words: Sequence[str]) -> int:
     """``ls``, ``show``, ``embed`` or ``export``."""
+    words = list(words) or ["--help"]
+    if words[0] not in _COMMANDS and not words[0].startswith("-"):
+        told = f"there is no command '{words[0]}'; {did_you_mean(words[0], _COMMANDS)}"
+        print(f"moola encoders: {told}", file=sys.stderr)
+        return EXIT_USAGE
     arguments, others = _parser().parse_known_args(words)
-    if others and arguments.command != "embed":
-        _parser().error(f"unrecognized arguments: {' '.join(others)}")
     if arguments.command == "embed":
         return _embed(arguments, others)
+    if others:
+        _parser().error(f"unrecognized arguments: {' '.join(others)}")
     act: Callable[[argparse.Namespace], int] = {"ls": _ls, "show": _show, "export": _export}[arguments.command]
     return act(arguments)
 
@@ -40,26 +60,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="moola encoders", description="Encoders that finished pretraining, each under a name."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    ls = commands.add_parser("ls", help="a line an encoder")
-    show = commands.add_parser("show", help="everything known of one: losses, lineage, files")
-    embed = commands.add_parser(
-        "embed",
-        help="the embedding of every window of a configuration, as Parquet or .npy",
-        epilog=_EMBED,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    raw = argparse.RawDescriptionHelpFormatter
+    ls, show, embed, export = (
+        commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", formatter_class=raw)
+        for name, words in _COMMANDS.items()
     )
-    export = commands.add_parser("export", help="write it as ONNX, checked against onnxruntime")
+    ls.epilog, embed.epilog = _LS, _EMBED
+    embed.usage = "moola encoders embed NAME --out FILE [OPTION ...] [KEY=VALUE ...]"
     for one in (show, embed, export):
         one.add_argument("name", metavar="NAME", help="its name, or the folder it is in")
     for one in (ls, show):
         one.add_argument("--json", action="store_true", help="as JSON")
-    for one in (ls, show, export):
-        one.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: artifacts")
     for one, what in ((embed, "FILE.parquet or FILE.npy"), (export, "FILE.onnx")):
         one.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"{what}; replaced if it is there")
-        one.add_argument("--seed", type=int, help="which of its weights (default: the first)")
+        one.add_argument("--seed", type=int, metavar="N", help="which of its weights (default: the first)")
     embed.add_argument("--batch", type=int, metavar="N", help="windows at once (default: what suits the device)")
-    embed.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: the key device")
+    embed.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: what the key device says")
+    for one in (ls, show, embed, export):
+        add_artifacts(one)
+    embed.set_defaults(artifacts=None)  # unless it is given, the key paths.artifacts says where they are
     return parser
 
 
@@ -68,28 +87,31 @@ def _room(artifacts: Path) -> Path:
 
 
 def _ls(arguments: argparse.Namespace) -> int:
+    from moola.commands.encoder_lines import table_lines
     from moola.encoders.record import read_record
     from moola.encoders.shelf import encoder_folders
 
-    lines: list[dict[str, Any]] = []
-    unreadable = False
+    rows: list[dict[str, Any]] = []
     for folder in encoder_folders(_room(arguments.artifacts)):
         try:
-            lines.append(_line(read_record(folder), folder))
+            rows.append({**_row(read_record(folder), folder), "broken": None})
         except StorageError as error:
             print(error.spoken(), file=sys.stderr)
-            unreadable = True
+            rows.append({**dict.fromkeys(_COLUMNS), "name": folder.name, "broken": f"{error.what}: {error.why}"})
     if arguments.json:
-        print(json.dumps(lines, indent=2, ensure_ascii=False))
-    elif lines:
-        print("\n".join(_table([list(lines[0]), *([_short(value) for value in line.values()] for line in lines)])))
-    elif not unreadable:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        cells = [
+            ["broken" if row["broken"] and name == "encoder" else _cell(row[name]) for name in _COLUMNS] for row in rows
+        ]
+        print("\n".join(table_lines([_COLUMNS, *cells])))
+    else:
         print(f"no encoder has a name yet in {_room(arguments.artifacts)}: `moola pretrain` makes one")
-    return EXIT_STORAGE if unreadable else EXIT_OK
+    return EXIT_OK
 
 
-def _line(record: EncoderRecord, folder: Path) -> dict[str, Any]:
-    """What `ls` says of an encoder."""
+def _row(record: EncoderRecord, folder: Path) -> dict[str, Any]:
+    """What `ls` says of an encoder, a value for each of `_COLUMNS`."""
     return {
         "name": record.name,
         "encoder": record.encoder["name"],
@@ -103,7 +125,16 @@ def _line(record: EncoderRecord, folder: Path) -> dict[str, Any]:
     }
 
 
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _show(arguments: argparse.Namespace) -> int:
+    from moola.commands.encoder_lines import fact_lines, figure_lines
     from moola.encoders.record import read_record
     from moola.encoders.shelf import find_folder
 
@@ -112,60 +143,20 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"folder": str(folder), **record.to_json()}, indent=2, ensure_ascii=False))
         return EXIT_OK
-    facts = _facts(record)
-    wide = max(map(len, facts))
-    for name, words in facts.items():
-        print(f"{name:{wide}}  {words}")
-    print("\nkept epoch of each seed; val_copy_last, val_mean: trivial predictors in the units of val_reconstruction")
-    names = list(dict.fromkeys(name for figures in record.figures.values() for name in figures))
-    rows = [
-        [seed, *(f"{figures[name]:.5g}" if name in figures else "-" for name in names)]
-        for seed, figures in record.figures.items()
-    ]
-    print("\n".join(_table([["seed", *names], *rows])))
-    print(folder)
+    print("\n".join([*fact_lines(record), "", *figure_lines(record), "", str(folder)]))
     return EXIT_OK
-
-
-def _facts(record: EncoderRecord) -> dict[str, str]:
-    """What there is to know, as label and words."""
-    lineage = record.lineage
-    times = f"{lineage.first_time} to {lineage.last_time}" if lineage.first_time else "cases without times"
-    state = {True: ", changed since", False: "", None: ""}[lineage.git_dirty]
-    return {
-        "name": record.name,
-        "encoder": _spoken(record.encoder),
-        "objective": _spoken(record.objective),
-        "transform": _spoken(record.configured_transform),
-        "inputs": f"{', '.join(record.inputs)} (from {', '.join(record.source_channels)})",
-        "visible bars": str(record.visible_bars),
-        "windows": ", ".join(f"{n:,} {what}" for what, n in record.windows.items()),
-        "not trained": ", ".join(record.remarks.get("untrained", [])) or "every layer was trained",
-        "learned from": times,
-        "seeds": ", ".join(map(str, record.seeds)),
-        "created": record.created,
-        "run": lineage.run_id,
-        "code": f"moola {lineage.moola}, commit {lineage.git_commit or 'unknown'}{state}",
-        "versions": ", ".join(f"{name} {version}" for name, version in lineage.versions.items()),
-        "bars, splits": f"{lineage.bars[:16]}, {lineage.splits[:16]}",
-        "artifact": lineage.artifact[:16],
-        "files": ", ".join(f"{name} {digest[:12]}" for name, digest in record.files.items()),
-    }
-
-
-def _spoken(section: Mapping[str, Any]) -> str:
-    """A section as ``name (key=value, ...)``."""
-    keys = ", ".join(f"{key}={value}" for key, value in section.items() if key != "name")
-    return f"{section['name']} ({keys})" if keys else str(section["name"])
 
 
 def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from moola.commands.jobs import for_each
-    from moola.config import reject
+    from moola.config import override, reject
 
     reject((arguments.batch is not None and arguments.batch < 1, f"--batch: {arguments.batch} must be at least 1"))
+    _refuse_without_say(arguments.name, overrides)
     _make_room_for(arguments.out)
     configs: list[RunConfig] = []
+    if arguments.artifacts is not None:
+        overrides = [*overrides, override("paths.artifacts", str(arguments.artifacts))]
     for_each("encoders embed", overrides, lambda config, config_yaml: configs.append(config))
     if not configs:  # --cfg: Hydra has answered
         return EXIT_OK
@@ -187,14 +178,34 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
         )
     finally:
         console.close()
-    if done.n_bars != done.learned_bars:
-        print(f"note: {done.name} learned from windows of {done.learned_bars} bars, these have {done.n_bars}")
+    if done.difference:
+        print(f"note: {done.difference}")
     print(
         f"{done.n_windows:,} windows of {done.n_bars} bars as {done.width} numbers each, by {done.name}, seed "
         f"{done.seed}, on {done.device}: {done.windows_per_s:,.0f} windows/s"
     )
     print(done.path)
     return EXIT_OK
+
+
+def _refuse_without_say(name: str, overrides: Sequence[str]) -> None:
+    """Refuse overrides that would change nothing, before anybody believes that they did.
+
+    Raises:
+        ConfigError: all of them.
+    """
+    from moola.config import RunConfig
+
+    without_say = {item.name for item in dataclasses.fields(RunConfig)}.difference(_SAYS_WHICH_WINDOWS)
+    problems: list[str] = []
+    for word in overrides:
+        section = re.split(r"[=.@]", word.lstrip("+~"), maxsplit=1)[0]
+        if section in without_say:
+            own = f"{name} is the encoder" if section.startswith("encoder") else f"{name} brings its own {section}"
+            problems.append(f"{word}: {own if section in _BROUGHT_ALONG else 'does not say which windows'}")
+    if problems:
+        told = "leave out what is named: overrides of data, paths and device say which windows, --seed whose weights"
+        raise ConfigError(problems, told)
 
 
 def _make_room_for(file: Path) -> None:
@@ -227,16 +238,3 @@ def _export(arguments: argparse.Namespace) -> int:
     print(f"largest relative error of onnxruntime on random windows: {error:.1e}")
     print(arguments.out)
     return EXIT_OK
-
-
-def _short(value: Any) -> str:
-    """A cell of the table."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns, each as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

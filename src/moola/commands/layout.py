@@ -31,8 +31,15 @@ def main(words: Sequence[str]) -> int:
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """The options ``--data`` and ``--artifacts``."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: data)")
-    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: artifacts")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", default=Path("data"), help="default: data")
+    add_artifacts(parser)
+
+
+def add_artifacts(parser: argparse.ArgumentParser) -> None:
+    """The option ``--artifacts``."""
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="FOLDER", default=Path("artifacts"), help="default: artifacts"
+    )
 
 
 def layout_of(arguments: argparse.Namespace) -> Layout:

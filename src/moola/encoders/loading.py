@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from moola.encoders.record import EncoderRecord, read_record
 from moola.encoders.shelf import find_folder
-from moola.errors import ConfigError, DataError, StorageError
+from moola.encoders.windows import build_for, learned_shape
+from moola.errors import ConfigError, StorageError
 from moola.features import TRANSFORMS, Fittable, Transform
 from moola.layout import digest_file
 from moola.models import ENCODERS, EncoderConfig
@@ -31,23 +33,16 @@ class ReadyEncoder:
     encoder: Encoder
     transform: Transform
 
-    def check_channels(self, channels: tuple[str, ...]) -> None:
-        """Whether bars with these channels give the inputs that the encoder learned from.
+    def for_windows(self, shape: InputShape) -> ReadyEncoder:
+        """The same weights in the module that a run builds for such windows.
 
         Raises:
-            DataError: they do not; what was expected is named.
+            DataError: they fit none; see `moola.encoders.windows`.
         """
-        try:
-            inputs = self.transform.output_channels(channels)
-            why = f"these bars ({', '.join(channels)}) give the inputs {', '.join(inputs)}"
-        except DataError as error:
-            inputs, why = (), "\n".join(part for part in (error.what, error.why) if part)
-        if inputs != self.record.inputs:
-            raise DataError(
-                f"the bars do not fit {self.record.name}",
-                f"{why}\nit takes {', '.join(self.record.inputs)}, made from {', '.join(self.record.source_channels)}",
-                "name the channels as it does, e.g. with data.columns='{close: Close}', or choose another encoder",
-            )
+        config, _ = components(self.record)
+        encoder = build_for(self.record, config, shape)
+        transfer_weights(encoder, self.encoder.state_dict())
+        return dataclasses.replace(self, encoder=encoder.eval())
 
 
 def load_encoder(
@@ -55,7 +50,10 @@ def load_encoder(
     seed: int | None = None,
     room: Path = Path("artifacts/encoders/pretrained"),
 ) -> ReadyEncoder:
-    """Load a named encoder, as it was when it had learned; it takes windows of any length.
+    """Load a named encoder, as it was when it had learned.
+
+    In windows of another length, one that pools by parts takes the same shares, unless `ReadyEncoder.for_windows` is
+    told where the parts lie.
 
     Args:
         name_or_path: e.g. ``bilstm_mae_4d_v1``, or the folder of one.
@@ -74,7 +72,7 @@ def load_encoder(
         known = ", ".join(map(str, record.seeds))
         raise ConfigError([f"seed: {record.name} has no weights of seed {seed}; known: {known}"], "choose one of them")
     config, transform = components(record)
-    encoder = config.build(InputShape(len(record.inputs), record.visible_bars, record.spans))
+    encoder = config.build(learned_shape(record))
     transfer_weights(encoder, load_weights(folder / f"encoder-seed{chosen}.safetensors"))
     return ReadyEncoder(record, chosen, encoder.eval(), transform)
 

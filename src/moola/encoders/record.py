@@ -115,7 +115,12 @@ def read_record(folder: Path) -> EncoderRecord:
     Raises:
         StorageError: it is missing, is no record of a named encoder, or was changed.
     """
-    values = read_json(folder / RECORD)
+    try:
+        values = read_json(folder / RECORD)
+    except StorageError as error:
+        raise _unusable(folder, f"it {error.what.removeprefix(str(folder / RECORD)).strip()}: {error.why}") from error
+    except OSError as error:
+        raise _unusable(folder, f"it cannot be read: {error.strerror}") from error
     if not isinstance(values, dict) or "digest" not in values:
         raise _unusable(folder, "it is no record of a named encoder: it has no digest")
     told = {key: value for key, value in values.items() if key != "digest"}
@@ -142,5 +147,7 @@ def named_section(registry: Registry[Any], component: Any) -> dict[str, Any]:
 
 def _unusable(folder: Path, why: str) -> StorageError:
     return StorageError(
-        f"{folder / RECORD} cannot be used", why, "put the folder back as it was published, or pretrain again"
+        f"{folder / RECORD} cannot be used",
+        why,
+        "put the folder back as it was published, or delete it and pretrain again",
     )

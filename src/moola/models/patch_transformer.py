@@ -50,7 +50,8 @@ class PatchTransformer:
         """
         if self.patch_bars > shape.n_bars:
             raise ConfigError(
-                [f"encoder.patch_bars: {self.patch_bars} is more than the {shape.n_bars} bars of a window"]
+                [f"encoder.patch_bars: {self.patch_bars} is more than the {shape.n_bars} bars of a window"],
+                f"use encoder.patch_bars={shape.n_bars} or less, or show more bars (data.window.visible)",
             )
         return PatchTransformerEncoder(shape, self)
 

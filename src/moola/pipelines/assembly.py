@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from moola.config import RunConfig, describe, digest_json, structure
+from moola.config import Problems, RunConfig, describe, digest_json, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.pipelines.code_version import code_version
 from moola.pipelines.hooks import hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import STAGES, Stage
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
             labeller that gives none.
     """
     section = structure(StageSection, config.stage, "stage")
-    problems: list[str] = []
+    problems = Problems()
     order = _adopting(config, section, _order(section, target, problems), target, problems)
     known = set(STAGES.names())
     problems += [
@@ -54,7 +51,7 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     ]
     names = [*order, *(name for name in section.skip if name in known and name not in order)]
     built = {
-        name: collect(problems, lambda name=name: STAGES.get(name).from_config(config, _settings(section, name)))
+        name: problems.attempt(lambda name=name: STAGES.get(name).from_config(config, _settings(section, name)))
         for name in names
         if name in known
     }
@@ -68,9 +65,9 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
         for name in config.force
         if name not in known and name != "all"
     ]
-    hooks = collect(problems, lambda: hooks_from_config(section.hooks)) or []
+    hooks = problems.attempt(lambda: hooks_from_config(section.hooks)) or []
     if problems:
-        raise ConfigError(dict.fromkeys(problems))
+        raise problems.error()
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
     wanted = stages if target is None else _needed(stages, target)
     _refuse_without_labels(config, wanted)
@@ -86,20 +83,11 @@ def run_identity(config: RunConfig, pipeline: Pipeline) -> str:
     return f"{config.name}-{digest_json(identity)[:12]}"
 
 
-def collect(problems: list[str], build: Callable[[], T]) -> T | None:
-    """The result of `build`, or None and its problems added to the list."""
-    try:
-        return build()
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
-
-
 def _settings(section: StageSection, name: str) -> dict[str, Any]:
     return {key: value for key, value in section.insert.get(name, {}).items() if key not in ("after", "before")}
 
 
-def _order(section: StageSection, target: str | None, problems: list[str]) -> list[str]:
+def _order(section: StageSection, target: str | None, problems: Problems) -> list[str]:
     """Stage names with the inserted ones in their places."""
     order = list(section.order)
     for name, values in section.insert.items():
@@ -123,7 +111,7 @@ def _order(section: StageSection, target: str | None, problems: list[str]) -> li
 
 
 def _adopting(
-    config: RunConfig, section: StageSection, order: list[str], target: str | None, problems: list[str]
+    config: RunConfig, section: StageSection, order: list[str], target: str | None, problems: Problems
 ) -> list[str]:
     """The order with `adopt_encoder` in place of `pretrain`, where the configuration names an encoder."""
     if config.encoder_from is None:

@@ -21,8 +21,11 @@ from moola.data.window_index import WindowIndex
 from moola.encoders.loading import load_encoder
 from moola.encoders.shelf import ROOM
 from moola.encoders.vector_files import check_suffix, open_vectors
+from moola.encoders.windows import check_channels, told_difference
 from moola.features import Transform
+from moola.features.summary import summary_spans
 from moola.layout import Layout
+from moola.models.encoder import InputShape
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.assembly import assemble
 from moola.pipelines.context import Context
@@ -47,7 +50,7 @@ class Embedded:
         seed: whose weights.
         n_windows: rows written.
         n_bars: bars a window.
-        learned_bars: bars of the windows that the encoder learned from.
+        difference: in which way the windows differ from those that the encoder learned from; empty if in none.
         width: numbers a row, E.
         device: where it was computed.
         seconds: from the first batch to the file on disk.
@@ -58,7 +61,7 @@ class Embedded:
     seed: int
     n_windows: int
     n_bars: int
-    learned_bars: int
+    difference: str
     width: int
     device: str
     seconds: float
@@ -104,8 +107,9 @@ def embed_windows(
         events.listen(listener)
     artifacts = _windows(config, layout, events)
     store, windows = BarStore.open(artifacts["bars"].folder), open_index(artifacts["windows"])
-    ready.check_channels(store.channels)
-    encoder = ready.encoder.to(place)
+    check_channels(ready.record, ready.transform, store.channels)
+    shape = InputShape(len(ready.record.inputs), windows.visible, summary_spans(windows.visible, windows.zone))
+    encoder = ready.for_windows(shape).encoder.to(place)
     batches = _batches(store, windows, ready.transform, place, batch_size or _BATCH[place])
     clock, done = time.monotonic(), 0
     with open_vectors(path, len(windows), encoder.embedding_width, _names(artifacts["windows"])) as write:
@@ -118,7 +122,7 @@ def embed_windows(
         ready.seed,
         len(windows),
         windows.visible,
-        ready.record.visible_bars,
+        told_difference(ready.record, encoder, shape),
         encoder.embedding_width,
         place,
         time.monotonic() - clock,

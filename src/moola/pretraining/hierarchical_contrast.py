@@ -81,7 +81,7 @@ class HierarchicalContrast:
             ConfigError: a window has a single bar.
         """
         if inputs.shape.n_bars < 2:
-            raise ConfigError([f"data.window.visible: {inputs.shape.n_bars} bar cannot be cropped"])
+            raise ConfigError([f"data.window.visible: {inputs.shape.n_bars} bar cannot be cropped"], "show 2 or more")
         kind = ContrastAndReconstruction if self.reconstruction_weight > 0 else HierarchicalContrastObjective
         return kind(encoder, inputs.shape.n_inputs, self)
 

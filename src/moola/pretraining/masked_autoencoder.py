@@ -74,7 +74,7 @@ class MaskedAutoencoder(Masking):
         unknown = [channel for channel in self.channels if not 0 <= channel < inputs.shape.n_inputs]
         if unknown:
             told = f"{unknown} must be among 0 to {inputs.shape.n_inputs - 1}, the inputs that the transform gives"
-            raise ConfigError([f"objective.channels: {told}"])
+            raise ConfigError([f"objective.channels: {told}"], "leave them out; objective.channels=[] is all inputs")
         return MaskedAutoencoderObjective(encoder, inputs.shape.n_inputs, self)
 
 

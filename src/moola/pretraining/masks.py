@@ -56,18 +56,24 @@ class Masking:
             ConfigError: fewer than two patches fit, blocks are longer than all that is hidden, or they would touch.
         """
         if n_bars < 2:
-            raise ConfigError([f"data.window.visible: {n_bars} bars cannot be both hidden and shown"])
+            raise ConfigError([f"data.window.visible: {n_bars} bars cannot be both hidden and shown"], "show 2 or more")
         if self.mask == "patch" and n_bars // self.patch_bars < 2:
-            raise ConfigError([f"objective.patch_bars: {self.patch_bars} leaves fewer than 2 patches in {n_bars} bars"])
+            raise ConfigError(
+                [f"objective.patch_bars: {self.patch_bars} leaves fewer than 2 patches in {n_bars} bars"],
+                f"use objective.patch_bars={n_bars // 2} or less, or show more bars (data.window.visible)",
+            )
         if self.mask != "block":
             return
         n_hidden = hidden_bars(n_bars, self.ratio)
         if self.block_bars > n_hidden:
             told = f"{self.block_bars} is more than the {n_hidden} of {n_bars} bars that ratio={self.ratio:.3g} hides"
-            raise ConfigError([f"objective.block_bars: {told}"])
+            raise ConfigError(
+                [f"objective.block_bars: {told}"],
+                f"use objective.block_bars={n_hidden} or less, or a higher objective.ratio",
+            )
         if self.block_lengths == "fixed" and math.ceil(n_hidden / self.block_bars) > n_bars - n_hidden + 1:
             told = f"{self.block_bars} makes more blocks than the {n_bars - n_hidden} shown bars keep apart"
-            raise ConfigError([f"objective.block_bars: {told}"])
+            raise ConfigError([f"objective.block_bars: {told}"], "use longer blocks, or a lower objective.ratio")
 
     def draw_mask(self, draws: Draws, n_bars: int) -> Tensor:
         """A mask where `draws` are made: bool [B, n_bars]."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from moola.config import build_all, reject, structure
 from moola.data.device_batches import Batch
+from moola.errors import ConfigError
 from moola.models.encoder import Encoder
 from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs
 from moola.pretraining.parts import with_loss
@@ -76,7 +77,7 @@ class Mixture:
             ConfigError: a part does not fit such windows; the problems of all parts.
             DataError: a part needs channels that the source lacks.
         """
-        built = build_all(*(functools.partial(part.objective.build, encoder, inputs) for part in self.parts))
+        built = build_all(*(functools.partial(_wrap, part, i, encoder, inputs) for i, part in enumerate(self.parts)))
         rebuilds = any(isinstance(objective, Reconstructing) for objective in built)
         return (ReconstructingMixture if rebuilds else MixtureObjective)(encoder, built, self)
 
@@ -132,6 +133,17 @@ def _build(given: Part | Mapping[str, Any], place: str) -> Part:
     own = {key: value for key, value in given.items() if key != "weight"} if isinstance(given, Mapping) else given
     objective = OBJECTIVES.build_section(own, place)
     return structure(Part, {"name": own["name"], "objective": objective, "weight": given.get("weight", 1.0)}, place)
+
+
+def _wrap(part: Part, number: int, encoder: Encoder, inputs: WindowInputs) -> Any:
+    """A part around an encoder; what it says of its own keys is said of their place among the parts."""
+    try:
+        return part.objective.build(encoder, inputs)
+    except ConfigError as error:
+        *problems, way_out = (
+            said.replace("objective.", f"objective.parts[{number}].") for said in (*error.problems, error.way_out)
+        )
+        raise ConfigError(problems, way_out) from error
 
 
 def _share_encoder(objective: nn.Module, encoder: Encoder) -> None:

@@ -96,8 +96,13 @@ class TsTcc:
         Raises:
             ConfigError: no past is left before the bars to predict.
         """
-        if _first_cut(inputs.shape.n_bars) + self.steps > inputs.shape.n_bars:
-            raise ConfigError([f"objective.steps: {self.steps} leaves no past in {inputs.shape.n_bars} bars"])
+        n_bars = inputs.shape.n_bars
+        most = n_bars - _first_cut(n_bars)
+        if self.steps > most:
+            raise ConfigError(
+                [f"objective.steps: {self.steps} leaves no past in {n_bars} bars"],
+                f"use objective.steps={most} or less, or show more bars (data.window.visible)",
+            )
         return TsTccObjective(encoder, inputs, self)
 
 

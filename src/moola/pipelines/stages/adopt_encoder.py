@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,14 +13,15 @@ from moola.data.splits.sealed import moment_us
 from moola.data.window_index import WindowSpans
 from moola.encoders.coverage import overlapping
 from moola.encoders.loading import components, verify_files
-from moola.encoders.record import EncoderRecord, Lineage, named_section, read_record
+from moola.encoders.record import EncoderRecord, Lineage, read_record
 from moola.encoders.shelf import ROOM, find_folder
+from moola.encoders.windows import build_for, check_channels, told_difference
 from moola.errors import ConfigError, DataError, StorageError
 from moola.features import Fittable, Transform
-from moola.features.saving import save_transform, section_of
+from moola.features.saving import save_transform
 from moola.layout import Layout, replace_atomically, write_json
-from moola.models import ENCODERS
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.encoder_agreement import check_agreement
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
@@ -59,16 +60,14 @@ class AdoptEncoder(Stage):
         layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
         folder = find_folder(config.encoder_from, layout.room(ROOM)).absolute()
         record = read_record(folder)
-        problems = list(configured_differences(setup, record))
-        if problems:
-            raise ConfigError(problems, f"configure this run as {record.name} was, or pretrain: encoder_from=null")
+        check_agreement(config, setup, record)
         return cls(setup, str(folder), record.digest)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes what `Pretrain` writes, with snapshots of the random start and of the end alone.
 
         Raises:
-            DataError: the windows are others than it takes, or it has seen the sealed test.
+            DataError: it does not take such windows (`moola.encoders.windows`), or it has seen the sealed test.
             StorageError: the encoder was changed.
         """
         data = WindowSet.open(inputs)
@@ -77,14 +76,15 @@ class AdoptEncoder(Stage):
         if record.digest != self.digest:
             raise StorageError(f"{record.name} was replaced while this run went on", "", "run the same command again")
         verify_files(folder, record)
-        _check_windows(record, self.setup, data)
-        adopted = adoption(record, data)
+        _, transform = components(record)
+        check_channels(record, transform, data.store.channels)
+        shape = self.setup.input_shape(data)
+        adopted = adoption(record, data, told_difference(record, build_for(record, self.setup.encoder, shape), shape))
         workspace.events.emit("encoder_adopted", stage=self.name, **adopted)
         workspace.events.emit("note", stage=self.name, message=adopted["told"])
         for name in record.files:
             with (folder / name).open("rb") as source, replace_atomically(workspace.folder / name) as copy:
                 shutil.copyfileobj(source, copy)
-        _, transform = components(record)
         self._write_snapshots(record, data, transform, workspace.folder)
         if isinstance(self.setup.transform, Fittable):
             save_transform(workspace.folder / FITTED_TRANSFORM, transform)
@@ -118,24 +118,13 @@ class AdoptEncoder(Stage):
             save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", learned)
 
 
-def configured_differences(setup: EncoderSetup, record: EncoderRecord) -> Iterator[str]:
-    """Where a run's configuration differs from what an encoder was made with, one sentence a key."""
-    sections = {
-        "encoder": (named_section(ENCODERS, setup.encoder), record.encoder),
-        "transform": (section_of(setup.transform), record.configured_transform),
-    }
-    for section, (ours, theirs) in sections.items():
-        keys = ["name"] if ours["name"] != theirs["name"] else {**theirs, **ours}  # others have other keys
-        for key in keys:
-            if ours.get(key) != theirs.get(key):
-                yield f"{section}.{key}: {ours.get(key)!r} here, {theirs.get(key)!r} in {record.name}"
-    absent = [seed for seed in setup.seeds if seed not in record.seeds]
-    if absent:
-        yield f"seeds: {record.name} has {list(record.seeds)}, so none for {', '.join(map(str, absent))}"
-
-
-def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
+def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> dict[str, Any]:
     """What is to be known of an encoder that comes from elsewhere.
+
+    Args:
+        record: of the encoder.
+        data: of the run.
+        difference: in which way its windows are others than the encoder learned from; empty if in none.
 
     Returns:
         ``name``, ``content``, ``objective``, ``run_id``, ``learned`` (first and last time), ``same_bars``,
@@ -167,7 +156,8 @@ def adoption(record: EncoderRecord, data: WindowSet) -> dict[str, Any]:
         "same_bars": same_bars,
         "may_have_seen_test": seen,
         "times_known": times_known,
-        "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}",
+        "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}"
+        + (f". {difference}" if difference else ""),
     }
 
 
@@ -182,26 +172,3 @@ def _seen(lineage: Lineage, test: WindowSpans, same_bars: bool, times_known: boo
     if moment_us(str(lineage.last_time)) < int(test.first_time.min()):
         return False, "all of it ends before the sealed test begins"
     return True, "not all of it ends before the sealed test begins, so its figures there may flatter"
-
-
-def _check_windows(record: EncoderRecord, setup: EncoderSetup, data: WindowSet) -> None:
-    shape = setup.input_shape(data)
-    ours = {
-        "source channels": list(data.store.channels),
-        "inputs": list(setup.transform.output_channels(data.store.channels)),
-        "visible bars": data.windows.visible,
-        "spans": [list(span) for span in shape.spans],
-    }
-    theirs = {
-        "source channels": list(record.source_channels),
-        "inputs": list(record.inputs),
-        "visible bars": record.visible_bars,
-        "spans": [list(span) for span in record.spans],
-    }
-    problems = [f"- {key}: {ours[key]} here, {theirs[key]} expected" for key in ours if ours[key] != theirs[key]]
-    if problems:
-        raise DataError(
-            f"the windows of this run are others than {record.name} takes",
-            "\n".join(problems),
-            "cut windows as it learned from them (data.window.visible, data.window.zone), or pretrain",
-        )
