@@ -7,7 +7,9 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 import moola
@@ -15,10 +17,11 @@ from moola.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_STORAGE,
     EXIT_USAGE,
     EXTRAS,
+    LostProcessError,
     MoolaError,
+    StorageError,
     did_you_mean,
     missing_extras,
 )
@@ -54,6 +57,8 @@ _STORAGE_ERRORS = {
     errno.EPERM,
     errno.EROFS,
 }
+_PATIENCE_S = 5.0
+"""How long a process lets the one before it speak: longer than they are apart when all find the same error."""
 _EPILOG = """\
 Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0] -m task.draw=0,1,2
   moola run --help       groups, common keys, the composed configuration
@@ -110,16 +115,14 @@ def _guarded(work: Callable[[], int]) -> int:
     try:
         return work()
     except MoolaError as error:
-        print(error.spoken(), file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        absent = missing_extras()
-        print(absent.spoken(), file=sys.stderr)
-        return absent.exit_code
+        return _tell(missing_extras())
     except KeyboardInterrupt:
-        print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
+        if not _turn():
+            print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
@@ -129,8 +132,27 @@ def _guarded(work: Callable[[], int]) -> int:
             raise
         place = f"{error.filename}: " if error.filename else ""
         way_out = "free space or mend permissions under paths.data and paths.artifacts, then run the same command again"
-        print(MoolaError(f"{place}{error.strerror or error}", "", way_out).spoken(), file=sys.stderr)
-        return EXIT_STORAGE
+        return _tell(StorageError(f"{place}{error.strerror or error}", "", way_out))
+
+
+def _tell(error: MoolaError) -> int:
+    """Print an error and return its exit code; where ``torchrun`` started several processes, once on each machine.
+
+    Most of what one of them finds, all find. The first speaks and ends, at which torchrun ends those that still wait
+    for their turn. What follows from the end of another process has its turn after all else.
+    """
+    turn = _turn() + isinstance(error, LostProcessError) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if turn:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        time.sleep(turn * _PATIENCE_S)
+    print(error.spoken(), file=sys.stderr)
+    return error.exit_code
+
+
+def _turn() -> int:
+    """When this process speaks among those that ``torchrun`` started on this machine: 0 is at once."""
+    return int(os.environ["LOCAL_RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 def _print_stages() -> int:

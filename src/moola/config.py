@@ -229,6 +229,9 @@ def _convert(hint: Any, value: Any, path: str, problems: Problems) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or getattr(hint, "_is_protocol", False):  # a component that its registry has built
         return value
+    if isinstance(value, int) and hint is not float and not -(2**63) <= value < 2**63:
+        problems.append(f"{path}: {value} does not fit into 64 bits")
+        return _INVALID
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else _structure(typing.cast("type[Any]", hint), value, path, problems)  # type: ignore[arg-type]
     if origin in (Union, types.UnionType):

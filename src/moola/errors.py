@@ -74,6 +74,12 @@ class MissingPackageError(MoolaError):
     exit_code = EXIT_ENVIRONMENT
 
 
+class LostProcessError(MoolaError):
+    """Another of the processes that ``torchrun`` started has ended, for a reason that it tells itself."""
+
+    exit_code = EXIT_FAILED
+
+
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "aeon": "data",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import moola as package
-from moola.cli import JOBS, main
+from moola.cli import JOBS, _tell, main
 from moola.commands.jobs import _speaks
+from moola.errors import LostProcessError, MoolaError
 from moola.pipelines.stage import STAGES
 
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "polars", "pytorch_lightning", "sklearn")
@@ -169,6 +171,22 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("name:")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "rank", "waits"),
+    [(MoolaError("no"), 0, 0.0), (MoolaError("no"), 2, 10.0), (LostProcessError("gone"), 0, 20.0)],
+)
+def test_of_those_that_torchrun_started_each_lets_the_one_before_it_speak(error, rank, waits, monkeypatch, capsys):
+    waited, handled = [], []
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("moola.cli.time.sleep", waited.append)
+    monkeypatch.setattr("moola.cli.signal.signal", lambda number, handler: handled.append((number, handler)))
+    assert _tell(error) == error.exit_code
+    assert waited == ([waits] if waits else [])
+    assert ((signal.SIGTERM, signal.SIG_DFL) in handled) == bool(waits)  # torchrun ends it without a word
+    assert capsys.readouterr().err == f"moola: {error.what}\n"
 
 
 def test_one_of_those_that_torchrun_started_tells_the_outcome_and_a_process_alone_always() -> None:

@@ -53,7 +53,22 @@ def test_two_processes_learn_what_one_learns_write_one_run_and_reuse_it(tmp_path
     assert "reused" in again.stderr
 
 
-def test_what_one_process_refuses_ends_all(tmp_path: Path) -> None:
-    done = pretrain(tmp_path, *TORCHRUN, words=("split.test_from=2030-01-01",))
+def test_weights_that_all_train_are_not_looked_after(tmp_path: Path) -> None:
+    done = pretrain(tmp_path, *TORCHRUN, words=("encoder.pooling=mean_max_last", "encoder.mixing=0"))
+    assert done.returncode == 0, done.stderr
+    assert "find_unused_parameters" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("split.test_from=2030-01-01", "moola: split.test_from=2030-01-01 leaves no test windows"),  # the first finds
+        ("trainer.pretrain.batch_size=63", "  - trainer.pretrain.batch_size: 63 must be a multiple of the 2 processes"),
+        ("trainer.pretrain.batch_sise=64", "  - trainer.pretrain.batch_sise: there is no such key"),
+    ],
+)
+def test_what_one_process_refuses_ends_all_and_is_said_once(tmp_path: Path, words: str, said: str) -> None:
+    done = pretrain(tmp_path, *TORCHRUN, words=(words,))
     assert done.returncode != 0
-    assert "leaves no test windows" in done.stderr
+    assert done.stderr.count(said) == 1
+    assert done.stderr.count("moola:") == 1 and "[rank1]: Traceback" not in done.stderr

@@ -124,6 +124,8 @@ def test_null_is_allowed_only_where_the_annotation_has_it() -> None:
     [
         ({"number": "3"}, "number: '3' must be a whole number"),
         ({"number": 1.5}, "number: 1.5 must be a whole number"),
+        ({"number": 2**63}, f"number: {2**63} does not fit into 64 bits"),
+        ({"either": -(2**70)}, f"either: {-(2**70)} does not fit into 64 bits"),
         ({"number": True}, "number: True must be a whole number"),
         ({"share": "much"}, "share: 'much' must be a number"),
         ({"share": False}, "share: False must be a number"),

@@ -112,6 +112,13 @@ def test_few_effective_windows() -> None:
     assert "12 of class 1" in classes.message and "20" in classes.message
 
 
+def test_classes_are_named_where_their_names_are_known() -> None:
+    report = all_alarms([evidence("stuck", constant())], test_truth=TRUTH, min_per_class=1000, classes=("calm", "wild"))
+    told = {alarm.code: alarm.message for alarm in report.alarms}
+    assert "gives class wild to 100.0%" in told["constant_predictor"]
+    assert "of class calm" in told["few_effective_windows"] and "of class wild" in told["few_effective_windows"]
+
+
 def test_overconfident_says_which_way() -> None:
     assert overconfident("lstm", figure(0.2, 0.14, 0.25), 0.2) == []
     assert codes(overconfident("lstm", figure(0.2, 0.16, 0.25), 0.2)) == ["overconfident"]

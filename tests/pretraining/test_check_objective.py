@@ -120,6 +120,19 @@ class RebuildsOneChannel(Denoising):
         return batch.inputs[..., :1], torch.zeros(batch.inputs.shape[:2], dtype=torch.bool)
 
 
+class TellsWindowsApart(Denoising):
+    """A single window has nothing to be told from."""
+
+    def error(self, inputs: Tensor, noise: Tensor) -> Tensor:
+        return super().error(inputs, noise) * (len(inputs) > 1)
+
+
+class SkipsTheDecoder(Denoising):
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        error = super().forward(batch)["loss"] if batch.number % 2 else self.encoder(batch.inputs).square().mean()
+        return {"loss": error, "denoising": error}
+
+
 class DividesBySpread(Denoising):
     def error(self, inputs: Tensor, noise: Tensor) -> Tensor:
         return super().error(inputs, noise) / inputs.std()
@@ -164,6 +177,13 @@ class DrawsNothing(Built):
     draws: ClassVar[bool] = False
 
 
+@dataclass(frozen=True)
+class NeedsTwo(Built):
+    """Says how many windows it needs."""
+
+    least_batch: ClassVar[int] = 2
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -182,6 +202,8 @@ class DrawsNothing(Built):
         ("NamesOfTraining", "these do not: \\['denoising'\\]"),
         ("ValidationByEpoch", "validation gives other figures the second time"),
         ("RebuildsOneChannel", "are rebuilt as"),
+        ("TellsWindowsApart", "a batch of 1 gives the encoder no gradient"),
+        ("SkipsTheDecoder", "others do not: \\['decoder.bias', 'decoder.weight'\\]"),
         ("DividesBySpread", "windows that never move: losses are"),
         ("ScalesBySomethingUnsaved", "the loaded weights give other figures"),
         ("KeepsTheEncoderTwice", "the weights cannot be saved"),
@@ -196,5 +218,6 @@ def test_a_broken_promise_is_found(kind: str, said: str) -> None:
 def test_an_objective_that_keeps_them_passes() -> None:
     check_objective(Built("Denoising"), ("wind", "rain"), n_bars=10)
     check_objective(DrawsNothing("NoiseOfNoBatch"), ("wind", "rain"), n_bars=10)
+    check_objective(NeedsTwo("TellsWindowsApart"), ("wind", "rain"), n_bars=10)
     with pytest.raises(AssertionError, match="short_name 'a b' cannot be part of a file name"):
         check_objective(Built("Denoising", "a b"), ("wind",), n_bars=10)

@@ -84,6 +84,8 @@ def test_sections_and_built_parts_are_the_same_and_describe_themselves_whole() -
     assert describe(built)["parts"][0]["objective"]["ratio"] == pytest.approx(1 / 3)
     assert Mixture((AUTOENCODER, CONTRAST)).short_name == "mae_hier"
     assert Mixture((Part("mine", HierarchicalContrast()),)).short_name == "hier"
+    assert Mixture((AUTOENCODER, CONTRAST)).least_batch == 2
+    assert Mixture((AUTOENCODER, Part("bars", HierarchicalContrast(temporal_share=1.0)))).least_batch == 1
 
 
 @pytest.mark.parametrize(

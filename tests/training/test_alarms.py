@@ -18,8 +18,8 @@ from moola.data.device_batches import Batch, DeviceBatches
 from moola.errors import DataError, StorageError
 from moola.training import checkpoint_io
 from moola.training.alarms import Alarm, LossShares, batch_of_all_ranks
-from moola.training.batch_size import OutOfMemoryError
 from moola.training.loop import DivergedError, fit
+from moola.training.memory import OutOfMemoryError
 from moola.training.schedule import FitConfig
 
 VALUES = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
@@ -212,6 +212,12 @@ def test_a_batch_that_does_not_fit_is_told_with_the_one_that_does(error: type[Ru
     assert "batch_size=8 accumulate=8" in caught.value.way_out
     with pytest.raises(OutOfMemoryError, match="not even a batch of one window"):
         fit(Hungry(0, error), batches_of(size=32), config)
+
+
+def test_the_batch_that_fits_is_told_of_the_windows_there_are_not_of_those_asked_for() -> None:
+    with pytest.raises(OutOfMemoryError) as caught:
+        fit(Hungry(10), batches_of(size=10**12), FitConfig(epochs=1, batch_size=10**12))
+    assert "batch_size=10 accumulate=4" in caught.value.way_out
 
 
 def test_another_runtime_error_is_no_lack_of_memory() -> None:

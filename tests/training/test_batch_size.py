@@ -39,9 +39,11 @@ def batches_of(n_windows: int) -> Callable[[int], DeviceBatches]:
     return lambda size: DeviceBatches(VALUES, np.arange(n_windows), 4, lambda bars: bars, size, seed=0)
 
 
-def choose(n_windows: int, module: nn.Module | None = None, path: Path | None = None, **config: Any) -> BatchSize:
+def choose(
+    n_windows: int, module: nn.Module | None = None, path: Path | None = None, least: int = 1, **config: Any
+) -> BatchSize:
     schedule = FitConfig(**{"epochs": 1, "batch_size": "auto", **config})
-    return choose_batch_size(module or Dropping(), batches_of(n_windows), schedule, path)
+    return choose_batch_size(module or Dropping(), batches_of(n_windows), schedule, path, least)
 
 
 @pytest.fixture
@@ -78,6 +80,7 @@ def test_it_doubles_as_long_as_an_epoch_has_eight_steps(measured: Callable[..., 
 def test_few_windows_make_small_batches(measured: Callable[..., None]) -> None:
     measured(float)
     assert [choose(n).size for n in (1, 7, 16, 17, 100, 511, 512)] == [1, 1, 2, 2, 8, 32, 64]
+    assert [choose(n, least=3).size for n in (7, 100)] == [3, 8]
 
 
 def test_it_stops_where_doubling_is_not_ten_percent_faster(measured: Callable[..., None]) -> None:
@@ -128,5 +131,5 @@ def test_several_processes_need_a_number(monkeypatch: pytest.MonkeyPatch) -> Non
     ranks = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     for name, value in ranks.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="auto is measured in one process"):
+    with pytest.raises(ConfigError, match=r"trainer\.pretrain\.batch_size: auto is measured in one process"):
         choose(4990)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from moola.data.device_batches import Batch, DeviceBatches
-from moola.errors import ConfigError
+from moola.errors import ConfigError, LostProcessError
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
 from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.training import ranks
+from moola.training.exchange import leaves_weights_out
 from moola.training.loop import ParameterGroup, fit
 from moola.training.ranks import ALONE, Ranks
 from moola.training.schedule import FitConfig
@@ -125,6 +127,29 @@ def test_two_processes_train_as_one_does_and_resume(tmp_path: Path) -> None:
         found, resumed = read(tmp_path / f"resumed{rank}")
         assert found["records"] == first["records"]
         assert all(torch.equal(resumed[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(("pooling", "left_out"), [("mean_max_last", False), ("spans", True)])
+def test_weights_without_a_gradient_are_looked_for_only_where_there_are_some(pooling: str, left_out: bool) -> None:
+    encoder = BiLstm(hidden=4, pooling=pooling).build(InputShape(3, 15, ((0, 5), (5, 15))))  # type: ignore[arg-type]
+    inputs = WindowInputs(SHAPE, ("a", "b", "c"), lambda bars: bars)
+    objective = MaskedAutoencoder(decoder_hidden=8).build(encoder, inputs)
+    encoder.requires_grad_(False)  # as in frozen epochs
+    batches = DeviceBatches(VALUES, np.arange(WINDOWS), 15, lambda bars: bars, SIZE, 0)
+    before = torch.get_rng_state()
+    assert leaves_weights_out(objective, batches) == left_out
+    assert torch.equal(torch.get_rng_state(), before) and batches.state_dict()["next_batch"] == 0
+    assert not any(weight.requires_grad for weight in encoder.parameters())
+    assert all(weight.grad is None for weight in objective.parameters())
+
+
+def test_the_end_of_another_process_is_told_as_such_and_other_errors_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "current", lambda: Ranks(1, 2, 1, 2))
+    monkeypatch.setattr(ranks.processes, "init_process_group", lambda **_: None)
+    monkeypatch.setattr(ranks.processes, "destroy_process_group", lambda: None)
+    for told, kind in {"[pair.cc:553] Connection closed by peer": LostProcessError, "a defect": RuntimeError}.items():
+        with pytest.raises(kind, match=re.escape(told)), ranks.joined():
+            raise RuntimeError(told)
 
 
 def test_a_process_that_torchrun_did_not_start_is_alone() -> None:

@@ -54,7 +54,11 @@ class AlarmReport:
 
 
 def constant_predictor(
-    model: str, probabilities: FloatArray, truth: IntArray | None = None, split: Literal["oof", "test"] = "test"
+    model: str,
+    probabilities: FloatArray,
+    truth: IntArray | None = None,
+    split: Literal["oof", "test"] = "test",
+    classes: Sequence[str] = (),
 ) -> list[Alarm]:
     """Fires if any seed predicts one class for >= 99 % of windows, or if its probabilities hardly move.
 
@@ -67,6 +71,7 @@ def constant_predictor(
         probabilities: [n_seeds, n_windows, n_classes].
         truth: [n_windows], or None; DataError if it does not fit.
         split: where the predictions were made.
+        classes: their names; without them they are numbers.
     """
     p = np.asarray(probabilities)
     limit = 1 - COLLAPSED_SHARE
@@ -81,7 +86,7 @@ def constant_predictor(
     worst = int(np.flatnonzero(collapsed)[np.argmax(top[collapsed])])
     message = (
         f"{model} is a constant predictor in {int(collapsed.sum())} of {len(p)} seeds {_WHERE[split]}: "
-        f"seed {worst} gives class {int(shares[worst].argmax())} to {top[worst]:.1%} of windows, "
+        f"seed {worst} gives class {_named(int(shares[worst].argmax()), classes)} to {top[worst]:.1%} of windows, "
         f"with a spread of {spread[worst]:.2g} in its probabilities."
     )
     return [Alarm("constant_predictor", "alarm", model, message, split)]
@@ -118,6 +123,7 @@ def few_effective_windows(
     class_counts: Sequence[int],
     min_stretches: float = MIN_STRETCHES,
     min_per_class: int = MIN_PER_CLASS,
+    classes: Sequence[str] = (),
 ) -> list[Alarm]:
     """Notes if the sealed test holds few independent stretches of time, or few windows of a class.
 
@@ -125,12 +131,14 @@ def few_effective_windows(
         stretches: from `independent_stretches`; None for cases that are independent of each other.
         class_counts: windows of each class.
         min_stretches, min_per_class: fewer are noted.
+        classes: their names; without them they are numbers.
     """
     found = []
     if stretches is not None and stretches < min_stretches:
         message = f"The sealed test spans only {stretches:.1f} window lengths: its intervals are too narrow."
         found.append(Alarm("few_effective_windows", "note", "", message))
-    few = [f"{count} of class {label}" for label, count in enumerate(class_counts) if count < min_per_class]
+    rare = {label: count for label, count in enumerate(class_counts) if count < min_per_class}
+    few = [f"{count} of class {_named(label, classes)}" for label, count in rare.items()]
     if few:
         message = f"The sealed test holds few windows ({', '.join(few)}; {min_per_class} are wanted)."
         found.append(Alarm("few_effective_windows", "note", "", message))
@@ -178,6 +186,7 @@ def all_alarms(
     oof_truth: IntArray | None = None,
     stretches: float | None = None,
     min_per_class: int = MIN_PER_CLASS,
+    classes: Sequence[str] = (),
 ) -> AlarmReport:
     """Every check that the evidence allows, on every model.
 
@@ -186,6 +195,7 @@ def all_alarms(
         test_truth, oof_truth: labels of each split [n_windows]; None where there is none.
         stretches: independent stretches of time in the sealed test; None for independent cases.
         min_per_class: fewer test windows of a class than this are noted.
+        classes: their names; without them they are numbers.
 
     Raises:
         DataError: predictions that do not fit their truth.
@@ -195,19 +205,21 @@ def all_alarms(
         known = (e.test_probabilities for e in evidence if e.test_probabilities is not None)
         n_classes = max((p.shape[2] for p in known), default=0)
         counts = np.bincount(test_truth, minlength=n_classes).tolist()
-        results.append(few_effective_windows(stretches, counts, min_per_class=min_per_class))
+        results.append(few_effective_windows(stretches, counts, min_per_class=min_per_class, classes=classes))
     for one in evidence:
-        results += _of_model(one, test_truth, oof_truth)
+        results += _of_model(one, test_truth, oof_truth, classes)
     return AlarmReport(tuple(alarm for found in results for alarm in found), len(results))
 
 
-def _of_model(one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | None) -> list[list[Alarm]]:
+def _of_model(
+    one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | None, classes: Sequence[str]
+) -> list[list[Alarm]]:
     """One entry a check that could be run."""
     results: list[list[Alarm]] = []
     if one.test_probabilities is not None and not one.constant_by_design:
-        results.append(constant_predictor(one.model, one.test_probabilities, test_truth, "test"))
+        results.append(constant_predictor(one.model, one.test_probabilities, test_truth, "test", classes))
     if one.oof_probabilities is not None and not one.constant_by_design:
-        results.append(constant_predictor(one.model, one.oof_probabilities, oof_truth, "oof"))
+        results.append(constant_predictor(one.model, one.oof_probabilities, oof_truth, "oof", classes))
     test, oof = one.test.get("balanced_accuracy"), one.oof.get("balanced_accuracy")
     if test and test_truth is not None and not one.constant_by_design:
         results.append(not_better_than_chance(one.model, test, len(np.unique(test_truth))))
@@ -218,3 +230,7 @@ def _of_model(one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | 
         gap = float(p.max(axis=2).mean() - (p.argmax(axis=2) == test_truth).mean())
         results.append(overconfident(one.model, one.test["ece"], gap))
     return results
+
+
+def _named(label: int, classes: Sequence[str]) -> str:
+    return classes[label] if classes else str(label)

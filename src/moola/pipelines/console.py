@@ -139,6 +139,7 @@ def _spoken(event: Event) -> str:
         "run_started": lambda: f"run {event['run_id']}",
         "finding": lambda: f"    {event['severity']}: {event['message']}, {event['rows']:,} rows",
         "note": lambda: f"    note: {event['message']}",
+        "batch_size": lambda: f"    batch size {event['size']}: {event['why']}",
         "stage_started": lambda: f"[{event['number']}/{event['total']}] {stage}",
         "stage_reused": lambda: f"    reused {event['key'][:12]} (took {event['seconds']:.1f} s when it was made)",
         "stage_finished": lambda: f"    done in {event['seconds']:.1f} s",

@@ -169,7 +169,9 @@ def score(
         )
         for model in predictions.models
     ]
-    alarms = all_alarms(evidence, test_truth=truth.get("test"), oof_truth=given, stretches=stretches)
+    alarms = all_alarms(
+        evidence, test_truth=truth.get("test"), oof_truth=given, stretches=stretches, classes=data.classes
+    )
     if "test" not in truth:
         nothing = "No sealed window has a known label: nothing here is scored on data that the models have not seen."
         alarms = AlarmReport((Alarm("no_sealed_test", "note", "", nothing), *alarms.alarms), alarms.n_checks + 1)

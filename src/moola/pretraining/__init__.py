@@ -69,6 +69,14 @@ class ObjectiveConfig(Protocol):
         ...
 
 
+def least_batch(objective: ObjectiveConfig) -> int:
+    """Fewest windows of a batch from which an objective learns: its ``least_batch``, or 1 where it declares none.
+
+    One that tells the windows of a batch from each other declares 2: a single window has nothing to be told from.
+    """
+    return getattr(objective, "least_batch", 1)
+
+
 OBJECTIVES: Registry[ObjectiveConfig] = Registry(
     "objective",
     {

@@ -74,6 +74,11 @@ class HierarchicalContrast:
             (self.seed < 0, f"seed: {self.seed} must not be negative"),
         )
 
+    @property
+    def least_batch(self) -> int:
+        """The instance contrast takes two windows; without it, the bars of one are told from each other."""
+        return 2 if self.temporal_share < 1 else 1
+
     def build(self, encoder: Encoder, inputs: WindowInputs) -> HierarchicalContrastObjective:
         """Wrap an encoder.
 

@@ -14,7 +14,7 @@ from moola.config import build_all, reject, structure
 from moola.data.device_batches import Batch
 from moola.errors import ConfigError
 from moola.models.encoder import Encoder
-from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs
+from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs, least_batch
 from moola.pretraining.parts import with_loss
 
 _SHOWN = ("val_reconstruction", "val_copy_last", "val_mean")
@@ -64,6 +64,11 @@ class Mixture:
     def short_name(self) -> str:
         """Short names of the parts, joined."""
         return "_".join(getattr(part.objective, "short_name", part.name) for part in self.parts)
+
+    @property
+    def least_batch(self) -> int:
+        """What its most demanding part needs."""
+        return max(least_batch(part.objective) for part in self.parts)
 
     def realised_ratio(self, n_bars: int) -> float | None:
         """Share of the bars that the first part with masks hides; None where no part has any."""

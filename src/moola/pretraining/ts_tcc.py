@@ -73,6 +73,7 @@ class TsTcc:
     contextual_weight: float = 0.7
     seed: int = 0
     short_name: ClassVar[str] = "tstcc"
+    least_batch: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         sizes = ("steps", "context", "heads", "projection_hidden", "projection")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from moola.features.candles import OHLC
 from moola.models import EncoderConfig
-from moola.pretraining import ObjectiveConfig, Reconstructing, WindowInputs
+from moola.pretraining import ObjectiveConfig, Reconstructing, WindowInputs, least_batch
 from moola.testing.batches import make_batch
 from moola.testing.component import check_component
 from moola.testing.randomness import own_randomness
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from moola.data.device_batches import Batch
 
 _STEPS = 30
+_BATCHES = 5
 
 
 def check_objective(
@@ -34,12 +35,14 @@ def check_objective(
 ) -> None:
     """Everything `moola.pretraining.Objective` promises, on a small recurrent encoder and random bars.
 
-    - ``loss`` and its parts are finite scalars; the parts sum to it; its gradient reaches every weight of the encoder.
+    - ``loss`` and its parts are finite scalars; the parts sum to it; its gradient reaches every weight of the encoder,
+      and the same other weights in every batch, as processes that train together count on.
     - The losses of a batch depend on seed, epoch and batch number alone, not on torch's global generator, and change
       nothing; another epoch or number draws others. A configuration that draws nothing says so: ``draws = False``.
     - Ranks that share a batch give the encoder what one process gives it.
     - Validation gives ``val_loss`` and names that begin with ``val_``, the same for every epoch and whatever was
       trained before; what is rebuilt has the form of the inputs.
+    - A batch of one window, or of the ``least_batch`` that the configuration declares, teaches the encoder something.
     - One window, equal windows and windows that never move give finite losses and gradients.
     - The weights can be saved and loaded, and 30 steps on sines bring ``val_loss`` below its start.
 
@@ -61,9 +64,11 @@ def check_objective(
     build = functools.partial(_build, config, encoder or BiLstm(hidden=6), channels)
     _check_losses(build(batch), batch)
     _check_gradients(build(batch), batch)
+    _check_same_weights(build(batch), batch)
     _check_draws(build(batch), batch, draws=getattr(config, "draws", True))
     _check_ranks(build(batch), batch)
     _check_validation(build(batch), batch)
+    _check_least_batch(build(batch), batch.bars[: least_batch(config)])
     _check_odd_windows(build(batch), batch.bars)
     _check_saving(build, batch)
     _check_learning(build, channels, n_bars)
@@ -115,6 +120,16 @@ def _check_gradients(objective: Any, batch: Batch) -> None:
     encoder = objective.encoder
     still = [name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert not still, f"no gradient reaches these weights of the encoder: {still}"
+
+
+def _check_same_weights(objective: Any, batch: Batch) -> None:
+    reached: set[tuple[str, ...]] = set()
+    for number in range(_BATCHES):
+        objective.zero_grad(set_to_none=True)
+        objective(dataclasses.replace(batch, number=number))["loss"].backward()
+        reached.add(tuple(name for name, weight in objective.named_parameters() if weight.grad is not None))
+    changing = sorted(set().union(*reached) - set(min(reached, key=len)))
+    assert len(reached) == 1, f"some batches give these weights a gradient and others do not: {changing}"
 
 
 def _check_draws(objective: Any, batch: Batch, *, draws: bool) -> None:
@@ -198,6 +213,12 @@ def _check_validation(objective: Any, batch: Batch) -> None:
         assert mask.dtype == torch.bool, f"the mask is {mask.dtype}, not bool"
         assert mask.shape == shape[:2], f"the mask of inputs {shape} is {tuple(mask.shape)}"
         assert not rebuilt.requires_grad, "what is rebuilt carries a gradient"
+
+
+def _check_least_batch(objective: Any, bars: Tensor) -> None:
+    objective(_batch(bars))["loss"].backward()
+    taught = any(weight.grad is not None and weight.grad.any() for weight in objective.encoder.parameters())
+    assert taught, f"a batch of {len(bars)} gives the encoder no gradient: declare the fewest windows as least_batch"
 
 
 def _check_odd_windows(objective: Any, bars: Tensor) -> None:

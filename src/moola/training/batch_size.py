@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from moola.data.device_batches import Batch, DeviceBatches
-from moola.errors import EXIT_ENVIRONMENT, ConfigError, MoolaError, StorageError
+from moola.errors import ConfigError, StorageError
 from moola.layout import read_json, write_json
-from moola.training.memory import free_bytes, is_out_of_memory, peak_bytes
+from moola.training.memory import OutOfMemoryError, free_bytes, is_out_of_memory, peak_bytes
 from moola.training.optimisation import ParameterGroup, optimiser_of
 from moola.training.precision import matrix_products, realise
 from moola.training.ranks import current
@@ -30,12 +30,6 @@ _WORTH = 1.1
 """Windows a second of a size over those of half of it, below which doubling is not worth it."""
 _TRIAL_S = 0.3
 _MAX_TRIAL_STEPS = 20
-
-
-class OutOfMemoryError(MoolaError):
-    """A batch does not fit into memory."""
-
-    exit_code = EXIT_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -77,6 +71,7 @@ def choose_batch_size(
     batches_of: Callable[[int], DeviceBatches],
     config: FitConfig,
     remembered: Path | None = None,
+    least: int = 1,
 ) -> BatchSize:
     """The batch size of a schedule; for ``auto`` the largest that is still worth it.
 
@@ -89,6 +84,7 @@ def choose_batch_size(
         batches_of: the batches to train on, of a given size.
         config: the schedule.
         remembered: file beside the resume state that keeps the choice: one that is timed could differ after a crash.
+        least: windows that ``auto`` puts into a batch in any case, memory permitting.
 
     Raises:
         ConfigError: ``auto`` where several processes share the batches: each would measure something else.
@@ -99,10 +95,10 @@ def choose_batch_size(
     if remembered is not None and remembered.exists():
         return _remembered(remembered)
     if current().world_size > 1:
-        raise ConfigError(["batch_size: auto is measured in one process; give a number to several"])
+        raise ConfigError(["trainer.pretrain.batch_size: auto is measured in one process; give a number to several"])
     n_windows = len(batches_of(1).starts)
     most = max(n_windows // (LEAST_STEPS * config.accumulate), 1)
-    chosen = _double(objective, batches_of, config, 1 << (most.bit_length() - 1))
+    chosen = _double(objective, batches_of, config, max(1 << (most.bit_length() - 1), least))
     if remembered is not None:
         write_json(remembered, chosen.to_json())
     return chosen
@@ -135,7 +131,7 @@ def size_that_fits(objective: nn.Module, batches: DeviceBatches, config: FitConf
     Raises:
         OutOfMemoryError: not even one window does.
     """
-    size = batches.batch_size // 2
+    size = min(batches.batch_size, len(batches.starts)) // 2
     while size:
         smaller = copy.copy(batches)
         smaller.batch_size = size
@@ -152,7 +148,7 @@ def size_that_fits(objective: nn.Module, batches: DeviceBatches, config: FitConf
 def does_not_fit(objective: nn.Module, batches: DeviceBatches, config: FitConfig, told: str) -> OutOfMemoryError:
     """What to tell when a fit ran out of memory: the size that fits, and how updates stay of about as many windows."""
     objective.zero_grad(set_to_none=True)
-    windows = batches.batch_size * config.accumulate
+    windows = min(batches.batch_size, len(batches.starts)) * config.accumulate
     fits = size_that_fits(objective, batches, config)
     return OutOfMemoryError(
         f"a batch of {batches.batch_size} windows does not fit into memory",

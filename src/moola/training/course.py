@@ -71,10 +71,11 @@ class Course(lightning.Callback):
         on_epoch: Callable[[dict[str, float]], None],
         on_steps: Callable[[dict[str, Any]], None],
         on_alarm: Callable[[Alarm], None],
+        on_resume: Callable[[dict[str, int]], None],
     ) -> None:
         """What to call and where to save; see `moola.training.loop.fit`."""
         self._validate, self._checkpoint = validate, checkpoint
-        self._on_epoch, self._on_steps, self._on_alarm = on_epoch, on_steps, on_alarm
+        self._on_epoch, self._on_steps, self._on_alarm, self._on_resume = on_epoch, on_steps, on_alarm, on_resume
 
     def finish(self) -> None:
         """Give the objective the weights that are kept."""
@@ -106,6 +107,7 @@ class Course(lightning.Callback):
         """Random numbers of a resume; those of ranks that share a batch differ."""
         if self._rng is not None:
             set_rng_state(self._rng)
+            self._on_resume({"epoch": len(self.records), "step": trainer.global_step})
         elif not self._ranks.first:
             torch.manual_seed(mix_seeds(torch.initial_seed(), self._ranks.rank))
         trainer.should_stop = self._stopping.over

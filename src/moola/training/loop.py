@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
-from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from moola.data.device_batches import DeviceBatches
@@ -23,7 +22,8 @@ from moola.training.batch_size import does_not_fit
 from moola.training.checkpoint_io import SafetensorsCheckpointIO
 from moola.training.course import Course
 from moola.training.determinism import deterministic
-from moola.training.memory import is_out_of_memory
+from moola.training.exchange import exchange_of
+from moola.training.memory import is_out_of_memory, spoken
 from moola.training.module import Module
 from moola.training.optimisation import Freezing, ParameterGroup
 from moola.training.precision import matrix_products, realise
@@ -44,6 +44,7 @@ def fit(
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     on_steps: Callable[[dict[str, Any]], None] | None = None,
     on_alarm: Callable[[Alarm], None] | None = None,
+    on_resume: Callable[[dict[str, int]], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train `objective` in place; it ends in evaluation mode, with the weights that are kept.
 
@@ -60,6 +61,7 @@ def fit(
         on_epoch: called with each epoch's record, also on resume for the epochs that follow.
         on_steps: called with each line of the step log (`moola.training.step_log`).
         on_alarm: called with each alarm; one of a standstill comes from another thread.
+        on_resume: called where training goes on from the checkpoint, with the ``epoch`` and ``step`` that were done.
 
     Returns:
         One record an epoch: ``epoch`` (from 1), mean of each loss part, and what `validate` gave.
@@ -89,9 +91,10 @@ def fit(
         _interruptible(),
     ):
         course = Course(objective, batches, config, ranks, freezing, stall)
-        course.attend(validate, checkpoint, _only_on_first(ranks, on_epoch), _only_on_first(ranks, on_steps), tell)
+        calls = (on_epoch, on_steps, on_alarm, on_resume)
+        course.attend(validate, checkpoint, *(_only_on_first(ranks, call) for call in calls))
         module = Module(objective, config, groups, precision, course.steps, batches)
-        shortage = _train(module, _trainer(batches, config, ranks, course), course, checkpoint)
+        shortage = _train(module, _trainer(objective, batches, config, ranks, course), course, checkpoint)
     if shortage:
         raise does_not_fit(objective, batches, config, shortage)
     course.finish()
@@ -107,7 +110,7 @@ def _train(module: Module, trainer: lightning.Trainer, course: Course, checkpoin
     try:
         trainer.fit(module, course.loader, ckpt_path=resume)
     except (RuntimeError, MemoryError) as error:
-        told = (str(error) or type(error).__name__).splitlines()[0]
+        told = spoken(error)
         if is_out_of_memory(error):
             return told
         if "deterministic" in told:
@@ -116,7 +119,9 @@ def _train(module: Module, trainer: lightning.Trainer, course: Course, checkpoin
     return ""
 
 
-def _trainer(batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Course) -> lightning.Trainer:
+def _trainer(
+    objective: nn.Module, batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Course
+) -> lightning.Trainer:
     """Lightning without anything that writes, shows or measures by itself."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -126,7 +131,7 @@ def _trainer(batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Co
         accelerator="gpu" if on_gpu else "cpu",
         devices=ranks.local_world_size if not (on_gpu and alone) else [device.index or 0],
         num_nodes=ranks.nodes,
-        strategy="auto" if alone else _strategy(on_gpu),
+        strategy="auto" if alone else exchange_of(objective, batches),
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,
         use_distributed_sampler=False,
@@ -137,11 +142,6 @@ def _trainer(batches: DeviceBatches, config: FitConfig, ranks: Ranks, course: Co
         callbacks=[course],
         plugins=[SafetensorsCheckpointIO()],
     )
-
-
-def _strategy(on_gpu: bool) -> DDPStrategy:
-    """An objective need not use all weights in every step: an autoencoder trains no pooling."""
-    return DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo", find_unused_parameters=True)
 
 
 @contextlib.contextmanager

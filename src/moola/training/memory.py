@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import resource
 import sys
+from collections.abc import Iterator
 
 import torch
 
-_CPU_WORDS = ("not enough memory", "can't allocate memory", "cannot allocate memory")
-"""How torch's allocator for the CPU says it, in a plain RuntimeError."""
+from moola.config import describe
+from moola.errors import EXIT_ENVIRONMENT, MoolaError
+
+_CPU_WORDS = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "storage size calculation overflowed",  # more bytes than a number of 64 bits counts
+)
+"""How torch says it for the CPU, in a plain RuntimeError."""
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class OutOfMemoryError(MoolaError):
+    """A model, or a batch, does not fit into memory."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+@contextlib.contextmanager
+def within_memory(component: object, section: str) -> Iterator[None]:
+    """A context in which a component is built.
+
+    Args:
+        component: its configuration, whose whole numbers are its sizes.
+        section: of the configuration.
+
+    Raises:
+        OutOfMemoryError: it does not fit; names its sizes.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        plain = describe(component)
+        numbers = {name: value for name, value in plain.items() if type(value) is int and name != "seed"}
+        sizes = [f"{section}.{name}={numbers[name]}" for name in sorted(numbers, key=numbers.__getitem__, reverse=True)]
+        way_out = f"lower its sizes: {', '.join(sizes) or f'see the section {section}'}"
+        raise OutOfMemoryError(f"the {section} does not fit into memory", spoken(error), way_out) from error
+
+
+def spoken(error: BaseException) -> str:
+    """What torch says of it, in one line and without the place in its sources."""
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    return re.sub(r"^\[enforce fail at [^]]*\] (err == 0\. )?", "", line)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from moola.models import Classifier, FitResources, LabelledWindows, Role
 from moola.models.classical import FittedOnFeatures, linear_probe
 from moola.models.encoder import Encoder, InputShape
 from moola.training.embedding import embed
+from moola.training.memory import within_memory
 from moola.training.weights import TransferReport, transfer_weights
 
 
@@ -85,12 +86,14 @@ def build_encoder(
 
     Raises:
         ConfigError: pretrained weights are asked for and that stage is switched off.
+        OutOfMemoryError: the encoder does not fit into memory.
         TransferError: they do not fit.
     """
     assert resources.encoder is not None
     torch.manual_seed(resources.seed)
     _, n_bars, n_inputs = windows.inputs.shape
-    encoder = resources.encoder.build(InputShape(n_inputs, n_bars, resources.spans))
+    with within_memory(resources.encoder, "encoder"):
+        encoder = resources.encoder.build(InputShape(n_inputs, n_bars, resources.spans))
     if init == "random":
         encoder.settle(torch.from_numpy(windows.inputs))
         return encoder, None

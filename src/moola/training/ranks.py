@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch import distributed as processes
 
-from moola.errors import ConfigError
+from moola.errors import ConfigError, LostProcessError
+
+_LOST_WORDS = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited")
+"""How gloo and NCCL say, in a plain RuntimeError, that the other end is gone."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def joined() -> Iterator[Ranks]:
 
     What others wait for may take days (a stage that one process does alone), so no exchange times out; a process that
     dies makes ``torchrun`` end the others.
+
+    Raises:
+        LostProcessError: one has ended while this one waited for it.
     """
     ranks = current()
     if ranks.world_size == 1:
@@ -104,6 +110,11 @@ def joined() -> Iterator[Ranks]:
     processes.init_process_group(timeout=timedelta(days=30))
     try:
         yield ranks
+    except RuntimeError as error:
+        if not any(words in str(error).lower() for words in _LOST_WORDS):
+            raise
+        told = str(error).splitlines()[0]
+        raise LostProcessError("another process has ended", told, "see what it says itself") from error
     finally:
         processes.destroy_process_group()
 

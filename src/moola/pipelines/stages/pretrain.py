@@ -17,10 +17,11 @@ from moola.features import Fittable, Restorable, Transform
 from moola.features.saving import save_transform
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.pretraining_checks import check_batch_size, check_movement, check_windows, notes
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup, evenly_spaced
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
-from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs
+from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs, least_batch
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class Pretrain(Stage):
     room: ClassVar[str] = "artifacts/encoders/pretrained"
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
+    def __post_init__(self) -> None:
+        if self.fit.batch_size != "auto":
+            check_batch_size(self.fit.batch_size, least_batch(self.objective))
+
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
         """``transform``, ``encoder``, ``objective``, ``augment.pretrain`` and ``trainer.pretrain``."""
@@ -78,6 +83,8 @@ class Pretrain(Stage):
         transform = self.setup.fitted_transform(data, train)
         fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
         windows = _Windows.of(data, train, validation, fitted)
+        check_windows(len(train), windows.least_batch, current().world_size)
+        check_movement(windows.as_they_are(), data.store.channels)
         training = fitted._pretrain_all(windows, workspace)
         if not current().first:
             return
@@ -112,9 +119,13 @@ class Pretrain(Stage):
             lambda size: windows.to_train(size, self.setup.seeds[0]),
             self.fit,
             workspace.folder / "resume" / "batch_size.json",
+            windows.least_batch,
         )
-        if batch_size.trials:
+        check_batch_size(batch_size.size, windows.least_batch, current().world_size)
+        if self.fit.batch_size == "auto":
             workspace.events.emit("batch_size", stage=self.name, **batch_size.to_json())
+        for message in notes(len(windows.train), len(windows.validation), batch_size.size, windows.least_batch):
+            workspace.events.emit("note", stage=self.name, message=message)
         for seed in left:
             self._pretrain(seed, windows, batch_size.size, workspace)
         precision = realise(self.fit.precision, windows.device)
@@ -124,11 +135,17 @@ class Pretrain(Stage):
         """Encoder and objective with the random weights of a seed."""
         import torch
 
+        from moola.training.memory import within_memory
+
         shape = self.setup.input_shape(windows.data)
         torch.manual_seed(seed)
-        encoder = self.setup.encoder.build(shape)
-        objective: Any = self.objective.build(encoder, WindowInputs(shape, windows.data.store.channels, windows.apply))
-        return encoder, objective.to(windows.device)
+        with within_memory(self.setup.encoder, "encoder"):
+            encoder = self.setup.encoder.build(shape)
+        inputs = WindowInputs(shape, windows.data.store.channels, windows.apply)
+        with within_memory(self.objective, "objective"):
+            objective: Any = self.objective.build(encoder, inputs)
+        with within_memory(self.setup.encoder, "encoder"):
+            return encoder, objective.to(windows.device)
 
     def _pretrain(self, seed: int, windows: _Windows, batch_size: int, workspace: Workspace) -> None:
         from moola.training.loop import fit
@@ -155,6 +172,10 @@ class Pretrain(Stage):
         def on_alarm(alarm: Alarm) -> None:
             workspace.events.emit("note", stage=self.name, seed=seed, alarm=alarm.kind, message=alarm.message)
 
+        def on_resume(done: dict[str, int]) -> None:
+            message = f"seed {seed} resumed after epoch {done['epoch']} (step {done['step']})"
+            workspace.events.emit("note", stage=self.name, seed=seed, message=message)
+
         snapshot(0)
         watched = windows.to_validate(seed)
         history = fit(
@@ -166,6 +187,7 @@ class Pretrain(Stage):
             on_epoch=on_epoch,
             on_steps=lambda line: workspace.events.emit("steps", stage=self.name, seed=seed, **line),
             on_alarm=on_alarm,
+            on_resume=on_resume,
         )
         if not writes:
             return
@@ -207,6 +229,7 @@ class _Windows:
     values: torch.Tensor | HostBars
     apply: Callable[[torch.Tensor], torch.Tensor]
     augment: Callable[[torch.Tensor, Draws], torch.Tensor] | None
+    least_batch: int
 
     @classmethod
     def of(cls, data: WindowSet, train: np.ndarray, validation: np.ndarray, stage: Pretrain) -> _Windows:
@@ -217,18 +240,28 @@ class _Windows:
         channels, transform = data.store.channels, stage.setup.transform
         values = place_bars(data.store.values, choose_device(stage.setup.device))
         augment = chain(stage.augmentations, channels)
-        return cls(data, train, validation, values, lambda bars: transform.apply(bars, channels), augment)
+        least = least_batch(stage.objective)
+        return cls(data, train, validation, values, lambda bars: transform.apply(bars, channels), augment, least)
 
     @property
     def device(self) -> torch.device:
         return self.values.device
 
     def to_train(self, batch_size: int, seed: int) -> DeviceBatches:
-        """Batches in seeded order, shared out where several processes train."""
+        """Batches in seeded order, shared out where several processes train.
+
+        A last batch of which some process could learn nothing is left out: of other windows in each epoch.
+        """
         from moola.training.ranks import current
 
-        shared = {"rank": current().rank, "world_size": current().world_size}
-        return self._batches(self.train, batch_size, seed, augment=self.augment, **shared)
+        ranks = current()
+        shared = {"rank": ranks.rank, "world_size": ranks.world_size}
+        too_small = 0 < len(self.train) % batch_size < self.least_batch * ranks.world_size
+        return self._batches(self.train, batch_size, seed, augment=self.augment, drop_last=too_small, **shared)
+
+    def as_they_are(self) -> DeviceBatches:
+        """The windows to train on in their order, in batches that no process shares."""
+        return self._batches(self.train, _PORTION, 0, shuffle=False)
 
     def to_validate(self, seed: int) -> DeviceBatches:
         return self._batches(self.validation, _PORTION, seed, shuffle=False)
