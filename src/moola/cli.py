@@ -43,17 +43,22 @@ _OTHERS = {
     "stages": "list the stages, what they require and provide",
     "doctor": "versions, device, disk; what is missing and how to get it",
 }
+_FREE_SPACE = "free space, or choose another disk with paths.data=FOLDER paths.artifacts=FOLDER"
+_MEND = "mend permissions, or choose other folders with paths.data=FOLDER paths.artifacts=FOLDER"
 _STORAGE_ERRORS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
+    errno.EACCES: _MEND,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk with "
+    "paths.data=FOLDER paths.artifacts=FOLDER",
+    errno.EIO: "look at the disk (dmesg), or choose another with paths.data=FOLDER paths.artifacts=FOLDER",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: _FREE_SPACE,
+    errno.ENOTDIR: "move the file away that stands where a folder belongs",
+    errno.EPERM: _MEND,
+    errno.EROFS: _MEND,
 }
+"""Errors that are the disk's, and the way out of each."""
+_GOES_ON = "; then run the same command again: it goes on from what is finished"
 _EPILOG = """\
 Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0] -m task.draw=0,1,2
   moola run --help       groups, common keys, the composed configuration
@@ -127,9 +132,9 @@ def _guarded(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        way_out = "free space or mend permissions under paths.data and paths.artifacts, then run the same command again"
-        print(MoolaError(f"{place}{error.strerror or error}", "", way_out).spoken(), file=sys.stderr)
+        way_out = _STORAGE_ERRORS[error.errno]
+        told = MoolaError(f"{error.filename or 'a file'}: {error.strerror or error}", "", f"{way_out}{_GOES_ON}")
+        print(told.spoken(), file=sys.stderr)
         return EXIT_STORAGE
 
 

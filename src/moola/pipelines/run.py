@@ -69,7 +69,8 @@ def execute(
             except BaseException as error:
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 record.finish(status, error)
-                events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
+                with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+                    events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
                 raise
             record.finish("finished")
             events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)
