@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moola.config import build_all, reject, structure
 from moola.data.device_batches import Batch
 from moola.models.encoder import Encoder
-from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs
+from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs, check_windows
 from moola.pretraining.parts import with_loss
 
 _SHOWN = ("val_reconstruction", "val_copy_last", "val_mean")
@@ -79,6 +79,14 @@ class Mixture:
         built = build_all(*(functools.partial(part.objective.build, encoder, inputs) for part in self.parts))
         rebuilds = any(isinstance(objective, Reconstructing) for objective in built)
         return (ReconstructingMixture if rebuilds else MixtureObjective)(encoder, built, self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether every part can learn from windows of `n_bars`.
+
+        Raises:
+            ConfigError: the problems of all parts.
+        """
+        check_windows([part.objective for part in self.parts], n_bars)
 
 
 class MixtureObjective(nn.Module):

@@ -96,9 +96,17 @@ class TsTcc:
         Raises:
             ConfigError: no past is left before the bars to predict.
         """
-        if _first_cut(inputs.shape.n_bars) + self.steps > inputs.shape.n_bars:
-            raise ConfigError([f"objective.steps: {self.steps} leaves no past in {inputs.shape.n_bars} bars"])
+        self.check_windows(inputs.shape.n_bars)
         return TsTccObjective(encoder, inputs, self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether windows of `n_bars` have a past and the bars to predict.
+
+        Raises:
+            ConfigError: no past is left.
+        """
+        if _first_cut(n_bars) + self.steps > n_bars:
+            raise ConfigError([f"objective.steps: {self.steps} leaves no past in {n_bars} bars"])
 
 
 class TsTccObjective(nn.Module):

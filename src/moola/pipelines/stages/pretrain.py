@@ -20,7 +20,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup, evenly_spaced
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
-from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs
+from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs, check_windows
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class Pretrain(Stage):
             lambda: TrainerSection.from_config(config.trainer),
         )
         return cls(setup, objective, augment.pretrain, trainer.pretrain, trainer.monitoring)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether the encoder and the objective take such windows."""
+        check_windows([self.setup.encoder, self.objective], n_bars)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
