@@ -46,17 +46,22 @@ _OTHERS = {
     "stages": "list the stages, what they require and provide",
     "doctor": "versions, device, disk; what is missing and how to get it",
 }
+_FREE_SPACE = "free space, or choose another disk with paths.data=FOLDER paths.artifacts=FOLDER"
+_MEND = "mend permissions, or choose other folders with paths.data=FOLDER paths.artifacts=FOLDER"
 _STORAGE_ERRORS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
+    errno.EACCES: _MEND,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk with "
+    "paths.data=FOLDER paths.artifacts=FOLDER",
+    errno.EIO: "look at the disk (dmesg), or choose another with paths.data=FOLDER paths.artifacts=FOLDER",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: _FREE_SPACE,
+    errno.ENOTDIR: "move the file away that stands where a folder belongs",
+    errno.EPERM: _MEND,
+    errno.EROFS: _MEND,
 }
+"""Errors that are the disk's, and the way out of each."""
+_GOES_ON = "; then run the same command again: it goes on from what is finished"
 _PATIENCE_S = 5.0
 """How long a process lets the one before it speak: longer than they are apart when all find the same error."""
 _EPILOG = """\
@@ -130,9 +135,8 @@ def _guarded(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        way_out = "free space or mend permissions under paths.data and paths.artifacts, then run the same command again"
-        return _tell(StorageError(f"{place}{error.strerror or error}", "", way_out))
+        way_out = f"{_STORAGE_ERRORS[error.errno]}{_GOES_ON}"
+        return _tell(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out))
 
 
 def _tell(error: MoolaError) -> int:

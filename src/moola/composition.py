@@ -6,12 +6,12 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
 from moola.config import config_folder
-from moola.errors import ConfigError, did_you_mean
+from moola.errors import ConfigError, ask_for, did_you_mean, near_names
 
 _VALUE_FLAGS = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
@@ -103,18 +103,35 @@ def _spoken(error: Exception, words: list[str]) -> str:
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        return f"{key}: there is no such key; {_near_keys(key, words)} (a new key is added with +{key}=VALUE)"
+        addable = f" (a new key is added with +{key}=VALUE)" if "." in key else ""  # at the top all are known
+        return f"{key}: there is no such key; {_near_keys(key, _known_keys(words))}{addable}"
     return " ".join(text.split()) or type(error).__name__
 
 
-def _near_keys(key: str, words: list[str]) -> str:
-    """The near misses of a key, else the keys of its own section: all of them would fill a screen."""
-    known = _known_keys(words)
-    near = did_you_mean(key, known)
+def _near_keys(key: str, known: Sequence[str]) -> str:
+    """Keys that a shorter one stands for, near misses, else the keys of its own section: all would fill a screen."""
     section = key.rpartition(".")[0]
     siblings = [other for other in known if other.rpartition(".")[0] == section]
-    top = [other for other in known if "." not in other]
-    return near if near.startswith("did") else did_you_mean(key, siblings or top)
+    meant = [other for other in known if _stands_for(key, other)]
+    if section:
+        near = meant or near_names(key, known)
+    else:
+        near = [*near_names(key, siblings), *meant] or _near_in_last_word(key, known)
+    if near:
+        return ask_for(near)
+    return did_you_mean(key, siblings or [other for other in known if "." not in other])
+
+
+def _stands_for(short: str, key: str) -> bool:
+    """Whether all words of `short` are in `key`, in order and with the last one last: ``trainer.patience``."""
+    words = iter(key.split("."))
+    return short.rpartition(".")[2] == key.rpartition(".")[2] and all(word in words for word in short.split("."))
+
+
+def _near_in_last_word(word: str, known: Sequence[str]) -> list[str]:
+    """Keys whose last word is a near miss: ``patiance`` for ``trainer.pretrain.patience``."""
+    near = near_names(word, {key.rpartition(".")[2] for key in known})
+    return [key for key in known if key.rpartition(".")[2] in near]
 
 
 def _known_keys(words: list[str]) -> list[str]:

@@ -294,10 +294,14 @@ def _spoken(hint: Any) -> str:
     if hint in names:
         return names[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_spoken, arguments))
     if origin in (tuple, list):
         items = list(dict.fromkeys(_spoken(item) for item in arguments if item is not Ellipsis))
         return f"a list, each {' or '.join(items)}"
-    if origin in (dict, Mapping):
+    if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return "a group of keys"
     return str(hint).replace("typing.", "")
 

@@ -108,8 +108,18 @@ def missing_extras() -> MissingPackageError:
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
     """A sentence that names the near misses, else everything known: ``"did you mean 'hidden'?"``."""
     names = sorted(set(known))
-    folded = {other.casefold(): other for other in reversed(names)}
-    near = [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)]
+    near = near_names(name, names, n)
     if near:
-        return "did you mean " + " or ".join(f"'{other}'" for other in near) + "?"
+        return ask_for(near)
     return "known: " + ", ".join(names) if names else "none are known"
+
+
+def near_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """The near misses among what is known, the nearest first, whatever their case."""
+    folded = {other.casefold(): other for other in sorted(known, reverse=True)}
+    return [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)]
+
+
+def ask_for(names: Iterable[str]) -> str:
+    """``"did you mean 'this' or 'that'?"``."""
+    return "did you mean " + " or ".join(f"'{name}'" for name in names) + "?"

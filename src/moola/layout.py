@@ -57,6 +57,28 @@ class Layout:
                 ) from error
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing name the file as people know it; what a disk refuses names none, or a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+class _NamedFile(io.FileIO):
+    """An open file whose errors name the file that it will be."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "r+b")
+        self._path = path
+
+    def write(self, data: Any, /) -> int:
+        with naming(self._path):
+            return super().write(data)
+
+
 class PendingFile:
     """A file that grows under a temporary name and gets its own, whole and on disk, when it is published.
 
@@ -69,14 +91,16 @@ class PendingFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with naming(path):
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         self.path, self._temporary = path, Path(name)
-        self.handle: IO[bytes] = os.fdopen(descriptor, "w+b")
+        self.handle: IO[bytes] = io.BufferedRandom(_NamedFile(descriptor, path))
 
     def publish(self) -> None:
         """Bring the content to disk (fsync) and give the file its name, in place of what had it before."""
         self.handle.flush()
-        os.fsync(self.handle.fileno())
+        with naming(self.path):
+            os.fsync(self.handle.fileno())
         self.handle.close()
         os.chmod(self._temporary, 0o644)
         os.replace(self._temporary, self.path)

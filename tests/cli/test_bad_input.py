@@ -131,11 +131,17 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
         (["data.path=a;b"], [r"data\.path: a;b cannot be read; text with signs", r"""'data\.path="a;b"'"""]),
         (["encodr=bilstm_64x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
         (["encoder.hiden=3"], [r"encoder\.hiden: there is no such key; did you mean 'encoder\.hidden'"]),
+        (["patience=10"], [r"patience: there is no such key; did you mean 'trainer\.pretrain\.patience'\?\n"]),
+        (["trainer.patience=10"], [r"did you mean 'trainer\.pretrain\.patience'\? \(a new key"]),
+        (["epochs=3"], [r"did you mean 'trainer\.pretrain\.epochs' or 'trainer\.finetune\.epochs'\?"]),
+        (["patiance=10"], [r"did you mean 'trainer\.pretrain\.patience'\?"]),
+        (["seed=1"], [r"did you mean 'seeds'\\?"]),
         (["+encoder.hiden=3"], [r"encoder\.hiden: unknown key; did you mean 'hidden'"]),
         (["~model.minirockt"], ["model.minirockt", "did you mean 'model.minirocket'"]),
         (["encoder.name=bilstn"], ["no encoder named 'bilstn'; did you mean 'bilstm'"]),
         (["device=gpu"], ["device: 'gpu' is not allowed; did you mean 'cpu'"]),
         (["encoder.hidden=wide"], ["encoder.hidden: 'wide' must be a whole number"]),
+        (["trainer.pretrain.batch_size=big"], ["'big' must be a whole number or auto"]),
         (["seeds=3"], ["seeds: 3 must be"]),
         (["seeds=[0,0]"], ["holds one twice"]),
         (["data=files"], [r"data\.path: has no value", "KEY=VALUE"]),
@@ -218,7 +224,7 @@ def test_a_changed_artifact_is_refused_with_its_file_and_force_mends_it(moola, t
 
 def test_a_disk_that_takes_no_more_leaves_nothing_half_written_and_the_next_run_goes_on(moola, finished, tiny):
     failed = moola("run", *tiny, file_bytes=60_000)  # of everything before the page, only the bars are larger
-    assert_said(failed, 4, "File too large", "free space", "the same command again")
+    assert_said(failed, 4, r"data/processed/.*values\.npy: File too large", "ulimit -f", "the same command again")
     left = [path for path in moola.folder.rglob("*") if path.name.endswith(".part")]
     assert left == []
     for manifest in moola.folder.glob("data/**/manifest.json"):

@@ -187,6 +187,7 @@ def test_rows_that_were_left_out_are_told_while_it_runs_and_in_the_report(moola)
     done = moola("run", *words)
     assert done.code == 0, done.err
     assert "error: high is below open or close, 1 rows" in done.err
+    assert "note: bad rows left out: 1 of 240; quarantine.csv, beside the bars, says why of each" in done.err
     assert "1 of 240 rows of the source were bad and left out" in (done.run_folder / "report.html").read_text()
 
 

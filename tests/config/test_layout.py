@@ -6,15 +6,29 @@ import errno
 import hashlib
 import math
 import os
+import resource
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moola.data.quarantine import Quarantine
 from moola.errors import ConfigError, DataError, MoolaError, StorageError, did_you_mean
-from moola.layout import Layout, digest_file, read_json, remove_torn_files, replace_atomically, write_bytes, write_json
+from moola.layout import (
+    Layout,
+    PendingFile,
+    digest_file,
+    read_json,
+    remove_torn_files,
+    replace_atomically,
+    write_bytes,
+    write_json,
+)
+from moola.pipelines.events import Event, EventLog
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,6 +77,52 @@ def test_a_full_disk_leaves_what_was_there_and_no_torn_file(
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_file_that_the_disk_refuses_is_named_as_people_know_it(tmp_path: Path) -> None:
+    def append(path: Path) -> None:
+        pending = PendingFile(path)
+        try:
+            for _ in range(200):
+                pending.handle.write(b"0123456789")
+            pending.publish()
+        finally:
+            pending.discard()
+
+    def quarantine(path: Path) -> None:
+        with Quarantine(path) as rows:
+            rows.append(pl.DataFrame({"row": range(1000)}))
+
+    def log(path: Path) -> None:
+        EventLog(path).emit("note", message="x" * 2000)
+
+    writers: list[Callable[[Path], None]] = [lambda path: write_bytes(path, b"x" * 2000), append, quarantine, log]
+    for number, write in enumerate(writers):
+        path = tmp_path / f"file{number}"
+        with pytest.raises(OSError, match="File too large") as caught:
+            write(path)
+        assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_an_event_is_heard_of_where_its_log_cannot_be_written(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    log = EventLog(tmp_path / "events.jsonl")
+    log.listen(heard.append)
+    with pytest.raises(OSError, match="File too large"):
+        log.emit("note", message="x" * 2000)
+    assert [event["event"] for event in heard] == ["note"]
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ class Outer:
     shares: Mapping[str, float] = field(default_factory=dict)
     inners: tuple[Inner, ...] = ()
     anything: Any = None
+    size: int | Literal["auto"] = 1
+    sizes: tuple[int | Literal["auto", "all"], ...] = ()
+    inner_or_text: Inner | str = ""
 
 
 SECTIONS = (
@@ -134,6 +137,9 @@ def test_null_is_allowed_only_where_the_annotation_has_it() -> None:
         ({"choice": "rihgt"}, "choice: 'rihgt' is not allowed; did you mean 'right'?"),
         ({"maybe": "x"}, "maybe: 'x' must be a whole number"),
         ({"either": 1.5}, "either: 1.5 must be a whole number or text"),
+        ({"size": "big"}, "size: 'big' must be a whole number or auto"),
+        ({"sizes": "auto"}, "sizes: 'auto' must be a list, each a whole number or auto or all"),
+        ({"inner_or_text": 3}, "inner_or_text: 3 must be a group of keys or text"),
         ({"inner": 3}, "inner: 3 must be a group of keys"),
         ({"inner": {}}, "inner.width: is missing"),
         ({"maybe_inner": {"width": "x"}}, "maybe_inner.width: 'x' must be a whole number"),

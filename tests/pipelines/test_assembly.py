@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_dir
 from moola.config import RunConfig, config_folder, from_omegaconf, structure
 from moola.data.sources.public_sets import find_set
 from moola.data.window_index import WindowConfig
-from moola.errors import ConfigError
+from moola.errors import ConfigError, MissingPackageError
 from moola.labels import LABELLERS
 from moola.labels.unlabelled import Unlabelled
-from moola.pipelines.assembly import assemble, run_identity
+from moola.pipelines.assembly import assemble, inserted_elsewhere, run_identity
 from moola.pipelines.stage import STAGES, Stage
 
 DEFAULT = ["ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report"]
@@ -93,6 +93,27 @@ def test_a_stage_is_inserted_after_or_before_another_with_its_own_keys(config, c
     pipeline = assemble(config(override, "+stage.insert.count.by=5"))
     assert [stage.name for stage in pipeline.stages] == [*DEFAULT[:place], "count", *DEFAULT[place:]]
     assert pipeline.stages[place] == Count(by=5)
+
+
+def test_a_stage_inserted_beside_what_a_command_runs_runs_with_it(config, count):
+    after_last = config("+stage.insert.count.after=pretrain")
+    assert names(after_last, "pretrain") == [*DEFAULT[:4], "count"]
+    assert names(after_last, "oof") == ["ingest", "windows", "splits", "pretrain", "count", "oof"]
+    assert names(config("+stage.insert.count.before=pretrain"), "pretrain") == [*DEFAULT[:3], "count", "pretrain"]
+    with_windows = names(config("+stage.insert.count.after=windows"), "windows")
+    assert with_windows == ["ingest", "windows", "count"]
+
+
+def test_a_stage_inserted_beside_what_a_command_leaves_out_is_told(config, count):
+    chosen = config("+stage.insert.count.before=stack")
+    pipeline = assemble(chosen, "pretrain")
+    assert [stage.name for stage in pipeline.stages] == DEFAULT[:4]
+    assert inserted_elsewhere(chosen, pipeline) == [
+        "the inserted stage 'count' does not run: it stands beside 'stack', which this command leaves out"
+    ]
+    assert not inserted_elsewhere(chosen, assemble(chosen))
+    skipped = config("+stage.insert.count.before=stack", "stage.skip=[count]")
+    assert not inserted_elsewhere(skipped, assemble(skipped))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +202,42 @@ def test_stages_that_need_labels_are_refused_before_anything_runs_where_there_ar
     assert "moola pretrain" in caught.value.way_out
     with pytest.raises(ConfigError, match="the stage finetune needs some"):
         assemble(config("task=unlabelled"), "finetune")
+
+
+NO_ENCODER = ("~model.finetuned", "~model.scratch", "~model.pretrained_probe", "~model.random_init_probe")
+SHORT = ("data.window.visible=10", "data.window.zone=[0,10]")
+
+
+def test_windows_that_do_not_suit_are_refused_before_anything_runs_with_every_problem(config):
+    patches = ("encoder=patch_transformer_64x2", "encoder.patch_bars=20")
+    with pytest.raises(ConfigError) as caught:
+        assemble(config(*SHORT, *patches, "objective=masked_autoencoder", "objective.patch_bars=6", "task=unlabelled"))
+    lack, *unfit = caught.value.problems
+    assert lack.startswith("task=unlabelled gives no labels")
+    assert unfit == [
+        "encoder.patch_bars: 20 is more than the 10 bars of a window",
+        "objective.patch_bars: 6 leaves fewer than 2 patches in 10 bars",
+    ]
+    for objective, said in [
+        ("path_and_masks", r"objective.parts\[0\].min_bars: two spans of 8 do not fit the 10 bars"),
+        ("ts_tcc", "objective.steps: 10 leaves no past in 10 bars"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            assemble(config(*SHORT, f"objective={objective}"), "pretrain")
+
+
+def test_windows_that_no_stage_of_the_command_minds_are_cut(config):
+    assert names(config(*SHORT), "windows") == ["ingest", "windows"]
+    assert "oof" in names(config(*SHORT, "stage.skip=[pretrain,probe]", *NO_ENCODER))
+    assert names(config("experiment=ucr", "objective=masked_autoencoder", "objective.patch_bars=9999"), "pretrain")
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_runs_where_a_stage_would_look_for_it(config, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for target in (None, "pretrain", "finetune", "oof"):
+        with pytest.raises(MissingPackageError, match="torch sees no GPU"):
+            assemble(config("device=cuda"), target)
+    assert names(config("device=cuda"), "windows") == ["ingest", "windows"]
 
 
 def test_what_needs_no_labels_runs_without_them(config, count):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from moola.errors import ConfigError, StorageError
+from moola.pipelines.console import PlainConsole
 from moola.pipelines.hooks import FreeDisk, Hook, HookEntry, hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 
@@ -104,6 +107,18 @@ def test_a_failing_hook_that_raises_ends_the_run(fakes, fresh_context):
         Pipeline([fakes.Letters()], [HookEntry(Failing(), "failing", 1, "raise")]).run(context)
     assert fakes.calls == []
     assert [event["event"] for event in context.events.seen][-2:] == ["hook_failed", "stage_failed"]
+
+
+def test_a_hook_that_ends_the_run_is_told_once_and_one_that_warns_at_once(fakes, fresh_context):
+    shown = io.StringIO()
+    context = fresh_context()
+    context.events.listen(PlainConsole(shown))
+    Pipeline([fakes.Letters()], [HookEntry(Failing(), "failing", 1, "warn")]).run(context)
+    assert "hook failing failed at before_stage: ValueError: the hook broke" in shown.getvalue()
+    shown.truncate(0)
+    with pytest.raises(ValueError, match="the hook broke"):
+        Pipeline([fakes.Letters()], [HookEntry(Failing(), "failing", 1, "raise")]).run(context)
+    assert "the hook broke" not in shown.getvalue()
 
 
 def test_hooks_come_from_the_configuration_with_priority_policy_and_own_keys():

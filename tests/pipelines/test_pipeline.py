@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from moola.errors import ConfigError, MissingPackageError, StorageError
 from moola.layout import Layout, digest_file, read_json, write_text
 from moola.pipelines.artifacts import Artifact, ArtifactStore
+from moola.pipelines.events import EventLog
 from moola.pipelines.pipeline import Pipeline, recipe_of
 from moola.pipelines.stage import Stage, Workspace
 
@@ -157,6 +159,18 @@ class NamesItsRun(Stage):
 
 def test_a_stage_that_names_its_run_is_built_for_every_run():
     assert recipe_of(NamesItsRun(), {}, "run-1").key != recipe_of(NamesItsRun(), {}, "run-2").key
+
+
+def test_a_log_that_cannot_be_written_hides_no_error_that_came_before(fakes, fresh_context, monkeypatch, tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+
+    def broken(self, inputs, workspace):
+        log.path = tmp_path  # a folder takes no lines
+        raise RuntimeError("no more paper")
+
+    monkeypatch.setattr(fakes.Letters, "run", broken)
+    with pytest.raises(RuntimeError, match="no more paper"):
+        Pipeline([fakes.Letters()]).run(dataclasses.replace(fresh_context(), events=log))
 
 
 @pytest.mark.parametrize("damage", ["changed", "deleted"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from moola.errors import StorageError
-from moola.training.checkpoint_io import SafetensorsCheckpointIO, rng_state, set_rng_state
+from moola.training.checkpoint_io import BrokenCheckpointError, SafetensorsCheckpointIO, rng_state, set_rng_state
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 TENSORS = st.builds(
@@ -97,19 +97,33 @@ def test_a_truncated_checkpoint_is_a_storage_error(share: float, tmp_path: Path)
     SafetensorsCheckpointIO().save_checkpoint({"weights": torch.randn(500), "epoch": 3}, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(StorageError, match="cannot be read") as caught:
+    with pytest.raises(BrokenCheckpointError, match="is broken") as caught:
         SafetensorsCheckpointIO().load_checkpoint(path)
     assert "delete it" in caught.value.way_out
 
 
-def test_a_file_that_is_no_checkpoint_is_a_storage_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [-1, 8, 400, 1500])
+def test_a_checkpoint_of_which_a_bit_changed_is_broken(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    SafetensorsCheckpointIO().save_checkpoint({"weights": torch.randn(500), "note": "x" * 400, "epoch": 3}, path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BrokenCheckpointError, match="is broken"):
+        SafetensorsCheckpointIO().load_checkpoint(path)
+
+
+def test_a_file_that_is_no_checkpoint_is_broken_and_one_that_is_missing_is_not(tmp_path: Path) -> None:
     io = SafetensorsCheckpointIO()
     save_file({"a": torch.zeros(2)}, tmp_path / "bare")
     save_file({"a": torch.zeros(2)}, tmp_path / "other", metadata={"state": "{"})
     (tmp_path / "junk").write_bytes(bytes(range(256)) * 4)
-    for name in ("bare", "other", "junk", "missing"):
-        with pytest.raises(StorageError, match="cannot be read"):
+    for name in ("bare", "other", "junk"):
+        with pytest.raises(BrokenCheckpointError, match="is broken"):
             io.load_checkpoint(tmp_path / name)
+    with pytest.raises(StorageError, match=r"cannot be read\nNo such file") as caught:
+        io.load_checkpoint(tmp_path / "missing")
+    assert not isinstance(caught.value, BrokenCheckpointError)
 
 
 def test_removing_a_checkpoint_twice_is_no_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
 from moola.pretraining import WindowInputs
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
+from moola.training.alarms import Alarm
 from moola.training.loop import ParameterGroup, fit
 from moola.training.schedule import FitConfig
 
@@ -58,7 +59,13 @@ def jitter(bars: Tensor, draws: Draws) -> Tensor:
     return bars + 0.01 * draws.normal(*bars.shape[1:])
 
 
-def train(module: Killable, seed: int, checkpoint: Path | None = None, **changes: Any) -> Result:
+def train(
+    module: Killable,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_alarm: Callable[[Alarm], None] | None = None,
+    **changes: Any,
+) -> Result:
     """With dropout, masks, augmentation, accumulation, a frozen group, an average and saves inside epochs."""
     batches = DeviceBatches(VALUES, np.arange(WINDOWS), 15, lambda bars: bars, SIZE, seed, augment=jitter)
     watched = DeviceBatches(VALUES, np.arange(WINDOWS, 105), 15, lambda bars: bars, 15, seed, shuffle=False)
@@ -73,6 +80,7 @@ def train(module: Killable, seed: int, checkpoint: Path | None = None, **changes
         groups=groups,
         validate=lambda: module.objective.validate(next(iter(watched))),
         checkpoint=checkpoint,
+        on_alarm=on_alarm,
     )
     return records, module.objective.state_dict()
 
@@ -141,6 +149,22 @@ def test_a_checkpoint_of_other_batches_or_of_another_module_is_refused(tmp_path:
     with pytest.raises(StorageError, match=r"another module\n.*objective.decoder.0.weight: the file has \[8, 8\]"):
         train(other, 0, checkpoint)
     assert checkpoint.read_bytes() == before
+
+
+def test_a_broken_checkpoint_is_set_aside_and_told_and_the_fit_begins_again(tmp_path: Path, whole: Result) -> None:
+    checkpoint = tmp_path / "resume.safetensors"
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(Killable(0, 20), 0, checkpoint)
+    broken = checkpoint.read_bytes()[:-100]
+    checkpoint.write_bytes(broken)
+    alarms: list[Alarm] = []
+    assert_same(train(Killable(0), 0, checkpoint, on_alarm=alarms.append), whole)
+    assert (tmp_path / "resume.safetensors.broken").read_bytes() == broken
+    (alarm,) = (alarm for alarm in alarms if alarm.kind == "checkpoint")
+    assert f"{checkpoint} is broken" in alarm.message
+    assert "kept as resume.safetensors.broken" in alarm.message
+    train(Killable(0), 0, checkpoint, on_alarm=alarms.append)  # goes on from the new one
+    assert len([alarm for alarm in alarms if alarm.kind == "checkpoint"]) == 1
 
 
 def test_a_checkpoint_of_another_schedule_is_refused_with_every_difference(tmp_path: Path) -> None:

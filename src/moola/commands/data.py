@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "fetch": "list the public sets, or get some of them: moola data fetch [NAME ...]",
-    "validate": "judge every bar; bad ones go to a quarantine file, with reasons (exit code 3)",
+    "validate": "judge every bar; quarantine.csv lists the bad ones with their reasons (exit code 3)",
     "describe": "rows, spans, gaps, sessions, labels, windows and near duplicates, with a picture",
     "drift": "how far two sets are apart: training span against sealed test, or moola data drift ... -- OTHER ...",
 }

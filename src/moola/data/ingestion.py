@@ -232,8 +232,8 @@ def _refuse(audit: BarAudit, quality: QualityConfig) -> None:
         raise DataError(
             f"{audit.rows_bad:,} of {audit.rows_read:,} rows cannot be used",
             "\n".join(found),
-            "mend them; `moola data validate` with the same data= writes every bad row and its reasons to a quarantine "
-            "file, and data.quality.bad_rows=quarantine leaves them out",
+            "mend them, or leave them out with data.quality.bad_rows=quarantine; `moola data validate` with the same "
+            "data= lists each with its reasons, in quarantine.csv",
         )
     spoiled = [f"- series '{name}': {bad:,} of {rows:,} rows" for name, (bad, rows) in audit.spoiled().items()]
     if spoiled:

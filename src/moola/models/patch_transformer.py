@@ -48,12 +48,20 @@ class PatchTransformer:
         Raises:
             ConfigError: a patch is longer than the windows.
         """
-        if self.patch_bars > shape.n_bars:
-            raise ConfigError(
-                [f"encoder.patch_bars: {self.patch_bars} is more than the {shape.n_bars} bars of a window"],
-                f"use encoder.patch_bars={shape.n_bars} or less, or show more bars (data.window.visible)",
-            )
+        self.check_windows(shape.n_bars)
         return PatchTransformerEncoder(shape, self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether windows of `n_bars` hold a patch.
+
+        Raises:
+            ConfigError: a patch is longer.
+        """
+        if self.patch_bars > n_bars:
+            raise ConfigError(
+                [f"encoder.patch_bars: {self.patch_bars} is more than the {n_bars} bars of a window"],
+                f"use encoder.patch_bars={n_bars} or less, or show more bars (data.window.visible)",
+            )
 
 
 class PatchTransformerEncoder(Encoder):

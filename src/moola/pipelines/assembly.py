@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from moola.pipelines.code_version import code_version
 from moola.pipelines.hooks import hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import STAGES, Stage
+from moola.pretraining import check_windows
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,15 @@ class StageSection:
 
 
 def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
-    """Build the pipeline of a run, or of one stage with everything it reads.
+    """Build the pipeline of a run, or of one stage with everything it reads and what is inserted beside these.
 
     Every stage that the configuration names is built, also those that are switched off, so that a wrong key anywhere
     is found before anything runs.
 
     Raises:
-        ConfigError: unknown stages, wrong keys, an impossible order: all in one go; stages that need labels, with a
-            labeller that gives none.
+        ConfigError: unknown stages, wrong keys, an impossible order: all in one go. Where there are none of these:
+            stages that need labels, with a labeller that gives none, and windows that do not suit what is to run.
+        MissingPackageError: ``device=cuda``, and there is no GPU.
     """
     section = structure(StageSection, config.stage, "stage")
     problems = Problems()
@@ -69,8 +72,8 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     if problems:
         raise problems.error()
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
-    wanted = stages if target is None else _needed(stages, target)
-    _refuse_without_labels(config, wanted)
+    wanted = stages if target is None else _needed(stages, target, section)
+    _refuse_what_must_fail(config, wanted)
     return Pipeline(wanted, hooks)
 
 
@@ -123,29 +126,80 @@ def _adopting(
     return ["adopt_encoder" if name == "pretrain" else name for name in order]
 
 
-def _needed(stages: list[Stage], target: str) -> list[Stage]:
-    """The target and, backwards, every stage that provides something it reads."""
-    provider = {stage.provides: stage for stage in stages}
-    chosen = {stage.name for stage in stages if stage.name == target}
-    if not chosen:
+def _needed(stages: list[Stage], target: str, section: StageSection) -> list[Stage]:
+    """The target, stages that were inserted beside what runs, and, backwards, every stage that provides what they read.
+
+    A stage that was inserted beside one that does not run is not of this command; the run says so.
+    """
+    if target not in {stage.name for stage in stages}:
         raise ConfigError([f"stage.skip: the command needs the stage '{target}', which is switched off"])
-    for stage in reversed(stages):
-        if stage.name in chosen:
-            chosen |= {provider[name].name for name in (*stage.needs(), *stage.uses) if name in provider}
+    chosen = _with_providers(stages, {target})
+    for name, values in section.insert.items():  # in this order, for one may be inserted beside another
+        if _place(values) in chosen | ({"pretrain"} if "adopt_encoder" in chosen else set()):
+            chosen = _with_providers(stages, {*chosen, name})
     return [stage for stage in stages if stage.name in chosen]
 
 
-def _refuse_without_labels(config: RunConfig, stages: list[Stage]) -> None:
+def inserted_elsewhere(config: RunConfig, pipeline: Pipeline) -> list[str]:
+    """Of each inserted stage that is not in the pipeline, though not switched off: why, in words."""
+    section = structure(StageSection, config.stage, "stage")
+    left_out = set(section.insert).difference(section.skip, (stage.name for stage in pipeline.stages))
+    return [
+        f"the inserted stage '{name}' does not run: it stands beside '{_place(values)}', which this command leaves out"
+        for name, values in section.insert.items()
+        if name in left_out
+    ]
+
+
+def _place(values: Mapping[str, Any]) -> str:
+    """The stage that another was inserted beside."""
+    return values["after"] if "after" in values else values["before"]
+
+
+def _with_providers(stages: list[Stage], chosen: set[str]) -> set[str]:
+    """Names of the chosen stages and, backwards, of every one that provides something they read."""
+    provider = {stage.provides: stage.name for stage in stages}
+    found = set(chosen)
+    for stage in reversed(stages):
+        if stage.name in found:
+            found |= {provider[name] for name in (*stage.needs(), *stage.uses) if name in provider}
+    return found
+
+
+def _refuse_what_must_fail(config: RunConfig, stages: list[Stage]) -> None:
     """Say it before hours of pretraining, not after."""
+    problems = Problems()
+    if unlabelled := _lack_of_labels(config, stages):
+        way_out = "run `moola pretrain`, or choose another task (task=label_file task.path=FILE)"
+        problems.take(ConfigError(unlabelled, way_out))
+    window = config.data.get("window", {})
+    n_bars = window.get("visible") or window.get("length")
+    if n_bars is not None:  # else it is told by the data
+        problems.attempt(lambda: check_windows(stages, n_bars))
+    if problems:
+        raise problems.error()
+    if config.device == "cuda":
+        _refuse_without_gpu(stages)
+
+
+def _refuse_without_gpu(stages: list[Stage]) -> None:
+    """A GPU was asked for; stages that hold an encoder would look for it."""
+    from moola.pipelines.setup import EncoderSetup
+    from moola.training.device import choose_device  # needs torch, as such stages do
+
+    if any(isinstance(part, EncoderSetup) for stage in stages for part in vars(stage).values()):
+        choose_device("cuda")
+
+
+def _lack_of_labels(config: RunConfig, stages: list[Stage]) -> list[str]:
+    """The problem that stages need labels and the labeller gives none."""
     needy = [stage.name for stage in stages if stage.needs_labels]
     labeller = config.task.get("labels")
     if not needy or not isinstance(labeller, str):
-        return
+        return []
     from moola.labels import LABELLERS  # needs polars, which a run without such stages may do without
 
-    if not getattr(LABELLERS.get(labeller), "labels_windows", True):
-        need = f"the stages {', '.join(needy)} need" if len(needy) > 1 else f"the stage {needy[0]} needs"
-        raise ConfigError(
-            [f"task={labeller} gives no labels, and {need} some"],
-            "run `moola pretrain`, or choose another task (task=label_file task.path=FILE)",
-        )
+    if getattr(LABELLERS.get(labeller), "labels_windows", True):
+        return []
+    need = f"the stages {', '.join(needy)} need" if len(needy) > 1 else f"the stage {needy[0]} needs"
+    return [f"task={labeller} gives no labels, and {need} some"]

@@ -133,6 +133,10 @@ def _figures(event: Event) -> str:
     return "".join(f"  {name} {value}" for name, value in event.items() if name not in _OWN)
 
 
+def _hook_failed(event: Event) -> str:
+    return f"    hook {event['hook']} failed at {event['moment']}: {event['error']}"
+
+
 def _spoken(event: Event) -> str:
     stage = event.get("stage", "")
     lines = {
@@ -145,7 +149,7 @@ def _spoken(event: Event) -> str:
         "stage_finished": lambda: f"    done in {event['seconds']:.1f} s",
         "stage_waiting": lambda: f"    waiting: {event['why']}",
         "stage_failed": lambda: "    stopped here; everything finished before is kept",
-        "hook_failed": lambda: f"    hook {event['hook']} failed at {event['moment']}: {event['error']}",
+        "hook_failed": lambda: "" if event["ends_run"] else _hook_failed(event),  # what ends a run is told at its end
         "run_finished": lambda: f"finished in {event['seconds']:.1f} s",
     }
     return lines[event["event"]]() if event["event"] in lines else ""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moola.layout import naming
+
 Event = dict[str, Any]
 
 
@@ -32,11 +34,13 @@ class EventLog:
     def emit(self, event: str, **fields: Any) -> None:
         """Append one event."""
         record: Event = {"time": now(), "event": event, **fields}
-        if self.path is not None:
-            with self.path.open("a") as handle:
-                handle.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-        for listener in self._listeners:
-            listener(record)
+        try:
+            if self.path is not None:
+                with naming(self.path), self.path.open("a") as handle:
+                    handle.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        finally:  # a person hears of it also where the disk is full
+            for listener in self._listeners:
+                listener(record)
 
 
 def read_events(path: Path) -> list[Event]:

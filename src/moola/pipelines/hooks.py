@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,13 +90,15 @@ def call_hooks(
         try:
             returned = method(stage, context, error) if moment == "on_error" else method(stage, context)
         except Exception as failure:
-            context.events.emit(
-                "hook_failed",
-                hook=entry.name,
-                moment=moment,
-                stage=stage.name,
-                error=f"{type(failure).__name__}: {failure}",
-            )
+            with contextlib.suppress(OSError):  # a full disk must not hide the failure that it caused
+                context.events.emit(
+                    "hook_failed",
+                    hook=entry.name,
+                    moment=moment,
+                    stage=stage.name,
+                    error=f"{type(failure).__name__}: {failure}",
+                    ends_run=entry.on_failure == "raise",
+                )
             if entry.on_failure == "raise":
                 raise
             continue

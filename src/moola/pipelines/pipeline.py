@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ class Pipeline:
             try:
                 context = self._run_stage(stage, context)
             except BaseException as error:
-                context.events.emit("stage_failed", stage=stage.name, error=f"{type(error).__name__}: {error}")
+                with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+                    context.events.emit("stage_failed", stage=stage.name, error=f"{type(error).__name__}: {error}")
                 call_hooks(self.hooks, "on_error", stage, context, error)
                 raise
         return context

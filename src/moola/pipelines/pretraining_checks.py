@@ -40,7 +40,7 @@ def check_batch_size(batch_size: int, least: int, processes: int = 1) -> None:
     )
 
 
-def check_windows(n_windows: int, least: int, processes: int = 1) -> None:
+def check_count(n_windows: int, least: int, processes: int = 1) -> None:
     """Refuse fewer windows than one batch takes.
 
     Raises:

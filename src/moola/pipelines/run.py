@@ -16,7 +16,7 @@ from moola.config import RunConfig
 from moola.errors import StorageError
 from moola.layout import Layout, read_json, remove_torn_files, replace_atomically, write_json, write_text
 from moola.pipelines.artifacts import git_state, versions
-from moola.pipelines.assembly import assemble, run_identity
+from moola.pipelines.assembly import assemble, inserted_elsewhere, run_identity
 from moola.pipelines.context import Context
 from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry
@@ -63,13 +63,16 @@ def execute(
             write_text(folder / "config.yaml", config_yaml)
             hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
             events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
+            for message in inserted_elsewhere(config, pipeline):
+                events.emit("note", message=message)
             try:
                 context = Context(run_id, layout, events, force=config.force, meet=meet)
                 Pipeline(pipeline.stages, hooks).run(context)
             except BaseException as error:
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 record.finish(status, error)
-                events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
+                with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+                    events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
                 raise
             record.finish("finished")
             events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)

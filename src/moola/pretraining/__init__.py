@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from moola.config import build_all
 from moola.registry import Registry
 
 if TYPE_CHECKING:
@@ -75,6 +77,18 @@ def least_batch(objective: ObjectiveConfig) -> int:
     One that tells the windows of a batch from each other declares 2: a single window has nothing to be told from.
     """
     return getattr(objective, "least_batch", 1)
+
+
+def check_windows(components: Iterable[object], n_bars: int) -> None:
+    """Ask configurations of encoders and objectives, and stages, whether they take windows of `n_bars` visible bars.
+
+    One refuses with a method ``check_windows(n_bars)``; one without it takes any.
+
+    Raises:
+        ConfigError: the problems of all of them.
+    """
+    checks = (getattr(component, "check_windows", None) for component in components)
+    build_all(*(functools.partial(check, n_bars) for check in checks if check is not None))
 
 
 OBJECTIVES: Registry[ObjectiveConfig] = Registry(

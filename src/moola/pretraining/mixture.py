@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from moola.config import build_all, reject, structure
 from moola.data.device_batches import Batch
 from moola.errors import ConfigError
 from moola.models.encoder import Encoder
-from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs, least_batch
+from moola.pretraining import OBJECTIVES, ObjectiveConfig, Reconstructing, WindowInputs, check_windows, least_batch
 from moola.pretraining.parts import with_loss
 
 _SHOWN = ("val_reconstruction", "val_copy_last", "val_mean")
@@ -82,9 +83,27 @@ class Mixture:
             ConfigError: a part does not fit such windows; the problems of all parts.
             DataError: a part needs channels that the source lacks.
         """
-        built = build_all(*(functools.partial(_wrap, part, i, encoder, inputs) for i, part in enumerate(self.parts)))
+
+        def build(number: int, part: Part) -> Any:
+            with _in_its_place(number):
+                return part.objective.build(encoder, inputs)
+
+        built = build_all(*(functools.partial(build, *numbered) for numbered in enumerate(self.parts)))
         rebuilds = any(isinstance(objective, Reconstructing) for objective in built)
         return (ReconstructingMixture if rebuilds else MixtureObjective)(encoder, built, self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether every part can learn from windows of `n_bars`.
+
+        Raises:
+            ConfigError: the problems of all parts.
+        """
+
+        def check(number: int, part: Part) -> None:
+            with _in_its_place(number):
+                check_windows([part.objective], n_bars)
+
+        build_all(*(functools.partial(check, *numbered) for numbered in enumerate(self.parts)))
 
 
 class MixtureObjective(nn.Module):
@@ -140,10 +159,11 @@ def _build(given: Part | Mapping[str, Any], place: str) -> Part:
     return structure(Part, {"name": own["name"], "objective": objective, "weight": given.get("weight", 1.0)}, place)
 
 
-def _wrap(part: Part, number: int, encoder: Encoder, inputs: WindowInputs) -> Any:
-    """A part around an encoder; what it says of its own keys is said of their place among the parts."""
+@contextlib.contextmanager
+def _in_its_place(number: int) -> Iterator[None]:
+    """What a part says of its own keys is said of their place among the parts."""
     try:
-        return part.objective.build(encoder, inputs)
+        yield
     except ConfigError as error:
         *problems, way_out = (
             said.replace("objective.", f"objective.parts[{number}].") for said in (*error.problems, error.way_out)

@@ -83,14 +83,22 @@ class PathStatistics:
             ConfigError: windows are shorter than a span.
             DataError: the source has no candles.
         """
-        n_bars, most = inputs.shape.n_bars, inputs.shape.n_bars // (2 if self.relations_weight else 1)
+        self.check_windows(inputs.shape.n_bars)
+        return PathStatisticsObjective(encoder, price_columns(inputs.channels, "path_statistics"), self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether windows of `n_bars` hold a span, or two where relations are learnt.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        most = n_bars // (2 if self.relations_weight else 1)
         if self.min_bars > most:
             pair = "two spans of " if self.relations_weight else ""
             raise ConfigError(
                 [f"objective.min_bars: {pair}{self.min_bars} do not fit the {n_bars} bars of a window"],
                 f"use objective.min_bars={most} or less, or show more bars (data.window.visible)",
             )
-        return PathStatisticsObjective(encoder, price_columns(inputs.channels, "path_statistics"), self)
 
 
 class PathStatisticsObjective(nn.Module):

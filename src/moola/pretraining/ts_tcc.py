@@ -97,14 +97,21 @@ class TsTcc:
         Raises:
             ConfigError: no past is left before the bars to predict.
         """
-        n_bars = inputs.shape.n_bars
+        self.check_windows(inputs.shape.n_bars)
+        return TsTccObjective(encoder, inputs, self)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Whether windows of `n_bars` have a past and the bars to predict.
+
+        Raises:
+            ConfigError: no past is left.
+        """
         most = n_bars - _first_cut(n_bars)
         if self.steps > most:
             raise ConfigError(
                 [f"objective.steps: {self.steps} leaves no past in {n_bars} bars"],
                 f"use objective.steps={most} or less, or show more bars (data.window.visible)",
             )
-        return TsTccObjective(encoder, inputs, self)
 
 
 class TsTccObjective(nn.Module):

@@ -35,14 +35,15 @@ class Alarm:
     """Something is not as it should be, and training goes on.
 
     Attributes:
-        kind: ``precision``: other than asked for; ``stalled``: no batch for long; ``loss_share``: one part of the loss
-            takes all of it or none; ``no_progress``: the last epoch's loss is not below the first's; ``untrained``:
-            layers stayed as they were; ``validation``: the validation loss is NaN.
+        kind: ``checkpoint``: broken, so the fit begins again; ``precision``: other than asked for; ``stalled``: no
+            batch for long; ``loss_share``: one part of the loss takes all of it or none; ``no_progress``: the last
+            epoch's loss is not below the first's; ``untrained``: layers stayed as they were; ``validation``: the
+            validation loss is NaN.
         message: one line.
         part: of the loss, where the alarm is about one.
     """
 
-    kind: Literal["precision", "stalled", "loss_share", "no_progress", "untrained", "validation"]
+    kind: Literal["checkpoint", "precision", "stalled", "loss_share", "no_progress", "untrained", "validation"]
     message: str
     part: str = ""
 

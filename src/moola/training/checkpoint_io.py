@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from torch import Tensor
 
 from moola.errors import StorageError
 from moola.layout import write_bytes
+from moola.training.weights import digest_weights
+
+
+class BrokenCheckpointError(StorageError):
+    """A checkpoint does not hold what was written."""
 
 
 class SafetensorsCheckpointIO(CheckpointIO):
@@ -28,14 +34,14 @@ class SafetensorsCheckpointIO(CheckpointIO):
         """
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_to_plain(checkpoint, tensors), allow_nan=True)
-        content = save(tensors, metadata={"state": tree})
+        content = save(tensors, metadata={"state": tree, "sha256": _digest(tree, tensors)})
         try:
             write_bytes(Path(path), content)
         except OSError as error:
             raise StorageError(
                 f"the checkpoint {path} cannot be written",
                 f"{error.strerror or error}; it needs {len(content) / 2**20:.1f} MiB; the last one is as it was",
-                "make room and run the same command again: it goes on from there",
+                "make room, or lift the limit on file sizes, and run the same command again: it goes on from there",
             ) from error
 
     def load_checkpoint(
@@ -44,21 +50,36 @@ class SafetensorsCheckpointIO(CheckpointIO):
         """Read one file; tensors arrive on the CPU and Lightning moves them.
 
         Raises:
-            StorageError: the file is truncated or is not a checkpoint.
+            BrokenCheckpointError: the file is truncated, was changed, or is not a checkpoint.
+            StorageError: it cannot be read at all.
         """
         try:
+            Path(path).open("rb").close()  # what safetensors says of it does not tell this from a broken file
             with safe_open(str(path), framework="pt") as opened:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-                tree = json.loads(opened.metadata()["state"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+                tree, digest = (opened.metadata()[name] for name in ("state", "sha256"))
+            if _digest(tree, tensors) != digest:
+                raise ValueError("its content is not what was written")
+            return _from_plain(json.loads(tree), tensors)
+        except OSError as error:
             raise StorageError(
-                f"the checkpoint {path} cannot be read", str(error), "delete it and run the same command again"
+                f"the checkpoint {path} cannot be read",
+                error.strerror or str(error),
+                "mend this and run the same command again, or delete the checkpoint to begin again",
             ) from error
-        return _from_plain(tree, tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise BrokenCheckpointError(
+                f"the checkpoint {path} is broken", str(error), "delete it to begin again"
+            ) from error
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint; nothing happens where there is none."""
         Path(path).unlink(missing_ok=True)
+
+
+def _digest(tree: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 (hex) of all that a checkpoint holds: the file format notices a missing end, but not a changed bit."""
+    return hashlib.sha256(tree.encode() + digest_weights(tensors).encode()).hexdigest()
 
 
 def _to_plain(value: Any, tensors: dict[str, Tensor]) -> Any:

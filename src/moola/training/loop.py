@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 from torch import nn
 
 from moola.data.device_batches import DeviceBatches
@@ -19,7 +20,7 @@ from moola.errors import ConfigError
 from moola.training.alarms import Alarm, DivergedError, StallWatch
 from moola.training.allocator import keep_freed_memory
 from moola.training.batch_size import does_not_fit
-from moola.training.checkpoint_io import SafetensorsCheckpointIO
+from moola.training.checkpoint_io import BrokenCheckpointError, SafetensorsCheckpointIO
 from moola.training.course import Course
 from moola.training.determinism import deterministic
 from moola.training.exchange import exchange_of
@@ -57,7 +58,8 @@ def fit(
         config: the schedule; the size of a batch is that of `batches` (see `moola.training.batch_size`).
         groups: parameter groups; default is one with everything.
         validate: figures to add to an epoch's record, computed in evaluation mode with the weights that would be kept.
-        checkpoint: file to save resume state in; when it exists, training goes on from there to the same result.
+        checkpoint: file to save resume state in; when it exists, training goes on from there to the same result. A
+            broken one is set aside, an alarm says so, and training begins again.
         on_epoch: called with each epoch's record, also on resume for the epochs that follow.
         on_steps: called with each line of the step log (`moola.training.step_log`).
         on_alarm: called with each alarm; one of a standstill comes from another thread.
@@ -94,19 +96,36 @@ def fit(
         calls = (on_epoch, on_steps, on_alarm, on_resume)
         course.attend(validate, checkpoint, *(_only_on_first(ranks, call) for call in calls))
         module = Module(objective, config, groups, precision, course.steps, batches)
-        shortage = _train(module, _trainer(objective, batches, config, ranks, course), course, checkpoint)
+        resume = _to_resume_from(checkpoint, ranks, tell)
+        shortage = _train(module, _trainer(objective, batches, config, ranks, course), course, resume)
     if shortage:
         raise does_not_fit(objective, batches, config, shortage)
     course.finish()
     return course.records
 
 
-def _train(module: Module, trainer: lightning.Trainer, course: Course, checkpoint: Path | None) -> str:
+def _to_resume_from(checkpoint: Path | None, ranks: Ranks, tell: Callable[[Alarm], None]) -> Path | None:
+    """The checkpoint, where there is one that can be read; the first rank looks, and sets a broken one aside."""
+    if checkpoint is None:
+        return None
+    found = ranks.first and checkpoint.exists()
+    if found:
+        try:
+            SafetensorsCheckpointIO().load_checkpoint(checkpoint)
+        except BrokenCheckpointError as error:
+            found = False
+            aside = checkpoint.with_name(f"{checkpoint.name}.broken")
+            checkpoint.replace(aside)
+            told = f"{error.what} ({error.why}): training begins again from the first epoch; the broken file is kept as"
+            tell(Alarm("checkpoint", f"{told} {aside.name}, beside it, until training is done"))
+    return checkpoint if ranks.of_first(torch.tensor(found)) else None
+
+
+def _train(module: Module, trainer: lightning.Trainer, course: Course, resume: Path | None) -> str:
     """Carry the fit out; what torch said if memory ran out, else nothing.
 
     The error itself is dropped: its frames hold on to what filled the memory.
     """
-    resume = str(checkpoint) if checkpoint and checkpoint.exists() else None
     try:
         trainer.fit(module, course.loader, ckpt_path=resume)
     except (RuntimeError, MemoryError) as error:

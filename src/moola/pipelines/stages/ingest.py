@@ -75,6 +75,12 @@ class Ingest(Stage):
         summary = ingest(scan, workspace.folder, self.quality, resampler, self.clock_timezone)
         for finding in summary.findings:
             workspace.events.emit("finding", stage=self.name, **vars(finding))
-        outside = summary.outside_sessions
-        for note in (*summary.notes, *([f"{outside:,} rows lie in no session and are in no bar"] if outside else [])):
+        bad, outside = summary.rows_quarantined, summary.outside_sessions
+        told = f"bad rows left out: {bad:,} of {summary.rows_read:,}; quarantine.csv, beside the bars, says why of each"
+        notes = [
+            *([told] if bad else []),
+            *summary.notes,
+            *([f"{outside:,} rows lie in no session and are in no bar"] if outside else []),
+        ]
+        for note in notes:
             workspace.events.emit("note", stage=self.name, message=note)

@@ -17,11 +17,19 @@ from moola.features import Fittable, Restorable, Transform
 from moola.features.saving import save_transform
 from moola.layout import write_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.pretraining_checks import check_batch_size, check_movement, check_windows, notes
+from moola.pipelines.pretraining_checks import check_batch_size, check_count, check_movement, notes
 from moola.pipelines.setup import FITTED_TRANSFORM, EncoderSetup, evenly_spaced
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.window_set import UNLABELLED_FILES, WindowSet
-from moola.pretraining import OBJECTIVES, Objective, ObjectiveConfig, Reconstructing, WindowInputs, least_batch
+from moola.pretraining import (
+    OBJECTIVES,
+    Objective,
+    ObjectiveConfig,
+    Reconstructing,
+    WindowInputs,
+    check_windows,
+    least_batch,
+)
 from moola.training.schedule import FitConfig, Monitoring, TrainerSection
 
 if TYPE_CHECKING:
@@ -70,6 +78,10 @@ class Pretrain(Stage):
         )
         return cls(setup, objective, augment.pretrain, trainer.pretrain, trainer.monitoring)
 
+    def check_windows(self, n_bars: int) -> None:
+        """Whether the encoder and the objective take such windows."""
+        check_windows([self.setup.encoder, self.objective], n_bars)
+
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
 
@@ -83,7 +95,7 @@ class Pretrain(Stage):
         transform = self.setup.fitted_transform(data, train)
         fitted = dataclasses.replace(self, setup=dataclasses.replace(self.setup, transform=transform))
         windows = _Windows.of(data, train, validation, fitted)
-        check_windows(len(train), windows.least_batch, current().world_size)
+        check_count(len(train), windows.least_batch, current().world_size)
         check_movement(windows.as_they_are(), data.store.channels)
         training = fitted._pretrain_all(windows, workspace)
         if not current().first:
