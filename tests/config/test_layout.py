@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import math
@@ -79,16 +80,18 @@ def test_a_full_disk_leaves_what_was_there_and_no_torn_file(
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 1,000 bytes."""
+@contextlib.contextmanager
+def refused() -> Iterator[pytest.ExceptionInfo[OSError]]:
+    """No file may grow beyond 1,000 bytes, that of the test's own output included; so only for the write itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match="File too large") as caught:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            yield caught
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_file_that_the_disk_refuses_is_named_as_people_know_it(tmp_path: Path) -> None:
     def append(path: Path) -> None:
         pending = PendingFile(path)
@@ -109,18 +112,17 @@ def test_a_file_that_the_disk_refuses_is_named_as_people_know_it(tmp_path: Path)
     writers: list[Callable[[Path], None]] = [lambda path: write_bytes(path, b"x" * 2000), append, quarantine, log]
     for number, write in enumerate(writers):
         path = tmp_path / f"file{number}"
-        with pytest.raises(OSError, match="File too large") as caught:
+        with refused() as caught:
             write(path)
         assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert not list(tmp_path.glob(".*.part"))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_an_event_is_heard_of_where_its_log_cannot_be_written(tmp_path: Path) -> None:
     heard: list[Event] = []
     log = EventLog(tmp_path / "events.jsonl")
     log.listen(heard.append)
-    with pytest.raises(OSError, match="File too large"):
+    with refused():
         log.emit("note", message="x" * 2000)
     assert [event["event"] for event in heard] == ["note"]
 
