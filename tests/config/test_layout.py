@@ -81,15 +81,14 @@ def test_a_full_disk_leaves_what_was_there_and_no_torn_file(
 
 
 @contextlib.contextmanager
-def refused() -> Iterator[pytest.ExceptionInfo[OSError]]:
+def small_files() -> Iterator[None]:
     """No file may grow beyond 1,000 bytes, that of the test's own output included; so only for the write itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(OSError, match="File too large") as caught:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        try:
-            yield caught
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_that_the_disk_refuses_is_named_as_people_know_it(tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_a_file_that_the_disk_refuses_is_named_as_people_know_it(tmp_path: Path)
     writers: list[Callable[[Path], None]] = [lambda path: write_bytes(path, b"x" * 2000), append, quarantine, log]
     for number, write in enumerate(writers):
         path = tmp_path / f"file{number}"
-        with refused() as caught:
+        with pytest.raises(OSError, match="File too large") as caught, small_files():
             write(path)
         assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert not list(tmp_path.glob(".*.part"))
@@ -122,7 +121,7 @@ def test_an_event_is_heard_of_where_its_log_cannot_be_written(tmp_path: Path) ->
     heard: list[Event] = []
     log = EventLog(tmp_path / "events.jsonl")
     log.listen(heard.append)
-    with refused():
+    with pytest.raises(OSError, match="File too large"), small_files():
         log.emit("note", message="x" * 2000)
     assert [event["event"] for event in heard] == ["note"]
 
