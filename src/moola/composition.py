@@ -93,6 +93,9 @@ def _spoken(error: Exception, words: list[str]) -> str:
         return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
+        whole, bracket, _ = key.partition("[")
+        if bracket:
+            return f"{key}: an item of a list cannot be given by itself; give all of them: '{whole}=[...]'"
         reason = text.splitlines()[0]
         is_lexed = not reason.startswith("Lexer")  # whose message only repeats the words
         told = f"{key}: {value} cannot be read" + (f": {reason}" if is_lexed else "")

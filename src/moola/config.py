@@ -22,7 +22,9 @@ from moola.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 _INVALID = object()
+_PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_/.-]*")
 _NO_TEXT = ("null", "true", "false", "inf", "nan")
+"""Text that Hydra takes without quotes, unless it is one of these words."""
 _LOOK = "see the composed configuration with --cfg job"
 """The way out of wrong values that say for themselves what they must be; anything else asked for says more."""
 
@@ -128,9 +130,12 @@ def _written(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_written, value)) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w/.-]*", value) and value.casefold() not in _NO_TEXT:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN_TEXT.fullmatch(value) and value.casefold() not in _NO_TEXT:
         return value
-    return json.dumps(value)
+    # Not as JSON: in quotes Hydra reads \u00e9 as it stands, and a backslash as one unless quotes follow.
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value) + '"'
 
 
 def reject(*rules: tuple[bool, str]) -> None:
@@ -140,7 +145,7 @@ def reject(*rules: tuple[bool, str]) -> None:
         raise ConfigError(problems)
 
 
-class Problems(list[str]):
+class ConfigProblems(list[str]):
     """Problems of a configuration, and the ways out of them, until all are known."""
 
     def __init__(self) -> None:
@@ -173,7 +178,7 @@ def build_all(*builders: Callable[[], Any]) -> list[Any]:
     Raises:
         ConfigError: the problems of every builder that has some, with their ways out.
     """
-    problems = Problems()
+    problems = ConfigProblems()
     results = [problems.attempt(build) for build in builders]
     if problems:
         raise problems.error()
@@ -191,14 +196,14 @@ def structure(cls: type[T], values: Mapping[str, Any], path: str) -> T:
     Raises:
         ConfigError: unknown keys (with near names), missing keys, wrong types, broken rules: all of them.
     """
-    problems = Problems()
+    problems = ConfigProblems()
     built = _structure(cls, values, path, problems)
     if problems:
         raise problems.error(_LOOK)
     return typing.cast("T", built)
 
 
-def _structure(cls: type[Any], values: Any, path: str, problems: Problems) -> Any:
+def _structure(cls: type[Any], values: Any, path: str, problems: ConfigProblems) -> Any:
     prefix = f"{path}." if path else ""
     if not isinstance(values, Mapping):
         problems.append(f"{path}: {values!r} must be a group of keys")
@@ -224,7 +229,7 @@ def _structure(cls: type[Any], values: Any, path: str, problems: Problems) -> An
         return _INVALID
 
 
-def _convert(hint: Any, value: Any, path: str, problems: Problems) -> Any:
+def _convert(hint: Any, value: Any, path: str, problems: ConfigProblems) -> Any:
     """`value` as `hint` asks for it; on a mismatch one more problem and `_INVALID`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or getattr(hint, "_is_protocol", False):  # a component that its registry has built
@@ -257,12 +262,12 @@ def _convert(hint: Any, value: Any, path: str, problems: Problems) -> Any:
     return _INVALID
 
 
-def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: Problems) -> Any:
+def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: ConfigProblems) -> Any:
     if value is None and type(None) in options:
         return None
-    attempts: list[Problems] = []
+    attempts: list[ConfigProblems] = []
     for option in (option for option in options if option is not type(None)):
-        attempt = Problems()
+        attempt = ConfigProblems()
         converted = _convert(option, value, path, attempt)
         if converted is not _INVALID:
             return converted
@@ -275,7 +280,7 @@ def _convert_union(options: tuple[Any, ...], value: Any, path: str, problems: Pr
 
 
 def _convert_sequence(
-    kind: type, arguments: tuple[Any, ...], value: Sequence[Any], path: str, problems: Problems
+    kind: type, arguments: tuple[Any, ...], value: Sequence[Any], path: str, problems: ConfigProblems
 ) -> Any:
     uniform = kind is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
     hints = [arguments[0]] * len(value) if uniform else list(arguments)

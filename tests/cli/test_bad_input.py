@@ -129,6 +129,7 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
     [
         (["experiment=ucf"], ["experiment=ucf: there is no such option; did you mean 'ucr'"]),
         (["data.path=a;b"], [r"data\.path: a;b cannot be read; text with signs", r"""'data\.path="a;b"'"""]),
+        (["objective.parts[0].min_bars=5"], [r"cannot be given by itself; give all of them: 'objective\.parts=\["]),
         (["encodr=bilstm_64x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
         (["encoder.hiden=3"], [r"encoder\.hiden: there is no such key; did you mean 'encoder\.hidden'"]),
         (["patience=10"], [r"patience: there is no such key; did you mean 'trainer\.pretrain\.patience'\?\n"]),

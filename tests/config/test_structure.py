@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from moola.config import RunConfig, build_all, config_folder, from_omegaconf, reject, structure
+from moola.config import RunConfig, build_all, config_folder, from_omegaconf, override, reject, structure
 from moola.errors import ConfigError
 
 
@@ -223,6 +224,29 @@ def test_the_way_out_of_a_part_is_that_of_the_whole_and_stands_in_place_of_the_g
     assert caught.value.way_out == "use 9, or longer windows"
     with pytest.raises(ConfigError, match="--cfg job"):
         build_all(lambda: structure(Inner, {"width": "x"}, "other"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "no, where",
+        "null",
+        "données",
+        "/home/josé",
+        "a\\b",
+        "a\\",
+        'say "so"',
+        'a\\"b',
+        "a'b",
+        "1e5",
+        "a\nb\n",
+        "",
+    ],
+)
+def test_hydra_reads_an_override_as_it_was_meant(value: str) -> None:
+    given = {"text": value, "list": [value, None, 2.5, True]}
+    assert OverridesParser.create().parse_override(override("key", given)).value() == given
 
 
 def complete(**changes: Any) -> dict[str, Any]:

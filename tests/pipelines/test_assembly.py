@@ -104,6 +104,13 @@ def test_a_stage_inserted_beside_what_a_command_runs_runs_with_it(config, count)
     assert with_windows == ["ingest", "windows", "count"]
 
 
+def test_a_stage_inserted_beside_what_another_inserted_one_reads_runs_too(config, count, monkeypatch):
+    attributes = {"name": "other", "provides": "other", "requires": ("probe",)}
+    monkeypatch.setitem(STAGES._registered, "other", type("Other", (Count,), attributes))
+    both = config("+stage.insert.count.after=probe", "+stage.insert.other.before=oof")
+    assert names(both, "oof") == [*DEFAULT[:5], "count", "other", "oof"]
+
+
 def test_a_stage_inserted_beside_what_a_command_leaves_out_is_told(config, count):
     chosen = config("+stage.insert.count.before=stack")
     pipeline = assemble(chosen, "pretrain")

@@ -78,7 +78,7 @@ def program(folder: Path) -> None:
     torch.set_num_threads(1)
     who = ranks.current()
     module = Watched()
-    records = train(module, who)
+    records = train(module, who, folder / "state")  # which is asked for before Lightning has joined the processes
     write(folder / f"whole{who.rank}", module, records)
     with contextlib.suppress(RuntimeError):
         train(Watched(breaks_at=17), who, folder / "resume")

@@ -35,7 +35,8 @@ presets experiment and debug. What the encoder was made with it brings along: a 
 A name that ends in .parquet gets window_id, series, first_time, last_time, e0 to eN; one in .npy float32 [windows, N].
 The last line on stdout is the file.
 """
-_SAYS_WHICH_WINDOWS = ("data", "paths", "device", "force")
+_HAS_A_SAY = ("data", "paths", "device", "force")
+"""Keys of a run that change what `embed` writes, or where; of the others, those that the encoder settles:"""
 _BROUGHT_ALONG = ("transform", "encoder", "encoder_from", "objective", "augment", "trainer", "seeds")
 
 
@@ -76,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--seed", type=int, metavar="N", help="which of its weights (default: the first)")
     embed.add_argument("--batch", type=int, metavar="N", help="windows at once (default: what suits the device)")
     embed.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: what the key device says")
-    for one in (ls, show, embed, export):
+    for one in (ls, show, export):
         add_artifacts(one)
-    embed.set_defaults(artifacts=None)  # unless it is given, the key paths.artifacts says where they are
+    embed.add_argument("--artifacts", type=Path, metavar="FOLDER", help="default: what the key paths.artifacts says")
     return parser
 
 
@@ -196,7 +197,7 @@ def _refuse_without_say(name: str, overrides: Sequence[str]) -> None:
     """
     from moola.config import RunConfig
 
-    without_say = {item.name for item in dataclasses.fields(RunConfig)}.difference(_SAYS_WHICH_WINDOWS)
+    without_say = {item.name for item in dataclasses.fields(RunConfig)}.difference(_HAS_A_SAY)
     problems: list[str] = []
     for word in overrides:
         section = re.split(r"[=.@]", word.lstrip("+~"), maxsplit=1)[0]
@@ -204,7 +205,7 @@ def _refuse_without_say(name: str, overrides: Sequence[str]) -> None:
             own = f"{name} is the encoder" if section.startswith("encoder") else f"{name} brings its own {section}"
             problems.append(f"{word}: {own if section in _BROUGHT_ALONG else 'does not say which windows'}")
     if problems:
-        told = "leave out what is named: overrides of data, paths and device say which windows, --seed whose weights"
+        told = "leave out what is named: data says which windows, paths and device where, --seed whose weights"
         raise ConfigError(problems, told)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from moola.config import Problems, RunConfig, describe, digest_json, structure
+from moola.config import ConfigProblems, RunConfig, describe, digest_json, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.pipelines.code_version import code_version
 from moola.pipelines.hooks import hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import STAGES, Stage
-from moola.pretraining import check_windows
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
         MissingPackageError: ``device=cuda``, and there is no GPU.
     """
     section = structure(StageSection, config.stage, "stage")
-    problems = Problems()
+    problems = ConfigProblems()
     order = _adopting(config, section, _order(section, target, problems), target, problems)
     known = set(STAGES.names())
     problems += [
@@ -90,7 +89,7 @@ def _settings(section: StageSection, name: str) -> dict[str, Any]:
     return {key: value for key, value in section.insert.get(name, {}).items() if key not in ("after", "before")}
 
 
-def _order(section: StageSection, target: str | None, problems: Problems) -> list[str]:
+def _order(section: StageSection, target: str | None, problems: ConfigProblems) -> list[str]:
     """Stage names with the inserted ones in their places."""
     order = list(section.order)
     for name, values in section.insert.items():
@@ -114,7 +113,7 @@ def _order(section: StageSection, target: str | None, problems: Problems) -> lis
 
 
 def _adopting(
-    config: RunConfig, section: StageSection, order: list[str], target: str | None, problems: Problems
+    config: RunConfig, section: StageSection, order: list[str], target: str | None, problems: ConfigProblems
 ) -> list[str]:
     """The order with `adopt_encoder` in place of `pretrain`, where the configuration names an encoder."""
     if config.encoder_from is None:
@@ -133,10 +132,11 @@ def _needed(stages: list[Stage], target: str, section: StageSection) -> list[Sta
     """
     if target not in {stage.name for stage in stages}:
         raise ConfigError([f"stage.skip: the command needs the stage '{target}', which is switched off"])
-    chosen = _with_providers(stages, {target})
-    for name, values in section.insert.items():  # in this order, for one may be inserted beside another
-        if _place(values) in chosen | ({"pretrain"} if "adopt_encoder" in chosen else set()):
-            chosen = _with_providers(stages, {*chosen, name})
+    chosen, before = {target}, set[str]()
+    while chosen != before:  # what an inserted stage reads may have others beside it
+        before, chosen = chosen, _with_providers(stages, chosen)
+        places = chosen | ({"pretrain"} if "adopt_encoder" in chosen else set())
+        chosen |= {name for name, values in section.insert.items() if _place(values) in places}
     return [stage for stage in stages if stage.name in chosen]
 
 
@@ -168,14 +168,13 @@ def _with_providers(stages: list[Stage], chosen: set[str]) -> set[str]:
 
 def _refuse_what_must_fail(config: RunConfig, stages: list[Stage]) -> None:
     """Say it before hours of pretraining, not after."""
-    problems = Problems()
-    if unlabelled := _lack_of_labels(config, stages):
-        way_out = "run `moola pretrain`, or choose another task (task=label_file task.path=FILE)"
-        problems.take(ConfigError(unlabelled, way_out))
+    problems = ConfigProblems()
+    problems.attempt(lambda: _refuse_without_labels(config, stages))
     window = config.data.get("window", {})
     n_bars = window.get("visible") or window.get("length")
     if n_bars is not None:  # else it is told by the data
-        problems.attempt(lambda: check_windows(stages, n_bars))
+        for stage in stages:
+            problems.attempt(lambda stage=stage: stage.check_windows(n_bars))
     if problems:
         raise problems.error()
     if config.device == "cuda":
@@ -191,15 +190,17 @@ def _refuse_without_gpu(stages: list[Stage]) -> None:
         choose_device("cuda")
 
 
-def _lack_of_labels(config: RunConfig, stages: list[Stage]) -> list[str]:
-    """The problem that stages need labels and the labeller gives none."""
+def _refuse_without_labels(config: RunConfig, stages: list[Stage]) -> None:
+    """Stages need labels, and the labeller gives none."""
     needy = [stage.name for stage in stages if stage.needs_labels]
     labeller = config.task.get("labels")
     if not needy or not isinstance(labeller, str):
-        return []
+        return
     from moola.labels import LABELLERS  # needs polars, which a run without such stages may do without
 
-    if getattr(LABELLERS.get(labeller), "labels_windows", True):
-        return []
-    need = f"the stages {', '.join(needy)} need" if len(needy) > 1 else f"the stage {needy[0]} needs"
-    return [f"task={labeller} gives no labels, and {need} some"]
+    if not getattr(LABELLERS.get(labeller), "labels_windows", True):
+        need = f"the stages {', '.join(needy)} need" if len(needy) > 1 else f"the stage {needy[0]} needs"
+        raise ConfigError(
+            [f"task={labeller} gives no labels, and {need} some"],
+            "run `moola pretrain`, or choose another task (task=label_file task.path=FILE)",
+        )

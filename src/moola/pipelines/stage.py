@@ -86,6 +86,13 @@ class Stage(ABC):
         """Inputs without which this very stage cannot run: `requires`, and what its configuration adds."""
         return self.requires
 
+    def check_windows(self, n_bars: int) -> None:  # noqa: B027 (most take any)
+        """Refuse windows of `n_bars` visible bars from which the stage can make nothing, before anything runs.
+
+        Raises:
+            ConfigError: every problem in one go.
+        """
+
     def outside(self) -> str:
         """Digest of what the stage reads from outside moola (files, packages' data); empty when nothing."""
         return ""

@@ -80,7 +80,7 @@ def least_batch(objective: ObjectiveConfig) -> int:
 
 
 def check_windows(components: Iterable[object], n_bars: int) -> None:
-    """Ask configurations of encoders and objectives, and stages, whether they take windows of `n_bars` visible bars.
+    """Ask configurations of encoders and objectives whether they take windows of `n_bars` visible bars.
 
     One refuses with a method ``check_windows(n_bars)``; one without it takes any.
 

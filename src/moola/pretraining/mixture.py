@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from moola.config import build_all, reject, structure
+from moola.config import ConfigProblems, build_all, reject, structure
 from moola.data.device_batches import Batch
 from moola.errors import ConfigError
 from moola.models.encoder import Encoder
@@ -83,12 +82,7 @@ class Mixture:
             ConfigError: a part does not fit such windows; the problems of all parts.
             DataError: a part needs channels that the source lacks.
         """
-
-        def build(number: int, part: Part) -> Any:
-            with _in_its_place(number):
-                return part.objective.build(encoder, inputs)
-
-        built = build_all(*(functools.partial(build, *numbered) for numbered in enumerate(self.parts)))
+        built = self._ask_all(lambda objective: objective.build(encoder, inputs))
         rebuilds = any(isinstance(objective, Reconstructing) for objective in built)
         return (ReconstructingMixture if rebuilds else MixtureObjective)(encoder, built, self)
 
@@ -98,12 +92,22 @@ class Mixture:
         Raises:
             ConfigError: the problems of all parts.
         """
+        self._ask_all(lambda objective: check_windows([objective], n_bars))
 
-        def check(number: int, part: Part) -> None:
-            with _in_its_place(number):
-                check_windows([part.objective], n_bars)
-
-        build_all(*(functools.partial(check, *numbered) for numbered in enumerate(self.parts)))
+    def _ask_all(self, ask: Callable[[ObjectiveConfig], Any]) -> list[Any]:
+        """The answers of all parts, or all their problems; what one says of its keys is said of their place."""
+        problems, answers = ConfigProblems(), []
+        for number, part in enumerate(self.parts):
+            try:
+                answers.append(ask(part.objective))
+            except ConfigError as error:
+                told = (*error.problems, error.way_out)
+                *own, way_out = (said.replace("objective.", f"objective.parts[{number}].") for said in told)
+                problems.take(ConfigError(own, way_out))
+        if problems:
+            error, whole = problems.error(), "a command line gives all of objective.parts at once"
+            raise ConfigError(error.problems, f"{error.way_out}; {whole}" if error.way_out else whole)
+        return answers
 
 
 class MixtureObjective(nn.Module):
@@ -157,18 +161,6 @@ def _build(given: Part | Mapping[str, Any], place: str) -> Part:
     own = {key: value for key, value in given.items() if key != "weight"} if isinstance(given, Mapping) else given
     objective = OBJECTIVES.build_section(own, place)
     return structure(Part, {"name": own["name"], "objective": objective, "weight": given.get("weight", 1.0)}, place)
-
-
-@contextlib.contextmanager
-def _in_its_place(number: int) -> Iterator[None]:
-    """What a part says of its own keys is said of their place among the parts."""
-    try:
-        yield
-    except ConfigError as error:
-        *problems, way_out = (
-            said.replace("objective.", f"objective.parts[{number}].") for said in (*error.problems, error.way_out)
-        )
-        raise ConfigError(problems, way_out) from error
 
 
 def _share_encoder(objective: nn.Module, encoder: Encoder) -> None:

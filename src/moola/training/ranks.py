@@ -105,9 +105,7 @@ def joined() -> Iterator[Ranks]:
     if ranks.world_size == 1:
         yield ranks
         return
-    if ranks.local_rank < torch.cuda.device_count():  # else it trains on the CPU, or is told that there is no such GPU
-        torch.cuda.set_device(ranks.local_rank)
-    processes.init_process_group(timeout=timedelta(days=30))
+    _begin_exchange(ranks)
     try:
         yield ranks
     except RuntimeError as error:
@@ -120,7 +118,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def of_batches(rank: int, world_size: int) -> Ranks:
-    """The processes among which batches are shared out.
+    """The processes among which batches are shared out; from now on they can exchange tensors, also outside `joined`.
 
     Raises:
         ConfigError: the batches are those of other processes than were started.
@@ -133,7 +131,15 @@ def of_batches(rank: int, world_size: int) -> Ranks:
             [f"the batches are those of rank {rank} of {world_size}; this is {started.rank} of {started.world_size}"],
             f"start it with torchrun --nproc-per-node {world_size}",
         )
+    if not processes.is_initialized():
+        _begin_exchange(started)
     return started
+
+
+def _begin_exchange(ranks: Ranks) -> None:
+    if ranks.local_rank < torch.cuda.device_count():  # else it trains on the CPU, or is told that there is no such GPU
+        torch.cuda.set_device(ranks.local_rank)
+    processes.init_process_group(timeout=timedelta(days=30))
 
 
 def _meeting_place() -> torch.device:
