@@ -15,6 +15,7 @@ from moola.data.device_batches import Batch, DeviceBatches
 from moola.errors import ConfigError, StorageError
 from moola.training import batch_size
 from moola.training.batch_size import BatchSize, Trial, choose_batch_size
+from moola.training.memory import OutOfMemoryError
 from moola.training.schedule import FitConfig
 
 VALUES = torch.randn(5000, 2)
@@ -101,6 +102,13 @@ def test_it_stops_before_the_next_size_would_use_too_much_memory(measured: Calla
 @pytest.mark.parametrize(("room", "size"), [(100, 64), (40, 32), (1, 1)])
 def test_real_steps_that_run_out_of_memory_leave_the_size_that_fits(room: int, size: int) -> None:
     assert choose(4990, Dropping(room)).size == size
+
+
+def test_memory_for_fewer_windows_than_the_objective_compares_is_too_little(tmp_path: Path) -> None:
+    remembered = tmp_path / "batch_size.json"
+    with pytest.raises(OutOfMemoryError, match="not even a batch of 2 windows fits"):
+        choose(4990, Dropping(1), remembered, least=2)
+    assert not remembered.exists()
 
 
 def test_a_trial_changes_neither_the_objective_nor_the_random_numbers() -> None:

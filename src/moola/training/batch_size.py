@@ -98,14 +98,14 @@ def choose_batch_size(
         raise ConfigError(["trainer.pretrain.batch_size: auto is measured in one process; give a number to several"])
     n_windows = len(batches_of(1).starts)
     most = max(n_windows // (LEAST_STEPS * config.accumulate), 1)
-    chosen = _double(objective, batches_of, config, max(1 << (most.bit_length() - 1), least))
+    chosen = _double(objective, batches_of, config, max(1 << (most.bit_length() - 1), least), least)
     if remembered is not None:
         write_json(remembered, chosen.to_json())
     return chosen
 
 
 def _double(
-    objective: nn.Module, batches_of: Callable[[int], DeviceBatches], config: FitConfig, most: int
+    objective: nn.Module, batches_of: Callable[[int], DeviceBatches], config: FitConfig, most: int, least: int
 ) -> BatchSize:
     size, trials = min(SMALLEST, most), list[Trial]()
     while True:
@@ -113,7 +113,7 @@ def _double(
         if trial is None:
             if trials:
                 return BatchSize(trials[-1].size, f"{size} does not fit into memory", tuple(trials))
-            return BatchSize(size_that_fits(objective, batches_of(size), config), "memory", ())
+            return BatchSize(size_that_fits(objective, batches_of(size), config, least), "memory", ())
         if trials and trial.windows_per_s < _WORTH * trials[-1].windows_per_s:
             why = f"{size} is not {_WORTH - 1:.0%} faster"
             return BatchSize(trials[-1].size, why, (*trials, trial))
@@ -125,21 +125,21 @@ def _double(
         size *= 2
 
 
-def size_that_fits(objective: nn.Module, batches: DeviceBatches, config: FitConfig) -> int:
+def size_that_fits(objective: nn.Module, batches: DeviceBatches, config: FitConfig, least: int = 1) -> int:
     """The first of half, a quarter, ... of the size of `batches` with which a step fits into memory.
 
     Raises:
-        OutOfMemoryError: not even one window does.
+        OutOfMemoryError: not even the `least` windows that the objective needs do.
     """
     size = min(batches.batch_size, len(batches.starts)) // 2
-    while size:
+    while size >= least:
         smaller = copy.copy(batches)
         smaller.batch_size = size
         if _try(objective, smaller, config, steps=1) is not None:
             return size
         size //= 2
     raise OutOfMemoryError(
-        "not even a batch of one window fits into memory",
+        f"not even a batch of {'one window' if least == 1 else f'{least} windows'} fits into memory",
         f"free: {free_bytes(batches.values.device) / 2**20:.0f} MiB",
         "use a smaller encoder, or end what else uses the memory",
     )

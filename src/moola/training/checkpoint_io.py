@@ -57,7 +57,10 @@ class SafetensorsCheckpointIO(CheckpointIO):
             Path(path).open("rb").close()  # what safetensors says of it does not tell this from a broken file
             with safe_open(str(path), framework="pt") as opened:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-                tree, digest = (opened.metadata()[name] for name in ("state", "sha256"))
+                head = opened.metadata() or {}
+            if missing := {"state", "sha256"} - set(head):
+                raise ValueError(f"it has no {' and no '.join(sorted(missing))}: another version of moola wrote it")
+            tree, digest = head["state"], head["sha256"]
             if _digest(tree, tensors) != digest:
                 raise ValueError("its content is not what was written")
             return _from_plain(json.loads(tree), tensors)

@@ -10,16 +10,19 @@ from torch import nn
 
 from moola.data.device_batches import DeviceBatches
 from moola.training.memory import is_out_of_memory
+from moola.training.ranks import Ranks
 
 
-def exchange_of(objective: nn.Module, batches: DeviceBatches) -> DDPStrategy:
+def exchange_of(objective: nn.Module, batches: DeviceBatches, ranks: Ranks) -> DDPStrategy:
     """Lightning's strategy for several processes.
 
     DDP waits for the gradient of every weight. An autoencoder trains no pooling, so DDP has to look in each step which
     weights had no part in it; where all have one, that look costs time, and DDP warns of it.
     """
     backend = "nccl" if batches.values.device.type == "cuda" else "gloo"
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=leaves_weights_out(objective, batches))
+    own = torch.tensor([leaves_weights_out(objective, batches)], dtype=torch.int64)
+    left_out = any(bool(found) for found in ranks.each(own))  # all have to look, or none: else they wait for each other
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=left_out)
 
 
 def leaves_weights_out(objective: nn.Module, batches: DeviceBatches) -> bool:

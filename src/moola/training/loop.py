@@ -150,7 +150,7 @@ def _trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=ranks.local_world_size if not (on_gpu and alone) else [device.index or 0],
         num_nodes=ranks.nodes,
-        strategy="auto" if alone else exchange_of(objective, batches),
+        strategy="auto" if alone else exchange_of(objective, batches, ranks),
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,
         use_distributed_sampler=False,
