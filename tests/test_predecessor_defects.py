@@ -151,7 +151,7 @@ def test_defect_1_no_fold_drops_the_pretrained_encoder(
     folds_of_one_model(two_markets[0], tmp_path)
     monkeypatch.setattr("moola.training.finetuning.build_encoder", dropped)
     (tmp_path / "again").mkdir()
-    with pytest.raises(TransferError, match="finetuned, seed 0, fold 1 did not start from the pretrained"):
+    with pytest.raises(TransferError, match="finetuned, seed 0, without fold 1 did not start from the pretrained"):
         folds_of_one_model(two_markets[0], tmp_path / "again")
     assert len(folds) == 2
 

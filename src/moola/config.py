@@ -45,6 +45,7 @@ class RunConfig:
         name: experiment name; the first half of the run id.
         seeds: one pretraining and fine-tuning per seed.
         device: ``auto``, ``cpu`` or ``cuda``.
+        processes: that fit models at once; None: as many as there are cores, where that saves time.
         force: stages to build again though their artifact exists; ``["all"]`` for every one.
         encoder_from: a named encoder (``moola encoders ls``), or the folder of one, to use in place of pretraining.
         paths: data and artifact folders.
@@ -66,6 +67,7 @@ class RunConfig:
     stage: dict[str, Any]
     seeds: tuple[int, ...] = (0,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: int | None = None
     force: tuple[str, ...] = ()
     encoder_from: str | None = None
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -73,6 +75,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         reject(
             (not self.seeds, "seeds: needs at least one"),
+            (self.processes is not None and self.processes < 1, f"processes: {self.processes} must be at least 1"),
             (len(set(self.seeds)) < len(self.seeds), f"seeds: {list(self.seeds)} holds one twice"),
             (any(not 0 <= seed < 2**32 for seed in self.seeds), f"seeds: {list(self.seeds)} must lie in [0, 2**32)"),
             (

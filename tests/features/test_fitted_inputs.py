@@ -27,6 +27,7 @@ from moola.features.relative import RelativeTransform
 from moola.features.saving import load_transform, save_transform
 from moola.features.scaled import Scaled
 from moola.features.volatility import Volatility
+from moola.models import LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.classical import LogisticRegression
 from moola.models.controls import Majority
@@ -38,8 +39,9 @@ from moola.pipelines.events import EventLog
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Workspace
 from moola.pipelines.stages.finetune import Finetune
-from moola.pipelines.stages.oof import Oof, Unit
+from moola.pipelines.stages.oof import Oof, UnitFitter
 from moola.pipelines.stages.pretrain import Pretrain, pretraining_windows
+from moola.pipelines.units import Unit
 from moola.pipelines.window_set import WindowSet
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.testing.transform_checks import random_bars
@@ -108,7 +110,13 @@ def test_what_a_fold_holds_out_cannot_move_the_fitted_numbers(dataset, seed: int
         assert np.array_equal(part.inputs, numbers.apply(torch.from_numpy(part.bars), OHLC).numpy())
 
 
-def test_a_prediction_does_not_depend_on_what_else_the_fold_holds_out(dataset, tmp_path: Path) -> None:
+def predicted(stage: Oof, model: str, data: Dataset, windows: LabelledWindows, held_out: LabelledWindows) -> np.ndarray:
+    """What the model says after a fit on the first 30 windows."""
+    fitter = UnitFitter(stage, {}, data, windows, held_out)
+    return fitter.predict(Unit(model, 0), windows[np.arange(30)], held_out.without_labels(), [].append)
+
+
+def test_a_prediction_does_not_depend_on_what_else_the_fold_holds_out(dataset) -> None:
     """Through the stage itself: the first held-out window stays, the others become another market."""
     data = dataset()
     windows = labelled_windows(data, SCALED)
@@ -116,10 +124,8 @@ def test_a_prediction_does_not_depend_on_what_else_the_fold_holds_out(dataset, t
     bars = held_out.bars.copy()
     bars[1:] = random_bars(OHLC, 9, VISIBLE, seed=5).numpy() * 300
     stage = Oof(setup_of(SCALED), FIT, {"simple": LogisticRegression()})
-    unit = Unit("simple", 0, 0, np.arange(30))
     found = [
-        stage._predict(unit, windows[unit.train], part.without_labels(), data, {}, workspace(tmp_path / name))
-        for name, part in {"given": held_out, "changed": dataclasses.replace(held_out, bars=bars)}.items()
+        predicted(stage, "simple", data, windows, part) for part in (held_out, dataclasses.replace(held_out, bars=bars))
     ]
     assert np.array_equal(found[0][0], found[1][0]) and not np.array_equal(found[0][1:], found[1][1:])
 
@@ -135,20 +141,20 @@ def test_a_model_that_starts_from_the_encoder_gets_the_encoders_transform(datase
         assert np.array_equal(part.inputs, fitted.apply(torch.from_numpy(part.bars), OHLC).numpy())
 
 
-def test_augmented_bars_are_transformed_as_the_fold_transforms_them(dataset, tmp_path: Path) -> None:
+def test_augmented_bars_are_transformed_as_the_fold_transforms_them(dataset) -> None:
     """What is held out is transformed with the same numbers and never augmented."""
     data = dataset()
     windows = labelled_windows(data, SCALED)
-    unit = Unit("scratch", 0, 0, np.arange(30))
     held_out = windows[np.arange(30, 40)].without_labels()
     models = {"scratch": FinetunedEncoder("random", frozen_epochs=0)}
-    found = {}
+    found, paths = {}, set()
     for name, augmentations in {"none": (), "nothing": (Same(),), "jitter": (Jitter(2.0),)}.items():
         stage = Oof(setup_of(SCALED), FIT, models, augmentations)
-        found[name] = stage._predict(unit, windows[unit.train], held_out, data, {}, workspace(tmp_path))
+        found[name] = predicted(stage, "scratch", data, windows, held_out)
+        paths.add(stage.unit_path(Unit("scratch", 0), {}, Path()))
     assert np.array_equal(found["none"], found["nothing"])  # the fold's transform, anew in every batch
     assert not np.allclose(found["none"], found["jitter"], atol=1e-6)
-    assert len(list((tmp_path / "units").iterdir())) == 3
+    assert len(paths) == 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,10 +286,9 @@ def test_no_input_sees_a_bar_after_the_visible_ones(
     assert seen.inputs.shape[1] == visible and np.array_equal(seen.inputs, other.inputs)
 
 
-def test_a_constant_predictor_needs_no_inputs_and_still_works_with_a_fitted_transform(dataset, tmp_path: Path) -> None:
+def test_a_constant_predictor_needs_no_inputs_and_still_works_with_a_fitted_transform(dataset) -> None:
     data = dataset()
     windows = labelled_windows(data, SCALED)
     stage = Oof(setup_of(SCALED), FIT, {"majority": Majority()})
-    unit = Unit("majority", 0, 0, np.arange(30))
-    found = stage._predict(unit, windows[unit.train], windows[np.arange(30, 40)], data, {}, workspace(tmp_path))
+    found = predicted(stage, "majority", data, windows, windows[np.arange(30, 40)])
     assert found.shape == (10, 2)

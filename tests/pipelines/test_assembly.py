@@ -165,7 +165,7 @@ def test_problems_of_all_sections_are_reported_in_one_go_and_once(config):
         "trainer.monitoring.validation_share": "2.0",
         "model.scratch.head_dropout": "x",
         "evaluation.n_resamples": "1",
-        "stage.stack.c": "0.0",
+        "stage.stack.kind": "x",
         "stage.hooks.free_disk.min_free_gb": "x",
     }
     with pytest.raises(ConfigError) as found:
@@ -180,7 +180,7 @@ def test_a_run_is_named_by_everything_that_can_change_a_figure_and_by_nothing_el
 
     same = name()
     assert same.startswith("market-")
-    assert name("paths.artifacts=elsewhere", "force=[all]") == same
+    assert name("paths.artifacts=elsewhere", "force=[all]", "processes=2") == same
     changed = [
         "seeds=[5]",
         "encoder.hidden=8",

@@ -10,6 +10,7 @@ import pytest
 
 from moola.errors import DataError, StorageError
 from moola.pipelines.predictions import Predictions
+from moola.pipelines.stages.oof import nested_frame
 from moola.schemas import check
 from moola.schemas.predictions import oof, predictions
 
@@ -23,7 +24,9 @@ def row(window: str, up: float, fold: int, seed: int = 0, **changes: Any) -> dic
 
 
 def table(*rows: dict[str, Any]) -> Predictions:
-    return Predictions(pl.DataFrame(rows), {"m": {"role": "model", "deterministic": False}}, CLASSES)
+    table = pl.DataFrame(rows)
+    kinds = {"m": {"role": "model", "deterministic": False, "encoder": False}}
+    return Predictions(table, kinds, CLASSES, nested_frame(table.clear(), 0))
 
 
 MANY = table(

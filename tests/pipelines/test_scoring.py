@@ -12,6 +12,7 @@ import pytest
 from moola.errors import DataError
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scoring import EvaluationConfig, score
+from moola.pipelines.stages.oof import nested_frame
 from moola.pipelines.stages.stack import choose_bases
 
 CLASSES = ("down", "up")
@@ -82,7 +83,9 @@ def _predictions(given: np.ndarray, test_of_first: np.ndarray | None = None) -> 
             _rows(model, "test", test_ids, test_of_first if model == "first" and test_of_first is not None else test)
         )
     roles = {"first": "model", "second": "model", "simple": "baseline", "majority": "control"}
-    return Predictions(pl.concat(frames), {m: {"role": r, "deterministic": True} for m, r in roles.items()}, CLASSES)
+    kinds = {m: {"role": r, "deterministic": True, "encoder": False} for m, r in roles.items()}
+    table = pl.concat(frames)
+    return Predictions(table, kinds, CLASSES, nested_frame(table.clear(), 0))
 
 
 CONFIG = EvaluationConfig(n_resamples=200)
@@ -131,7 +134,7 @@ def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarr
     kinds = {**predictions.kinds, "stack": {"role": "stack", "deterministic": True}}
     scores = score(
         _data(given, given),
-        Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES),
+        Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES, predictions.inner),
         CONFIG,
         1,
         pretrained=False,
@@ -145,7 +148,7 @@ def test_controls_and_collapsed_models_are_not_stacked(given: np.ndarray) -> Non
     flat = _rows("flat", "oof", [f"w{i}" for i in range(N)], np.full(N, 0.6))
     kinds = {**predictions.kinds, "flat": {"role": "model", "deterministic": True}}
     bases, left_out = choose_bases(
-        Predictions(pl.concat([predictions.table, flat]), kinds, CLASSES), _data(given, given)
+        Predictions(pl.concat([predictions.table, flat]), kinds, CLASSES, predictions.inner), _data(given, given)
     )
     assert bases == ["first", "second", "simple"]
     assert left_out == {"majority": "control", "flat": "collapsed"}

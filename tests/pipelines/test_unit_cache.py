@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moola.pipelines.stages.oof import read_unit, write_unit
+from moola.pipelines.unit_cache import read_unit, write_unit
 
 PREDICTIONS = np.random.default_rng(0).dirichlet([1.0, 1.0], size=7)
 

@@ -23,6 +23,7 @@ class Context:
         artifacts: finished artifacts by what they provide.
         reused: names of the stages whose artifact was there already.
         force: stages to build again; ``all`` stands for every one.
+        processes: as `moola.pipelines.stage.Workspace` has it.
         meet: waits until every process of a ``torchrun`` has called it; nothing where there is one alone.
     """
 
@@ -32,6 +33,7 @@ class Context:
     artifacts: Mapping[str, Artifact] = field(default_factory=lambda: MappingProxyType({}))
     reused: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    processes: int | None = 1
     meet: Callable[[], None] = lambda: None
 
     def forces(self, stage: str) -> bool:

@@ -120,7 +120,10 @@ class Pipeline:
         cache = context.layout.room("artifacts/oof/units")
 
         def run(folder: Path) -> None:
-            stage.run(inputs, Workspace(folder, context.run_id, stage.name, context.events, cache, fresh=forced))
+            stage.run(
+                inputs,
+                Workspace(folder, context.run_id, stage.name, context.events, cache, forced, context.processes),
+            )
 
         return store.build(recipe, run)
 

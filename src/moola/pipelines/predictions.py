@@ -12,6 +12,7 @@ import polars as pl
 from moola.errors import StorageError
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.units import TEST_FOLD
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Predictions:
 
     Attributes:
         table: `moola.schemas.predictions`.
-        kinds: model -> ``role`` and ``deterministic``.
+        kinds: model -> ``role``, ``deterministic`` and ``encoder`` (whether it rests on one).
         classes: class names in the order of the probability columns.
+        inner: `moola.schemas.nested`; no rows where nothing was predicted for outer folds.
     """
 
     table: pl.DataFrame
     kinds: dict[str, dict[str, Any]]
     classes: tuple[str, ...]
+    inner: pl.DataFrame
 
     @classmethod
     def open(cls, oof: Artifact, stack: Artifact | None = None) -> Predictions:
@@ -38,8 +41,8 @@ class Predictions:
             stacked = pl.read_parquet(stack.path("stack.parquet"))
             if stacked.height:
                 table = pl.concat([table, stacked])
-                kinds["stack"] = {"role": "stack", "deterministic": False}
-        return cls(table, kinds, tuple(head["classes"]))
+                kinds["stack"] = {"role": "stack", "deterministic": False, "encoder": False}
+        return cls(table, kinds, tuple(head["classes"]), pl.read_parquet(oof.path("nested.parquet")))
 
     @property
     def models(self) -> list[str]:
@@ -86,9 +89,38 @@ class Predictions:
 
         Otherwise as `of_model`.
         """
+        return self._of_models(models, seed, self.table.filter(pl.col("split") == split), window_ids)
+
+    def known_to(self, fold: int, labels: pl.DataFrame) -> pl.DataFrame:
+        """The labelled windows that what is judged on this fold may learn from, in the order of `labels`.
+
+        Args:
+            fold: number of a fold, or `moola.pipelines.units.TEST_FOLD`.
+            labels: labelled windows, with ``window_id``.
+        """
+        if fold == TEST_FOLD:
+            return self.judged(labels)
+        known = self.inner.filter(pl.col("outer") == fold).select("window_id").unique()
+        return labels.join(known, on="window_id", how="semi", maintain_order="left")
+
+    def to_learn(self, models: Sequence[str], fold: int, seed: int, window_ids: pl.Series) -> np.ndarray:
+        """What models that know nothing of a fold say of windows outside it; otherwise as `of_seed`."""
+        if fold == TEST_FOLD:
+            return self.of_seed(models, "oof", seed, window_ids)
+        return self._of_models(models, seed, self.inner.filter(pl.col("outer") == fold), window_ids)
+
+    def to_judge(self, models: Sequence[str], fold: int, seed: int, window_ids: pl.Series) -> np.ndarray:
+        """What models say of the windows of a fold, or of the sealed test; otherwise as `of_seed`."""
+        return self.of_seed(models, "test" if fold == TEST_FOLD else "oof", seed, window_ids)
+
+    def is_control_of(self, control: str, model: str) -> bool:
+        """Whether the model has to be better than this control: an encoder than every one, others than blind ones."""
+        return self.role(control) == "control" and (self.kinds[model]["encoder"] or not self.kinds[control]["encoder"])
+
+    def _of_models(self, models: Sequence[str], seed: int, table: pl.DataFrame, window_ids: pl.Series) -> np.ndarray:
         parts: list[np.ndarray] = []
         for model in models:
-            rows = self.table.filter((pl.col("model") == model) & (pl.col("split") == split))
+            rows = table.filter(pl.col("model") == model)
             if not self.kinds[model]["deterministic"]:
                 rows = rows.filter(pl.col("seed") == seed)
             parts.append(self._of(rows, window_ids))

@@ -107,11 +107,6 @@ def _statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int,
     told.append(_folds_told(data, proof))
     if "encoder" in inputs:
         told.append(_encoder_told(inputs["encoder"]))
-    if "stack" in inputs:
-        told.append(
-            "The stack has no out-of-fold figure: its meta model would have learned from models that trained on the "
-            "labels it is judged on. It is scored on the sealed test only, and never chosen as the best model."
-        )
     told.append(
         f"Seeds {', '.join(map(str, seeds))}{'' if data.every_label_given else '; one draw of labels'}. "
         + (

@@ -66,7 +66,14 @@ def execute(
             for message in inserted_elsewhere(config, pipeline):
                 events.emit("note", message=message)
             try:
-                context = Context(run_id, layout, events, force=config.force, meet=meet)
+                context = Context(
+                    run_id,
+                    layout,
+                    events,
+                    force=config.force,
+                    processes=1 if _under_torchrun() else config.processes,
+                    meet=meet,
+                )
                 Pipeline(pipeline.stages, hooks).run(context)
             except BaseException as error:
                 status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -79,10 +86,15 @@ def execute(
     return folder
 
 
+def _under_torchrun() -> bool:
+    """Known without importing torch."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextlib.contextmanager
 def _processes() -> Iterator[tuple[bool, Callable[[], None]]]:
     """Whether this process leads, and how it meets those that ``torchrun`` started beside it."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # alone; known without importing torch
+    if not _under_torchrun():
         yield True, lambda: None
         return
     from moola.training.ranks import joined

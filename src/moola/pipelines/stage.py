@@ -25,6 +25,7 @@ class Workspace:
         events: the run's log.
         cache: folder for units smaller than a stage, shared by runs.
         fresh: build units again though they are in the cache.
+        processes: that may work at once; None: as many as there are cores, where that saves time.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class Workspace:
     events: EventLog
     cache: Path
     fresh: bool = False
+    processes: int | None = 1
 
     def progress(self, done: int, total: int, what: str, **figures: float) -> None:
         """Report `done` of `total` steps of `what`, with figures to show beside them."""

@@ -8,7 +8,7 @@ from moola.schemas.annotations import annotations
 from moola.schemas.bars import OHLC, TIMESTAMP, bars
 from moola.schemas.checking import check
 from moola.schemas.labels import label_issues, labels
-from moola.schemas.predictions import oof, predictions
+from moola.schemas.predictions import nested, oof, predictions
 from moola.schemas.splits import splits
 from moola.schemas.windows import windows
 
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "label_issues",
     "labels",
+    "nested",
     "oof",
     "predictions",
     "splits",

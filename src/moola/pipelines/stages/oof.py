@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
 from moola.augment import Augmentation, AugmentSection
-from moola.config import RunConfig, build_all, describe, digest_json, reject
+from moola.config import RunConfig, build_all, describe, digest_json, reject, structure
 from moola.errors import ConfigError
-from moola.layout import replace_atomically, write_bytes, write_json
+from moola.layout import replace_atomically, write_json
 from moola.models import MODELS, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
+from moola.pipelines.parallel import run_all
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.unit_cache import read_unit, write_unit
+from moola.pipelines.units import TEST_FOLD, Unit, nested_rows, plan_units, predictions_frame
+from moola.training.device import choose_device
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.fitted_encoder import FittedEncoder
+from moola.training.probe import EncoderProbe
 from moola.training.schedule import FitConfig, TrainerSection
 
-TEST_FOLD = -1
-"""Number of the fold that trains on all labels and predicts the sealed test."""
+if TYPE_CHECKING:
+    from moola.training.alarms import Alarm
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One fit: a model, a seed, the labelled rows it trains on and what it predicts."""
+class OofSection:
+    """The section ``stage.oof``.
 
-    model: str
-    seed: int
-    fold: int
-    train: np.ndarray
+    Attributes:
+        nested: fit every model once more for each pair of folds, so that what learns from predictions (the stack,
+            calibration) can be judged out of fold as well.
+    """
 
-    @property
-    def spoken(self) -> str:
-        """Which fit it is, for a person."""
-        where = "all labels" if self.fold == TEST_FOLD else f"fold {self.fold}"
-        return f"{self.model}, seed {self.seed}, {where}"
+    nested: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Oof(Stage):
     fit: FitConfig
     models: dict[str, Model]
     augmentations: tuple[Augmentation, ...] = ()
+    nested: bool = True
     name: ClassVar[str] = "oof"
     provides: ClassVar[str] = "oof"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
@@ -76,121 +77,166 @@ class Oof(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``model``, ``transform``, ``encoder``, ``trainer.finetune`` and ``augment.finetune``."""
-        setup, trainer, models, augment = build_all(
+        """``model``, ``transform``, ``encoder``, ``trainer.finetune``, ``augment.finetune`` and ``stage.oof``."""
+        setup, trainer, models, augment, section = build_all(
             lambda: EncoderSetup.from_config(config),
             lambda: TrainerSection.from_config(config.trainer),
             lambda: _models(config.model),
             lambda: AugmentSection.from_config(config.augment),
+            lambda: structure(OofSection, config.stage.get("oof", {}), "stage.oof"),
         )
-        return cls(setup, trainer.finetune, models, augment.finetune)
+        return cls(setup, trainer.finetune, models, augment.finetune, section.nested)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``oof.parquet`` (both splits) and ``models.json``."""
-        from moola.schemas import check
-        from moola.schemas.predictions import oof, predictions
+        """Writes ``oof.parquet`` (both splits), ``nested.parquet`` and ``models.json``.
 
+        ``nested.parquet`` has no rows where `nested` is off; see `moola.pipelines.units.nested_plan`.
+        """
         data = Dataset.open(inputs)
         require_labels(data)
-        labelled = data.gather(data.labels["row"], data.labels["label"], self.setup.transform)
-        test = data.gather(data.test["row"], data.test["true_label"], self.setup.transform)
-        units = list(self._units(data))
-        frames: list[pl.DataFrame] = []
-        for number, unit in enumerate(units, start=1):
-            rows = data.folds[unit.fold].held_out if unit.fold != TEST_FOLD else np.arange(len(test))
-            held_out = (labelled if unit.fold != TEST_FOLD else test)[rows].without_labels()
-            probabilities = self._predict(unit, labelled[unit.train], held_out, data, inputs, workspace)
-            ids = (data.labels if unit.fold != TEST_FOLD else data.test)["window_id"][rows.tolist()]
-            frames.append(predictions_frame(unit, ids, probabilities, data.classes))
-            workspace.progress(number, len(units), unit.spoken)
+        labels = data.class_numbers(data.labels["label"])
+        sealed = len(data.test) > 0
+        units = plan_units(self.models, self.setup.seeds, data.folds, labels, sealed=sealed, nested=self.nested)
+        found = self._predict(units, data, inputs, workspace)
+        frames, nested = [], []
+        for unit in units:
+            frames += list(_plain(unit, found[unit], data))
+            nested += list(_nested(unit, found[unit], data, labels)) if self.nested else []
+        self._write(frames, nested, data, workspace)
+
+    def _predict(
+        self, units: Sequence[Unit], data: Dataset, inputs: Mapping[str, Artifact], workspace: Workspace
+    ) -> dict[Unit, np.ndarray]:
+        """What every unit predicts, from the cache where it is."""
+        found: dict[Unit, np.ndarray] = {}
+        paths = {unit: self.unit_path(unit, inputs, workspace.cache) for unit in units}
+        if not workspace.fresh:
+            kept = {unit: read_unit(paths[unit], predicted_shape(unit, data)) for unit in units}
+            found |= {unit: predicted for unit, predicted in kept.items() if predicted is not None}
+            if found:
+                workspace.progress(len(found), len(units), f"{len(found)} fits of before")
+        missing = [(unit, paths[unit]) for unit in units if unit not in found]
+        prepare = functools.partial(UnitFitter.open, self, inputs)
+        processes = (
+            workspace.processes if choose_device(self.setup.device) == "cpu" else 1
+        )  # one fit at a time on a GPU
+        for (unit, _), (predicted, alarms) in run_all(missing, prepare, processes):
+            note = noted(workspace, unit.spoken)
+            for alarm in alarms:
+                note(alarm)
+            found[unit] = predicted
+            workspace.progress(len(found), len(units), unit.spoken)
+        return found
+
+    def _write(
+        self, frames: list[pl.DataFrame], nested: list[pl.DataFrame], data: Dataset, workspace: Workspace
+    ) -> None:
+        from moola import schemas
+        from moola.schemas import check
+
         defect = "this is a defect of a model"
-        table = check(pl.concat(frames), predictions(data.classes), "the predictions", defect)
-        check(table.filter(pl.col("split") == "oof"), oof(data.classes), "the predictions out of fold", defect)
-        with replace_atomically(workspace.folder / "oof.parquet") as handle:
-            table.write_parquet(handle)
+        table = check(pl.concat(frames), schemas.predictions(data.classes), "the predictions", defect)
+        out_of_fold = table.filter(pl.col("split") == "oof")
+        check(out_of_fold, schemas.oof(data.classes), "the predictions out of fold", defect)
+        inner = pl.concat(nested) if nested else nested_frame(out_of_fold.clear(), 0)
+        inner = check(inner, schemas.nested(data.classes), "the nested predictions", defect)
+        for name, frame in {"oof.parquet": table, "nested.parquet": inner}.items():
+            with replace_atomically(workspace.folder / name) as handle:
+                frame.write_parquet(handle)
         kinds = {
-            name: {"role": model.role, "deterministic": model.deterministic} for name, model in self.models.items()
+            name: {
+                "role": model.role,
+                "deterministic": model.deterministic,
+                "encoder": isinstance(model, (FinetunedEncoder, EncoderProbe)),
+            }
+            for name, model in self.models.items()
         }
         write_json(workspace.folder / "models.json", {"models": kinds, "classes": list(data.classes)})
 
-    def _units(self, data: Dataset) -> Iterator[Unit]:
-        everything = np.arange(len(data.labels))
-        for name, model in self.models.items():
-            for seed in self.setup.seeds[:1] if model.deterministic else self.setup.seeds:
-                for number, fold in enumerate(data.folds):
-                    yield Unit(name, seed, number, fold.train)
-                if len(data.test):
-                    yield Unit(name, seed, TEST_FOLD, everything)
-
-    def _predict(
-        self,
-        unit: Unit,
-        train: LabelledWindows,
-        held_out: LabelledWindows,
-        data: Dataset,
-        inputs: Mapping[str, Artifact],
-        workspace: Workspace,
-    ) -> np.ndarray:
-        """Class probabilities [n, n_classes] of one fit, from the cache where they are."""
-        path = workspace.cache / f"{self._unit_key(unit, inputs)[:32]}.safetensors"
-        shape = (len(held_out), held_out.n_classes)
-        if not workspace.fresh and (cached := read_unit(path, shape)) is not None:
-            return cached
-        model = self.models[unit.model]
-        pretrained = inputs.get("encoder") if model.needs_pretraining else None
-        train, held_out = self.setup.fold_inputs(train, held_out, data, pretrained)
-        resources = self.setup.resources(unit.seed, data, self.fit, pretrained, self.augmentations)
-        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=noted(workspace, unit.spoken)))
-        if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
-            fitted.check_start(resources.pretrained, unit.spoken)
-        probabilities = np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
-        write_unit(path, probabilities)
-        return probabilities
-
-    def _unit_key(self, unit: Unit, inputs: Mapping[str, Artifact]) -> str:
+    def unit_path(self, unit: Unit, inputs: Mapping[str, Artifact], cache: Path) -> Path:
+        """Where the predictions of a unit are kept; by all that can change them."""
         model = self.models[unit.model]
         setup = dataclasses.replace(self.setup, seeds=(unit.seed,))
-        alone = dataclasses.replace(self, models={unit.model: model}, setup=setup)
+        alone = dataclasses.replace(self, models={unit.model: model}, setup=setup, nested=False)
         read = {name: item.digest for name, item in inputs.items() if name != "encoder" or model.needs_pretraining}
         config = {**describe(alone), "models": [describe(model)]}  # the name a user gives a model changes nothing
-        return digest_json({"config": config, "fold": unit.fold, "inputs": read, "code": code_version(alone)})
+        made_from = {"config": config, "left_out": unit.left_out, "inputs": read, "code": code_version(alone)}
+        return cache / f"{digest_json(made_from)[:32]}.safetensors"
 
 
-def write_unit(path: Path, probabilities: np.ndarray) -> None:
-    """Keep the predictions of one fit with a digest of their bytes."""
-    from safetensors.numpy import save
+@dataclass(frozen=True)
+class UnitFitter:
+    """Does one unit after another in a process of its own.
 
-    digest = hashlib.sha256(probabilities.tobytes()).hexdigest()
-    write_bytes(path, save({"probabilities": probabilities}, metadata={"sha256": digest}))
+    Attributes:
+        stage: models and how they are fitted.
+        inputs: artifacts of the stages before.
+        data: what they hold.
+        labelled, test: windows with the inputs of the run's transform.
+    """
+
+    stage: Oof
+    inputs: Mapping[str, Artifact]
+    data: Dataset
+    labelled: LabelledWindows
+    test: LabelledWindows
+
+    @classmethod
+    def open(cls, stage: Oof, inputs: Mapping[str, Artifact]) -> Self:
+        """From the artifacts ``bars``, ``windows`` and ``splits``."""
+        data, transform = Dataset.open(inputs), stage.setup.transform
+        labelled = data.gather(data.labels["row"], data.labels["label"], transform)
+        return cls(stage, inputs, data, labelled, data.gather(data.test["row"], data.test["true_label"], transform))
+
+    def __call__(self, task: tuple[Unit, Path]) -> tuple[np.ndarray, list[Alarm]]:
+        """Fit one unit and keep what it predicts: class probabilities [n, n_classes], and the alarms of the fit."""
+        unit, path = task
+        folds = self.data.folds
+        train = self.labelled[unit.train(folds, len(self.labelled))]
+        held_out = self.labelled[unit.predicted(folds)] if unit.left_out else self.test
+        alarms: list[Alarm] = []
+        predicted = self.predict(unit, train, held_out.without_labels(), alarms.append)
+        write_unit(path, predicted)
+        return predicted, alarms
+
+    def predict(
+        self, unit: Unit, train: LabelledWindows, held_out: LabelledWindows, on_alarm: Callable[[Alarm], None]
+    ) -> np.ndarray:
+        """Fit the model of a unit on some windows and ask it about others."""
+        stage, model = self.stage, self.stage.models[unit.model]
+        pretrained = self.inputs.get("encoder") if model.needs_pretraining else None
+        train, held_out = stage.setup.fold_inputs(train, held_out, self.data, pretrained)
+        resources = stage.setup.resources(unit.seed, self.data, stage.fit, pretrained, stage.augmentations)
+        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=on_alarm))
+        if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
+            fitted.check_start(resources.pretrained, unit.spoken)
+        return np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
 
 
-def read_unit(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Kept predictions, or None where there are none or they are not what was written: then they are made again."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="numpy") as opened:
-            probabilities = opened.get_tensor("probabilities")
-            digest = opened.metadata()["sha256"]
-    except (SafetensorError, OSError, KeyError, TypeError):
-        return None
-    whole = probabilities.shape == shape and hashlib.sha256(probabilities.tobytes()).hexdigest() == digest
-    return probabilities if whole else None
+def predicted_shape(unit: Unit, data: Dataset) -> tuple[int, int]:
+    """Of the probabilities that a unit leaves."""
+    return (len(unit.predicted(data.folds)) if unit.left_out else len(data.test), len(data.classes))
 
 
-def predictions_frame(unit: Unit, ids: pl.Series, probabilities: np.ndarray, classes: tuple[str, ...]) -> pl.DataFrame:
-    """Rows of `moola.schemas.predictions` for one fit."""
-    n = len(ids)
-    return pl.DataFrame(
-        {
-            "window_id": ids,
-            "model": pl.Series([unit.model] * n, dtype=pl.String),
-            "seed": pl.Series([unit.seed] * n, dtype=pl.Int64),
-            "split": pl.Series(["test" if unit.fold == TEST_FOLD else "oof"] * n, dtype=pl.String),
-            "fold": pl.Series([unit.fold] * n, dtype=pl.Int64),
-            **{f"prob_{name}": probabilities[:, i] for i, name in enumerate(classes)},
-        }
-    )
+def _plain(unit: Unit, predicted: np.ndarray, data: Dataset) -> Iterator[pl.DataFrame]:
+    """What a unit says of its own fold, or of the sealed test."""
+    if not unit.left_out:
+        yield predictions_frame(unit, TEST_FOLD, data.test["window_id"], predicted, data.classes)
+    elif len(unit.left_out) == 1:
+        ids = data.labels["window_id"][unit.predicted(data.folds).tolist()]
+        yield predictions_frame(unit, unit.left_out[0], ids, predicted, data.classes)
+
+
+def _nested(unit: Unit, predicted: np.ndarray, data: Dataset, labels: np.ndarray) -> Iterator[pl.DataFrame]:
+    """What a unit says for outer folds that it knows nothing of."""
+    for outer, inner, rows, places in nested_rows(data.folds, labels, unit):
+        ids = data.labels["window_id"][rows.tolist()]
+        yield nested_frame(predictions_frame(unit, inner, ids, predicted[places], data.classes), outer)
+
+
+def nested_frame(frame: pl.DataFrame, outer: int) -> pl.DataFrame:
+    """Rows of `moola.schemas.nested` from such of one inner fold."""
+    return frame.drop("split").insert_column(3, pl.Series("outer", [outer] * len(frame), dtype=pl.Int64))
 
 
 def _models(section: Mapping[str, Any]) -> dict[str, Model]:
