@@ -165,7 +165,7 @@ def test_problems_of_all_sections_are_reported_in_one_go_and_once(config):
         "trainer.monitoring.validation_share": "2.0",
         "model.scratch.head_dropout": "x",
         "evaluation.n_resamples": "1",
-        "stage.stack.kind": "x",
+        "stage.oof.nested": "x",
         "stage.hooks.free_disk.min_free_gb": "x",
     }
     with pytest.raises(ConfigError) as found:
