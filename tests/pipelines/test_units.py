@@ -57,7 +57,7 @@ def test_no_fit_for_an_outer_fold_trains_on_what_that_fold_may_not_know(make, n,
 
 def test_a_pair_of_folds_shares_a_fit_and_walk_forward_needs_none() -> None:
     labels = np.arange(40) % 2
-    assert len({pair for pair in nested_plan(purged_folds(40, 5, 1), labels).values()}) == 10
+    assert len(set(nested_plan(purged_folds(40, 5, 1), labels).values())) == 10
     forward = nested_plan(walk_forward(40, 4, 1), labels)
     assert forward and all(left_out == (inner,) and inner < outer for (outer, inner), left_out in forward.items())
 
@@ -73,7 +73,9 @@ def test_a_pair_whose_fit_would_lack_a_class_is_left_out() -> None:
     assert (0, 1) not in nested_plan(folds, labels) and (0, 2) in nested_plan(folds, labels)
 
 
-@pytest.mark.parametrize(("left_out", "says"), [((), "all labels"), ((2,), "without fold 2"), ((0, 3), "folds 0 and 3")])
+@pytest.mark.parametrize(
+    ("left_out", "says"), [((), "all labels"), ((2,), "without fold 2"), ((0, 3), "folds 0 and 3")]
+)
 def test_a_unit_says_what_it_is(left_out: tuple[int, ...], says: str) -> None:
     assert says in Unit("m", 1, left_out).spoken
 

@@ -23,6 +23,7 @@ class StageSection:
         skip: stages to leave out.
         insert: stage name -> ``after`` or ``before`` (the name of another), and the stage's own keys.
         hooks: hook name -> ``priority``, ``on_failure`` and the hook's own keys.
+        sentinels: keys of the stage ``sentinels``.
         oof: keys of the stage ``oof``.
         stack: keys of the stage ``stack``.
     """
@@ -31,6 +32,7 @@ class StageSection:
     skip: tuple[str, ...] = ()
     insert: dict[str, dict[str, Any]] = field(default_factory=dict)
     hooks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sentinels: dict[str, Any] = field(default_factory=dict)
     oof: dict[str, Any] = field(default_factory=dict)
     stack: dict[str, Any] = field(default_factory=dict)
 

@@ -121,6 +121,7 @@ STAGES: Registry[Stage] = Registry(
             "adopt_encoder": "AdoptEncoder",
             "probe": "Probe",
             "finetune": "Finetune",
+            "sentinels": "Sentinels",
             "oof": "Oof",
             "stack": "Stack",
             "label_issues": "LabelIssues",
