@@ -39,7 +39,7 @@ def test_no_fit_for_an_outer_fold_trains_on_what_that_fold_may_not_know(make, n,
     units = plan_units({"m": Majority()}, (0,), folds, labels, sealed=False, nested=True)
     assert len(set(units)) == len(units)
     for unit in units:
-        train = unit.train(folds, n)
+        train = unit.train(folds, labels)
         for number in unit.left_out:
             assert np.isin(train, folds[number].train).all()
         for outer, inner, rows, places in nested_rows(folds, labels, unit):
@@ -82,3 +82,13 @@ def test_a_unit_says_what_it_is(left_out: tuple[int, ...], says: str) -> None:
 
 def test_where_nothing_is_left_out_everything_trains() -> None:
     assert np.array_equal(trained_on(purged_folds(10, 2, 0), (), 10), np.arange(10))
+
+
+@given(seed=st.integers(0, 99), n=st.integers(4, 60))
+def test_a_larger_share_of_labels_holds_a_smaller_one_and_every_class(seed: int, n: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 3, n)
+    drawn = [Unit("m", seed, (), share).train([], labels) for share in (0.05, 0.3, 0.7, 1.0)]
+    for smaller, larger in zip(drawn, drawn[1:], strict=False):
+        assert np.isin(smaller, larger).all()
+    assert all(set(labels[rows]) == set(labels) for rows in drawn) and np.array_equal(drawn[-1], np.arange(n))
+    assert not np.array_equal(drawn[1], Unit("m", seed + 1, (), 0.3).train([], labels)) or n < 20

@@ -25,6 +25,7 @@ class StageSection:
         hooks: hook name -> ``priority``, ``on_failure`` and the hook's own keys.
         sentinels: keys of the stage ``sentinels``.
         oof: keys of the stage ``oof``.
+        label_efficiency: keys of the stage ``label_efficiency``.
         stack: keys of the stage ``stack``.
     """
 
@@ -34,6 +35,7 @@ class StageSection:
     hooks: dict[str, dict[str, Any]] = field(default_factory=dict)
     sentinels: dict[str, Any] = field(default_factory=dict)
     oof: dict[str, Any] = field(default_factory=dict)
+    label_efficiency: dict[str, Any] = field(default_factory=dict)
     stack: dict[str, Any] = field(default_factory=dict)
 
 

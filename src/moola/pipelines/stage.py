@@ -123,6 +123,7 @@ STAGES: Registry[Stage] = Registry(
             "finetune": "Finetune",
             "sentinels": "Sentinels",
             "oof": "Oof",
+            "label_efficiency": "LabelEfficiency",
             "stack": "Stack",
             "label_issues": "LabelIssues",
             "report": "Report",

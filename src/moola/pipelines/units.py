@@ -24,23 +24,34 @@ class Unit:
         seed: of the fit.
         left_out: numbers of the folds whose held-out windows it never trains on and then predicts; none: it trains on
             all labels and predicts the sealed test.
+        share: of the labels it may train on that it gets; drawn with its seed, so that a larger share holds a smaller
+            one, and with each class in the same share.
     """
 
     model: str
     seed: int
     left_out: tuple[int, ...] = ()
+    share: float = 1.0
 
     @property
     def spoken(self) -> str:
         """Which fit it is, for a person."""
         if not self.left_out:
-            return f"{self.model}, seed {self.seed}, all labels"
+            return (
+                f"{self.model}, seed {self.seed}, {'all labels' if self.share == 1 else f'{self.share:.0%} of labels'}"
+            )
         folds = " and ".join(str(fold) for fold in self.left_out)
         return f"{self.model}, seed {self.seed}, without fold{'s' * (len(self.left_out) > 1)} {folds}"
 
-    def train(self, folds: Sequence[Fold], n_labelled: int) -> np.ndarray:
-        """Rows it trains on: those that every fold left out trains on."""
-        return trained_on(folds, self.left_out, n_labelled)
+    def train(self, folds: Sequence[Fold], labels: np.ndarray) -> np.ndarray:
+        """Rows it trains on, ascending: its share of those that every fold left out trains on.
+
+        Args:
+            folds: over labelled windows.
+            labels: their class numbers, int64 [n].
+        """
+        rows = trained_on(folds, self.left_out, len(labels))
+        return rows if self.share == 1 else _drawn(rows, labels, self.share, self.seed)
 
     def predicted(self, folds: Sequence[Fold]) -> np.ndarray:
         """Labelled rows that it predicts, fold by fold."""
@@ -53,6 +64,13 @@ def trained_on(folds: Sequence[Fold], left_out: Sequence[int], n_labelled: int) 
     for number in left_out:
         rows = np.intersect1d(rows, folds[number].train)
     return rows
+
+
+def _drawn(rows: np.ndarray, labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """A share of the rows of every class, at least one of each."""
+    shuffled = np.random.default_rng([seed, 1]).permutation(rows)
+    parts = [shuffled[labels[shuffled] == label] for label in np.unique(labels[rows])]
+    return np.sort(np.concatenate([part[: max(1, round(share * len(part)))] for part in parts]))
 
 
 def nested_plan(folds: Sequence[Fold], labels: np.ndarray) -> dict[tuple[int, int], tuple[int, ...]]:

@@ -70,6 +70,10 @@ class Oof(Stage):
         tuned = {name: model for name, model in self.models.items() if isinstance(model, FinetunedEncoder)}
         reject(*(rule for name, model in tuned.items() for rule in model.schedule_rules(self.fit, f"model.{name}")))
 
+    def only(self, names: Sequence[str]) -> Oof:
+        """The same with some of the models, and no pairs of folds."""
+        return dataclasses.replace(self, models={name: self.models[name] for name in names}, nested=False)
+
     def needs(self) -> tuple[str, ...]:
         """The pretrained encoder too, where a model starts from it."""
         pretrained = any(model.needs_pretraining for model in self.models.values())
@@ -97,18 +101,20 @@ class Oof(Stage):
         labels = data.class_numbers(data.labels["label"])
         sealed = len(data.test) > 0
         units = plan_units(self.models, self.setup.seeds, data.folds, labels, sealed=sealed, nested=self.nested)
-        found = self._predict(units, data, inputs, workspace)
+        found = self.predict_units(units, data, inputs, workspace)
         frames, nested = [], []
         for unit in units:
             frames += list(_plain(unit, found[unit], data))
             nested += list(_nested(unit, found[unit], data, labels)) if self.nested else []
         self._write(frames, nested, data, workspace)
 
-    def _predict(
+    def predict_units(
         self, units: Sequence[Unit], data: Dataset, inputs: Mapping[str, Artifact], workspace: Workspace
     ) -> dict[Unit, np.ndarray]:
         """What every unit predicts, from the cache where it is."""
         found: dict[Unit, np.ndarray] = {}
+        if not units:
+            return found
         paths = {unit: self.unit_path(unit, inputs, workspace.cache) for unit in units}
         if not workspace.fresh:
             kept = {unit: read_unit(paths[unit], predicted_shape(unit, data)) for unit in units}
@@ -157,10 +163,16 @@ class Oof(Stage):
         """Where the predictions of a unit are kept; by all that can change them."""
         model = self.models[unit.model]
         setup = dataclasses.replace(self.setup, seeds=(unit.seed,))
-        alone = dataclasses.replace(self, models={unit.model: model}, setup=setup, nested=False)
+        alone = dataclasses.replace(self.only([unit.model]), setup=setup)
         read = {name: item.digest for name, item in inputs.items() if name != "encoder" or model.needs_pretraining}
         config = {**describe(alone), "models": [describe(model)]}  # the name a user gives a model changes nothing
-        made_from = {"config": config, "left_out": unit.left_out, "inputs": read, "code": code_version(alone)}
+        made_from = {
+            "config": config,
+            "left_out": unit.left_out,
+            "share": unit.share,
+            "inputs": read,
+            "code": code_version(alone),
+        }
         return cache / f"{digest_json(made_from)[:32]}.safetensors"
 
 
@@ -192,7 +204,7 @@ class UnitFitter:
         """Fit one unit and keep what it predicts: class probabilities [n, n_classes], and the alarms of the fit."""
         unit, path = task
         folds = self.data.folds
-        train = self.labelled[unit.train(folds, len(self.labelled))]
+        train = self.labelled[unit.train(folds, self.labelled.labels)]
         held_out = self.labelled[unit.predicted(folds)] if unit.left_out else self.test
         alarms: list[Alarm] = []
         predicted = self.predict(unit, train, held_out.without_labels(), alarms.append)
