@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,7 +90,7 @@ def test_where_nothing_is_left_out_everything_trains() -> None:
 def test_a_larger_share_of_labels_holds_a_smaller_one_and_every_class(seed: int, n: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 3, n)
     drawn = [Unit("m", seed, (), share).train([], labels) for share in (0.05, 0.3, 0.7, 1.0)]
-    for smaller, larger in zip(drawn, drawn[1:], strict=False):
+    for smaller, larger in itertools.pairwise(drawn):
         assert np.isin(smaller, larger).all()
     assert all(set(labels[rows]) == set(labels) for rows in drawn) and np.array_equal(drawn[-1], np.arange(n))
     assert not np.array_equal(drawn[1], Unit("m", seed + 1, (), 0.3).train([], labels)) or n < 20

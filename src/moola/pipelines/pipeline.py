@@ -120,10 +120,17 @@ class Pipeline:
         cache = context.layout.room("artifacts/oof/units")
 
         def run(folder: Path) -> None:
-            stage.run(
-                inputs,
-                Workspace(folder, context.run_id, stage.name, context.events, cache, forced, context.processes),
+            workspace = Workspace(
+                folder,
+                context.run_id,
+                stage.name,
+                context.events,
+                cache,
+                fresh=forced,
+                processes=context.processes,
+                sealed_tests=context.layout.room("artifacts/metadata") / "sealed_tests.jsonl",
             )
+            stage.run(inputs, workspace)
 
         return store.build(recipe, run)
 

@@ -26,6 +26,8 @@ class Workspace:
         cache: folder for units smaller than a stage, shared by runs.
         fresh: build units again though they are in the cache.
         processes: that may work at once; None: as many as there are cores, where that saves time.
+        sealed_tests: list of the runs that looked at a sealed test (`moola.pipelines.sealed_tests`); None: nobody keeps
+            one.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Workspace:
     cache: Path
     fresh: bool = False
     processes: int | None = 1
+    sealed_tests: Path | None = None
 
     def progress(self, done: int, total: int, what: str, **figures: float) -> None:
         """Report `done` of `total` steps of `what`, with figures to show beside them."""
