@@ -34,7 +34,8 @@ JOBS = {
     "finetune": "classifiers on all given labels, saved for use",
     "oof": "out-of-fold and test predictions of every model",
     "stack": "the stacked model",
-    "report": "metrics, verdict and report.html",
+    "evaluate": "figures with intervals, comparisons, alarms and the verdict",
+    "report": "report.html: all of it on one page",
 }
 COMMANDS = {
     "data": "validate, describe and compare bars; fetch public ones",

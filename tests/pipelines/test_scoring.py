@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +13,9 @@ import polars as pl
 import pytest
 
 from moola.errors import DataError
+from moola.layout import read_json, write_json
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import EvaluationConfig, score
+from moola.pipelines.scoring import EvaluationConfig, Findings, Scores, score
 from moola.pipelines.stages.oof import nested_frame
 from moola.pipelines.stages.stack import choose_bases
 
@@ -93,14 +97,14 @@ CONFIG = EvaluationConfig(n_resamples=200)
 
 def test_the_truth_behind_the_given_labels_takes_no_part_in_the_choice(given: np.ndarray) -> None:
     predictions = _predictions(given)
-    honest = score(_data(given, given), predictions, CONFIG, 1, pretrained=False).verdict[1]
-    flipped = score(_data(given, 1 - given), predictions, CONFIG, 1, pretrained=False).verdict[1]
+    honest = score(_data(given, given), predictions, CONFIG, 1).verdict[1]
+    flipped = score(_data(given, 1 - given), predictions, CONFIG, 1).verdict[1]
     assert honest.startswith("first, chosen")
     assert flipped.split(", not on the test")[0] == honest.split(", not on the test")[0]
 
 
 def test_the_sealed_test_takes_no_part_in_the_choice_even_when_a_model_collapses_on_it(given: np.ndarray) -> None:
-    collapsed = score(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)), CONFIG, 1, pretrained=False)
+    collapsed = score(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)), CONFIG, 1)
     assert collapsed.verdict[1].startswith("first, chosen")
     assert "under the alarm" in collapsed.verdict[1]
     (alarm,) = (a for a in collapsed.alarms.alarms if a.code == "constant_predictor" and a.model == "first")
@@ -108,7 +112,7 @@ def test_the_sealed_test_takes_no_part_in_the_choice_even_when_a_model_collapses
 
 
 def test_figures_are_scored_against_the_truth_all_the_same(given: np.ndarray) -> None:
-    flipped = score(_data(given, 1 - given), _predictions(given), CONFIG, 1, pretrained=False)
+    flipped = score(_data(given, 1 - given), _predictions(given), CONFIG, 1)
     assert flipped.figures["oof"]["first"]["balanced_accuracy"].value < 0.5
 
 
@@ -117,15 +121,17 @@ def test_an_encoder_from_elsewhere_that_may_have_seen_the_test_fires(
     given: np.ndarray, seen: bool, fired: list
 ) -> None:
     adopted = {"name": "e_v1", "may_have_seen_test": seen, "times_known": True, "learned": ["2001", "2009"]}
-    found = score(_data(given, given), _predictions(given), CONFIG, 1, pretrained=True, adopted=adopted).alarms
+    found = score(
+        _data(given, given), _predictions(given), CONFIG, 1, Findings(pretrained=True, adopted=adopted)
+    ).alarms
     assert [a.severity for a in found.alarms if a.code == "sealed_test_perhaps_seen"] == fired
-    own = score(_data(given, given), _predictions(given), CONFIG, 1, pretrained=True).alarms
+    own = score(_data(given, given), _predictions(given), CONFIG, 1, Findings(pretrained=True)).alarms
     assert found.n_checks == own.n_checks + 1
 
 
 def test_blocks_shorter_than_a_window_are_refused(given: np.ndarray) -> None:
     with pytest.raises(DataError, match="block_bars=2 is shorter than the 5 bars"):
-        score(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2), 1, pretrained=False)
+        score(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2), 1)
 
 
 def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarray) -> None:
@@ -137,7 +143,6 @@ def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarr
         Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES, predictions.inner),
         CONFIG,
         1,
-        pretrained=False,
     )
     assert "stack" not in scores.figures["oof"] and "stack" in scores.figures["test"]
     assert scores.verdict[1].startswith("first, chosen")
@@ -152,3 +157,14 @@ def test_controls_and_collapsed_models_are_not_stacked(given: np.ndarray) -> Non
     )
     assert bases == ["first", "second", "simple"]
     assert left_out == {"majority": "control", "flat": "collapsed"}
+
+
+def test_scores_survive_json_with_ends_that_are_not_known(given: np.ndarray, tmp_path: Path) -> None:
+    scores = score(_data(given, given), _predictions(given), CONFIG, 1)
+    unknown = dataclasses.replace(scores.figures["test"]["first"]["accuracy"], low=math.nan)
+    figures = {"test": {"first": {"accuracy": unknown}}, "oof": scores.figures["oof"]}
+    write_json(tmp_path / "scores.json", dataclasses.replace(scores, figures=figures).to_json())
+    back = Scores.from_json(read_json(tmp_path / "scores.json"))
+    assert math.isnan(back.figures["test"]["first"]["accuracy"].low)
+    assert back.figures["oof"] == scores.figures["oof"] and back.verdict == scores.verdict
+    assert back.alarms == scores.alarms and back.differences == scores.differences

@@ -38,6 +38,7 @@ from moola.pipelines.scoring import EvaluationConfig
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.stages.describe import Describe
+from moola.pipelines.stages.evaluate import Evaluate
 from moola.pipelines.stages.label_issues import LabelIssues
 from moola.pipelines.stages.oof import Oof
 from moola.pipelines.stages.report import Report
@@ -335,8 +336,9 @@ def test_every_consumer_sees_each_window_that_was_held_out_once_and_no_other(
     inputs["stack"] = artifact(Stack(), inputs, tmp_path / "stack")
     inputs["label_issues"] = artifact(LabelIssues(), inputs, tmp_path / "issues")
     assert set(pl.read_csv(tmp_path / "issues" / "label_issues.csv")["window_id"]) == set(held_out)
-    artifact(Report("test", (0,), EvaluationConfig(n_resamples=100)), inputs, tmp_path / "report")
-    rows = pl.DataFrame(read_json(tmp_path / "report" / "metrics.json"))
+    inputs["evaluation"] = artifact(Evaluate(1, EvaluationConfig(n_resamples=100)), inputs, tmp_path / "evaluation")
+    artifact(Report("test", (0,)), inputs, tmp_path / "report")
+    rows = pl.DataFrame(read_json(tmp_path / "evaluation" / "metrics.json"))
     assert set(rows.filter(pl.col("split") == "oof")["n"]) == {len(judged)}
     assert rows["value"].is_finite().all()
 

@@ -302,13 +302,14 @@ def _probe(inputs: Mapping[str, Artifact]) -> page.CurvePanel | None:
 
 def _calibration(data: Dataset, predictions: Predictions, scores: Scores) -> tuple[page.Calibration, ...]:
     split: SplitName = "test" if "test" in scores.figures else "oof"
-    ids = (data.test if split == "test" else predictions.judged(data.labels))["window_id"]
+    judged = data.test if split == "test" else predictions.judged(data.labels)
+    ids, truth = judged["window_id"], data.class_numbers(judged["true_label"])
     found: list[page.Calibration] = []
     for model in predictions.models:
         if predictions.role(model) == "control" or not predictions.has(model, split):
             continue
         probabilities = predictions.of_model(model, split, ids)
-        bins = reliability(probabilities, scores.truth[split])
+        bins = reliability(probabilities, truth)
         name = display_name(model)
         found.append(
             page.Calibration(name, bins.confidence, bins.accuracy, bins.count, scores.figures[split][model]["ece"])

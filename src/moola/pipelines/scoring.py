@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from moola.evaluation.comparison import compare, estimates, excludes_zero
 from moola.evaluation.estimates import Alarm, Estimate
 from moola.evaluation.intervals import independent_stretches, moving_block_weights
 from moola.evaluation.metrics import METRICS
+from moola.evaluation.sentinel_alarms import sealed_test_opened, sentinel_alarms
 from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verdict
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
@@ -84,6 +85,23 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What stages found that has a say in what figures are worth.
+
+    Attributes:
+        pretrained: whether an encoder was pretrained on the inputs of held-out folds.
+        adopted: what is known of that encoder where it comes from another run (`adopt_encoder.adoption`).
+        sentinels: ``sentinels.json``; None where that stage was switched off.
+        opened_before: ids of other runs that scored models on the same sealed test; None where nobody knows.
+    """
+
+    pretrained: bool = False
+    adopted: Mapping[str, Any] | None = None
+    sentinels: Mapping[str, Any] | None = None
+    opened_before: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """Everything that is known of all models.
 
@@ -92,14 +110,31 @@ class Scores:
         differences: paired, in the headline metric.
         alarms: what fired, of how many checks.
         verdict: three sentences.
-        truth: split -> int64 [n_windows] classes that figures are computed against.
     """
 
     figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]]
     differences: tuple[PairedDifference, ...]
     alarms: AlarmReport
     verdict: tuple[str, str, str]
-    truth: Mapping[SplitName, np.ndarray]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, null for an end that is not known; `from_json` gives the same back."""
+        return _without_nan(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Out of what `to_json` gave."""
+        figures = {
+            split: {
+                model: {name: _estimate(found) for name, found in metrics.items()} for model, metrics in models.items()
+            }
+            for split, models in told["figures"].items()
+        }
+        differences = (
+            PairedDifference(**{**one, "difference": _estimate(one["difference"])}) for one in told["differences"]
+        )
+        alarms = AlarmReport(tuple(Alarm(**one) for one in told["alarms"]["alarms"]), told["alarms"]["n_checks"])
+        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]))
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""
@@ -120,14 +155,25 @@ class Scores:
         ]
 
 
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _estimate(told: Mapping[str, Any]) -> Estimate:
+    value, low, high = (math.nan if told[name] is None else told[name] for name in ("value", "low", "high"))
+    return Estimate(value, low, high, told["n"], told["seeds"])
+
+
 def score(
     data: Dataset,
     predictions: Predictions,
     config: EvaluationConfig,
     n_seeds: int,
-    *,
-    pretrained: bool,
-    adopted: Mapping[str, Any] | None = None,
+    findings: Findings | None = None,
 ) -> Scores:
     """Score every model out of fold and on the sealed test, against the truth where it is known.
 
@@ -136,9 +182,9 @@ def score(
         predictions: of all models.
         config: intervals.
         n_seeds: seeds of the run, for the verdict.
-        pretrained: whether an encoder was pretrained on the inputs of held-out folds.
-        adopted: what is known of that encoder where it comes from another run (`adopt_encoder.adoption`).
+        findings: of other stages.
     """
+    findings = findings or Findings()
     judged: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
     if len(data.test):
         judged["test"] = data.test
@@ -175,10 +221,9 @@ def score(
     if "test" not in truth:
         nothing = "No sealed window has a known label: nothing here is scored on data that the models have not seen."
         alarms = AlarmReport((Alarm("no_sealed_test", "note", "", nothing), *alarms.alarms), alarms.n_checks + 1)
-    elif adopted is not None:
-        alarms = AlarmReport((*_seen_by(adopted, predictions), *alarms.alarms), alarms.n_checks + 1)
+    alarms = _with_findings(alarms, findings, predictions, data, sealed="test" in truth)
     inputs = _verdict_inputs(
-        data, predictions, as_given, figures.get("test", {}), alarms, n_seeds, stretches, pretrained
+        data, predictions, as_given, figures.get("test", {}), alarms, n_seeds, stretches, findings.pretrained
     )
     pairs = _pairs(predictions, inputs)
     differences = tuple(
@@ -191,7 +236,26 @@ def score(
     )
     on_test = {(display_name(d.a), display_name(d.b)): d.difference for d in differences if d.split == "test"}
     told = verdict(dataclasses.replace(inputs, differences=on_test))
-    return Scores(figures, differences, alarms, told, truth)
+    return Scores(figures, differences, alarms, told)
+
+
+def _with_findings(
+    alarms: AlarmReport, findings: Findings, predictions: Predictions, data: Dataset, *, sealed: bool
+) -> AlarmReport:
+    """The alarms of other stages' findings before those of single models: they are about everything."""
+    first: list[Alarm] = []
+    n_checks = alarms.n_checks
+    if findings.adopted is not None and sealed:
+        first += _seen_by(findings.adopted, predictions)
+        n_checks += 1
+    if findings.sentinels is not None:
+        fired, checked = sentinel_alarms(findings.sentinels, len(data.classes))
+        first += fired
+        n_checks += checked
+    if findings.opened_before is not None:
+        first += sealed_test_opened(findings.opened_before)
+        n_checks += 1
+    return AlarmReport((*first, *alarms.alarms), n_checks)
 
 
 def _seen_by(adopted: Mapping[str, Any], predictions: Predictions) -> list[Alarm]:

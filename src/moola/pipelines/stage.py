@@ -129,6 +129,7 @@ STAGES: Registry[Stage] = Registry(
             "label_efficiency": "LabelEfficiency",
             "stack": "Stack",
             "label_issues": "LabelIssues",
+            "evaluate": "Evaluate",
             "report": "Report",
         }.items()
     },

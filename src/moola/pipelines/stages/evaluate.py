@@ -1,0 +1,76 @@
+"""What every model is worth: figures with intervals, paired comparisons, alarms and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from moola.config import RunConfig, digest_json, structure
+from moola.layout import read_json, write_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scoring import EvaluationConfig, Findings, score
+from moola.pipelines.sealed_tests import open_sealed_test
+from moola.pipelines.setup import adopted_encoder
+from moola.pipelines.stage import Stage, Workspace
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """Scores of all models, and what they must not be taken for.
+
+    Attributes:
+        n_seeds: seeds of the run.
+        evaluation: how intervals are made.
+    """
+
+    n_seeds: int
+    evaluation: EvaluationConfig
+    name: ClassVar[str] = "evaluate"
+    provides: ClassVar[str] = "evaluation"
+    requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
+    uses: ClassVar[tuple[str, ...]] = ("encoder", "stack", "sentinels")
+    room: ClassVar[str] = "artifacts/metadata"
+    publishes: ClassVar[tuple[str, ...]] = ("metrics.json", "summary.json")
+    needs_labels: ClassVar[bool] = True
+    packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
+
+    @classmethod
+    def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
+        """``seeds`` and ``evaluation``."""
+        return cls(len(config.seeds), structure(EvaluationConfig, config.evaluation, "evaluation"))
+
+    def run_identity(self, run_id: str) -> str:
+        """A run that looks at a sealed test is written down by name."""
+        return run_id
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        """Writes ``scores.json``, ``metrics.json`` and ``summary.json``.
+
+        They hold everything (`moola.pipelines.scoring.Scores`), the figures, a row each, and the verdict with alarms.
+        """
+        data = Dataset.open(inputs)
+        encoder = inputs.get("encoder")
+        found = Findings(
+            sentinels=read_json(inputs["sentinels"].path("sentinels.json")) if "sentinels" in inputs else None,
+            opened_before=_opened_before(data, workspace),
+            adopted=adopted_encoder(encoder) if encoder else None,
+            pretrained=encoder is not None,
+        )
+        predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
+        scores = score(data, predictions, self.evaluation, self.n_seeds, found)
+        write_json(workspace.folder / "scores.json", scores.to_json())
+        write_json(workspace.folder / "metrics.json", scores.rows())
+        alarms = [vars(alarm) for alarm in scores.alarms.alarms]
+        write_json(workspace.folder / "summary.json", {"verdict": list(scores.verdict), "alarms": alarms})
+
+
+def _opened_before(data: Dataset, workspace: Workspace) -> tuple[str, ...] | None:
+    """Other runs that scored models on this sealed test before; None where there is none, or nobody keeps a list."""
+    if workspace.sealed_tests is None or not len(data.test):
+        return None
+    sealed = data.test.select("window_id", "true_label").rows()
+    digest = digest_json({"bars": data.store.digest, "sealed": sealed})
+    return tuple(one.run_id for one in open_sealed_test(workspace.sealed_tests, digest, workspace.run_id))
