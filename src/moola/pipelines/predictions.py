@@ -14,6 +14,9 @@ from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.units import TEST_FOLD
 
+PREDICTION_FILES = ("models.json", "nested.parquet", "oof.parquet")
+"""What `Predictions.open` reads of the artifact ``oof`` (`moola.pipelines.stage.Stage.reads`); no times are in it."""
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,38 @@ import numpy as np
 from moola.layout import write_bytes
 
 
-def write_unit(path: Path, probabilities: np.ndarray) -> None:
-    """Keep the predictions of one fit with a digest of their bytes."""
+@dataclass(frozen=True)
+class KeptUnit:
+    """What one fit left.
+
+    Attributes:
+        probabilities: float64 [n, n_classes].
+        seconds: wall time of the fit and of the predictions.
+    """
+
+    probabilities: np.ndarray
+    seconds: float
+
+
+def write_unit(path: Path, unit: KeptUnit) -> None:
+    """Keep what one fit left, with a digest of the bytes of its predictions."""
     from safetensors.numpy import save
 
-    digest = hashlib.sha256(probabilities.tobytes()).hexdigest()
-    write_bytes(path, save({"probabilities": probabilities}, metadata={"sha256": digest}))
+    digest = hashlib.sha256(unit.probabilities.tobytes()).hexdigest()
+    head = {"sha256": digest, "seconds": f"{unit.seconds:.4f}"}
+    write_bytes(path, save({"probabilities": unit.probabilities}, metadata=head))
 
 
-def read_unit(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Kept predictions, or None where there are none or they are not what was written: then they are made again."""
+def read_unit(path: Path, shape: tuple[int, int]) -> KeptUnit | None:
+    """What was kept, or None where there is none or it is not what was written: then it is made again."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="numpy") as opened:
             probabilities = opened.get_tensor("probabilities")
-            digest = opened.metadata()["sha256"]
-    except (SafetensorError, OSError, KeyError, TypeError):
+            head = opened.metadata()
+            unit = KeptUnit(probabilities, float(head["seconds"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None
-    whole = probabilities.shape == shape and hashlib.sha256(probabilities.tobytes()).hexdigest() == digest
-    return probabilities if whole else None
+    whole = probabilities.shape == shape and hashlib.sha256(probabilities.tobytes()).hexdigest() == head["sha256"]
+    return unit if whole else None

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import polars as pl
+
 from moola.config import RunConfig, digest_json, structure
-from moola.layout import read_json, write_json
+from moola.layout import read_json, replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
-from moola.pipelines.predictions import Predictions
+from moola.pipelines.predictions import PREDICTION_FILES, Predictions
 from moola.pipelines.scoring import EvaluationConfig, Findings, score
 from moola.pipelines.sealed_tests import open_sealed_test
 from moola.pipelines.setup import adopted_encoder
@@ -32,8 +34,9 @@ class Evaluate(Stage):
     provides: ClassVar[str] = "evaluation"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
     uses: ClassVar[tuple[str, ...]] = ("encoder", "stack", "sentinels")
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"oof": PREDICTION_FILES}
     room: ClassVar[str] = "artifacts/metadata"
-    publishes: ClassVar[tuple[str, ...]] = ("metrics.json", "summary.json")
+    publishes: ClassVar[tuple[str, ...]] = ("judged.parquet", "metrics.json", "scores.json", "summary.json")
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
 
@@ -47,9 +50,11 @@ class Evaluate(Stage):
         return run_id
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``scores.json``, ``metrics.json`` and ``summary.json``.
+        """Writes ``scores.json``, ``metrics.json``, ``summary.json`` and ``judged.parquet``.
 
-        They hold everything (`moola.pipelines.scoring.Scores`), the figures, a row each, and the verdict with alarms.
+        The first three hold everything (`moola.pipelines.scoring.Scores`), the figures, a row each, and the verdict
+        with alarms. ``judged.parquet`` lists the windows that models were judged on, so that two runs can be compared
+        from what is in their folders: ``window_id``, ``split``, ``true_label``, and ``step``, its place in time.
         """
         data = Dataset.open(inputs)
         encoder = inputs.get("encoder")
@@ -61,10 +66,21 @@ class Evaluate(Stage):
         )
         predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
         scores = score(data, predictions, self.evaluation, self.n_seeds, found)
+        with replace_atomically(workspace.folder / "judged.parquet") as handle:
+            _judged(data, predictions).write_parquet(handle)
         write_json(workspace.folder / "scores.json", scores.to_json())
         write_json(workspace.folder / "metrics.json", scores.rows())
         alarms = [vars(alarm) for alarm in scores.alarms.alarms]
         write_json(workspace.folder / "summary.json", {"verdict": list(scores.verdict), "alarms": alarms})
+
+
+def _judged(data: Dataset, predictions: Predictions) -> pl.DataFrame:
+    """The windows of both splits that models were judged on."""
+    parts = {"oof": predictions.judged(data.labels), "test": data.test}
+    return pl.concat(
+        part.select("window_id", pl.lit(split).alias("split"), "true_label", pl.col("step").cast(pl.Int64))
+        for split, part in parts.items()
+    )
 
 
 def _opened_before(data: Dataset, workspace: Workspace) -> tuple[str, ...] | None:

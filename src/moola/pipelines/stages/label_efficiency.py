@@ -100,10 +100,10 @@ class LabelEfficiency(Stage):
         found = self.oof.predict_units(units if len(data.test) else [], data, inputs, workspace)
         ids = data.test["window_id"]
         frames = [
-            predictions_frame(unit, TEST_FOLD, ids, predicted, data.classes).with_columns(
+            predictions_frame(unit, TEST_FOLD, ids, left.probabilities, data.classes).with_columns(
                 n_labels=pl.lit(len(unit.train(data.folds, labels)), dtype=pl.Int64)
             )
-            for unit, predicted in found.items()
+            for unit, left in found.items()
         ]
         nothing = predictions_frame(
             Unit("", 0), TEST_FOLD, ids.clear(), np.zeros((0, len(data.classes))), data.classes

@@ -14,7 +14,7 @@ from moola.labels.issues import find_label_issues
 from moola.layout import replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
-from moola.pipelines.predictions import Predictions
+from moola.pipelines.predictions import PREDICTION_FILES, Predictions
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.stages.stack import choose_bases
 
@@ -26,6 +26,7 @@ class LabelIssues(Stage):
     name: ClassVar[str] = "label_issues"
     provides: ClassVar[str] = "label_issues"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"oof": PREDICTION_FILES}
     publishes: ClassVar[tuple[str, ...]] = ("label_issues.csv",)
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"cleanlab": "evidence"}

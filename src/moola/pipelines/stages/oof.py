@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from moola.pipelines.labelled import require_labels
 from moola.pipelines.parallel import run_all
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
-from moola.pipelines.unit_cache import read_unit, write_unit
+from moola.pipelines.unit_cache import KeptUnit, read_unit, write_unit
 from moola.pipelines.units import TEST_FOLD, Unit, nested_rows, plan_units, predictions_frame
 from moola.training.device import choose_device
 from moola.training.finetuning import FinetunedEncoder
@@ -92,9 +93,10 @@ class Oof(Stage):
         return cls(setup, trainer.finetune, models, augment.finetune, section.nested)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``oof.parquet`` (both splits), ``nested.parquet`` and ``models.json``.
+        """Writes ``oof.parquet`` (both splits), ``nested.parquet``, ``models.json`` and ``costs.json``.
 
-        ``nested.parquet`` has no rows where `nested` is off; see `moola.pipelines.units.nested_plan`.
+        ``nested.parquet`` has no rows where `nested` is off; see `moola.pipelines.units.nested_plan`. ``costs.json``:
+        model -> {fits, seconds}, of all fits and what they predicted, also those of runs before.
         """
         data = Dataset.open(inputs)
         require_labels(data)
@@ -104,21 +106,23 @@ class Oof(Stage):
         found = self.predict_units(units, data, inputs, workspace)
         frames, nested = [], []
         for unit in units:
-            frames += list(_plain(unit, found[unit], data))
-            nested += list(_nested(unit, found[unit], data, labels)) if self.nested else []
+            predicted = found[unit].probabilities
+            frames += list(_plain(unit, predicted, data))
+            nested += list(_nested(unit, predicted, data, labels)) if self.nested else []
         self._write(frames, nested, data, workspace)
+        write_json(workspace.folder / "costs.json", _costs(found))
 
     def predict_units(
         self, units: Sequence[Unit], data: Dataset, inputs: Mapping[str, Artifact], workspace: Workspace
-    ) -> dict[Unit, np.ndarray]:
-        """What every unit predicts, from the cache where it is."""
-        found: dict[Unit, np.ndarray] = {}
+    ) -> dict[Unit, KeptUnit]:
+        """What every unit leaves, from the cache where it is."""
+        found: dict[Unit, KeptUnit] = {}
         if not units:
             return found
         paths = {unit: self.unit_path(unit, inputs, workspace.cache) for unit in units}
         if not workspace.fresh:
             kept = {unit: read_unit(paths[unit], predicted_shape(unit, data)) for unit in units}
-            found |= {unit: predicted for unit, predicted in kept.items() if predicted is not None}
+            found |= {unit: left for unit, left in kept.items() if left is not None}
             if found:
                 workspace.progress(len(found), len(units), f"{len(found)} fits of before")
         missing = [(unit, paths[unit]) for unit in units if unit not in found]
@@ -126,11 +130,11 @@ class Oof(Stage):
         processes = (
             workspace.processes if choose_device(self.setup.device) == "cpu" else 1
         )  # one fit at a time on a GPU
-        for (unit, _), (predicted, alarms) in run_all(missing, prepare, processes):
+        for (unit, _), (left, alarms) in run_all(missing, prepare, processes):
             note = noted(workspace, unit.spoken)
             for alarm in alarms:
                 note(alarm)
-            found[unit] = predicted
+            found[unit] = left
             workspace.progress(len(found), len(units), unit.spoken)
         return found
 
@@ -200,16 +204,18 @@ class UnitFitter:
         labelled = data.gather(data.labels["row"], data.labels["label"], transform)
         return cls(stage, inputs, data, labelled, data.gather(data.test["row"], data.test["true_label"], transform))
 
-    def __call__(self, task: tuple[Unit, Path]) -> tuple[np.ndarray, list[Alarm]]:
-        """Fit one unit and keep what it predicts: class probabilities [n, n_classes], and the alarms of the fit."""
+    def __call__(self, task: tuple[Unit, Path]) -> tuple[KeptUnit, list[Alarm]]:
+        """Fit one unit and keep what it leaves; and the alarms of the fit."""
         unit, path = task
         folds = self.data.folds
         train = self.labelled[unit.train(folds, self.labelled.labels)]
         held_out = self.labelled[unit.predicted(folds)] if unit.left_out else self.test
         alarms: list[Alarm] = []
+        started = time.perf_counter()
         predicted = self.predict(unit, train, held_out.without_labels(), alarms.append)
-        write_unit(path, predicted)
-        return predicted, alarms
+        left = KeptUnit(predicted, time.perf_counter() - started)
+        write_unit(path, left)
+        return left, alarms
 
     def predict(
         self, unit: Unit, train: LabelledWindows, held_out: LabelledWindows, on_alarm: Callable[[Alarm], None]
@@ -228,6 +234,16 @@ class UnitFitter:
 def predicted_shape(unit: Unit, data: Dataset) -> tuple[int, int]:
     """Of the probabilities that a unit leaves."""
     return (len(unit.predicted(data.folds)) if unit.left_out else len(data.test), len(data.classes))
+
+
+def _costs(found: Mapping[Unit, KeptUnit]) -> dict[str, dict[str, float]]:
+    """Fits and seconds of each model."""
+    costs: dict[str, dict[str, float]] = {}
+    for unit, left in found.items():
+        own = costs.setdefault(unit.model, {"fits": 0, "seconds": 0.0})
+        own["fits"] += 1
+        own["seconds"] = round(own["seconds"] + left.seconds, 4)
+    return costs
 
 
 def _plain(unit: Unit, predicted: np.ndarray, data: Dataset) -> Iterator[pl.DataFrame]:

@@ -16,7 +16,7 @@ from moola.layout import replace_atomically, write_json
 from moola.models.meta import META_MODELS, MetaModel, SimplexMean
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
-from moola.pipelines.predictions import Predictions
+from moola.pipelines.predictions import PREDICTION_FILES, Predictions
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.units import TEST_FOLD, Unit, predictions_frame
 
@@ -42,6 +42,7 @@ class Stack(Stage):
     name: ClassVar[str] = "stack"
     provides: ClassVar[str] = "stack"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"oof": PREDICTION_FILES}
     room: ClassVar[str] = "artifacts/models/ensemble"
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"sklearn": "evidence"}
