@@ -11,7 +11,10 @@ import pytest
 
 from moola.pipelines.events import read_events
 
-STAGES = ["ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report"]
+STAGES = [
+    *("ingest", "windows", "splits", "pretrain", "probe", "sentinels"),
+    *("oof", "stack", "label_efficiency", "label_issues", "evaluate", "report"),
+]
 LONG = ("trainer.pretrain.epochs=12",)
 
 

@@ -61,7 +61,8 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg", "reconstructions.svg"}
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
-        "ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report",
+        "ingest", "windows", "splits", "pretrain", "probe", "sentinels",
+        "oof", "stack", "label_efficiency", "label_issues", "evaluate", "report",
     ]  # fmt: skip
     assert stages["windows"]["inputs"] == {"bars": stages["ingest"]["digest"]}
     assert stages["oof"]["inputs"]["encoder"] == stages["pretrain"]["digest"]

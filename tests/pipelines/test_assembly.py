@@ -18,7 +18,10 @@ from moola.labels.unlabelled import Unlabelled
 from moola.pipelines.assembly import assemble, inserted_elsewhere, run_identity
 from moola.pipelines.stage import STAGES, Stage
 
-DEFAULT = ["ingest", "windows", "splits", "pretrain", "probe", "oof", "stack", "label_issues", "report"]
+DEFAULT = [
+    *("ingest", "windows", "splits", "pretrain", "probe", "sentinels"),
+    *("oof", "stack", "label_efficiency", "label_issues", "evaluate", "report"),
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def test_a_target_brings_what_it_reads_and_nothing_else(config):
 
 def test_stages_are_skipped_and_reordered_from_configuration(config):
     assert names(config("stage.skip=[probe,stack]")) == [name for name in DEFAULT if name not in ("probe", "stack")]
-    order = ["ingest", "windows", "splits", "pretrain", "oof", "label_issues", "stack", "probe", "report"]
+    order = ["ingest", "windows", "splits", "pretrain", "oof", "label_issues", "stack", "probe", "evaluate", "report"]
     assert names(config(f"stage.order=[{','.join(order)}]")) == order
 
 
@@ -87,7 +90,7 @@ def test_skipping_the_target_of_a_command_is_refused(config):
 
 
 @pytest.mark.parametrize(
-    ("override", "place"), [("+stage.insert.count.after=windows", 2), ("+stage.insert.count.before=report", 8)]
+    ("override", "place"), [("+stage.insert.count.after=windows", 2), ("+stage.insert.count.before=report", 11)]
 )
 def test_a_stage_is_inserted_after_or_before_another_with_its_own_keys(config, count, override, place):
     pipeline = assemble(config(override, "+stage.insert.count.by=5"))
@@ -204,7 +207,7 @@ def test_hooks_of_the_configuration_reach_the_pipeline(config):
 def test_stages_that_need_labels_are_refused_before_anything_runs_where_there_are_none(config):
     with pytest.raises(ConfigError) as caught:
         assemble(config("task=unlabelled"))
-    needy = "probe, oof, stack, label_issues, report"
+    needy = "probe, sentinels, oof, stack, label_efficiency, label_issues, evaluate, report"
     assert caught.value.problems == (f"task=unlabelled gives no labels, and the stages {needy} need some",)
     assert "moola pretrain" in caught.value.way_out
     with pytest.raises(ConfigError, match="the stage finetune needs some"):
@@ -250,7 +253,7 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_runs_where_a_stage_woul
 def test_what_needs_no_labels_runs_without_them(config, count):
     assert names(config("task=unlabelled"), "pretrain") == DEFAULT[:4]
     assert names(config("task=unlabelled"), "describe") == ["ingest", "windows", "describe"]
-    skipped = "stage.skip=[probe,oof,stack,label_issues,report]"
+    skipped = "stage.skip=[probe,sentinels,oof,stack,label_efficiency,label_issues,evaluate,report]"
     assert names(config("task=unlabelled", skipped, "+stage.insert.count.after=windows"))[2] == "count"
 
 

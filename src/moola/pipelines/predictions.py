@@ -130,15 +130,24 @@ class Predictions:
         return np.stack(parts)
 
     def _of(self, rows: pl.DataFrame, window_ids: pl.Series) -> np.ndarray:
-        names = [f"prob_{name}" for name in self.classes]
-        averaged = rows.sort("fold").group_by("window_id", maintain_order=True).agg(pl.col(names).mean())
-        ordered = window_ids.to_frame("window_id").join(averaged, on="window_id", how="left", maintain_order="left")
-        missing = ordered.filter(pl.col(names[0]).is_null())["window_id"]
-        if len(missing):
-            models = ", ".join(rows["model"].unique())
-            raise StorageError(
-                f"{len(missing)} of {len(window_ids)} windows have no prediction of {models}",
-                f"the first of them: {', '.join(missing.head(5))}",
-                "predict again with --force=oof",
-            )
-        return ordered.select(names).to_numpy().astype(np.float64)
+        return in_order(rows, window_ids, self.classes)
+
+
+def in_order(rows: pl.DataFrame, window_ids: pl.Series, classes: Sequence[str]) -> np.ndarray:
+    """Probabilities of one model and seed in the order of `window_ids`, float64 [n, n_classes]; see `of_model`.
+
+    Raises:
+        StorageError: it said nothing of some window.
+    """
+    names = [f"prob_{name}" for name in classes]
+    averaged = rows.sort("fold").group_by("window_id", maintain_order=True).agg(pl.col(names).mean())
+    ordered = window_ids.to_frame("window_id").join(averaged, on="window_id", how="left", maintain_order="left")
+    missing = ordered.filter(pl.col(names[0]).is_null())["window_id"]
+    if len(missing):
+        models = ", ".join(rows["model"].unique())
+        raise StorageError(
+            f"{len(missing)} of {len(window_ids)} windows have no prediction of {models}",
+            f"the first of them: {', '.join(missing.head(5))}",
+            "predict again with --force=oof",
+        )
+    return ordered.select(names).to_numpy().astype(np.float64)

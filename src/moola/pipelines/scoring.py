@@ -119,7 +119,7 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, null for an end that is not known; `from_json` gives the same back."""
-        return _without_nan(dataclasses.asdict(self))
+        return without_nan(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
@@ -155,11 +155,12 @@ class Scores:
         ]
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The same plain value with None for every number that JSON cannot tell."""
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: without_nan(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(one) for one in value]
+        return [without_nan(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -188,7 +189,7 @@ def score(
     judged: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
     if len(data.test):
         judged["test"] = data.test
-    weights: dict[SplitName, np.ndarray] = {split: _weights(data, frame, config) for split, frame in judged.items()}
+    weights: dict[SplitName, np.ndarray] = {split: resamples(data, frame, config) for split, frame in judged.items()}
     truth: dict[SplitName, np.ndarray] = {
         split: data.class_numbers(frame["true_label"]) for split, frame in judged.items()
     }
@@ -314,7 +315,7 @@ def _pairs(predictions: Predictions, inputs: VerdictInputs) -> list[tuple[str, s
     return list(dict.fromkeys(pairs))
 
 
-def _weights(data: Dataset, frame: pl.DataFrame, config: EvaluationConfig) -> np.ndarray:
+def resamples(data: Dataset, frame: pl.DataFrame, config: EvaluationConfig) -> np.ndarray:
     """Resamples [n_resamples, n_windows]: blocks of time, or single cases where these are independent."""
     if data.store.independent:
         return moving_block_weights(np.arange(len(frame)), 1, config.n_resamples)
