@@ -65,6 +65,15 @@ def test_how_far_apart_independent_windows_stand_does_not_matter() -> None:
     np.testing.assert_allclose(spread, (moving_block_weights(np.arange(12), 1, 20_000) @ x / 12).std(), rtol=0.05)
 
 
+def test_windows_at_one_date_are_one_case() -> None:
+    once, dates = np.arange(12), np.repeat(np.arange(12), 3)
+    x = np.random.default_rng(0).normal(size=12)
+    single, triple = ((moving_block_weights(steps, 1, 20_000) @ x[steps] / len(steps)).std() for steps in (once, dates))
+    assert triple == pytest.approx(single, rel=0.05)
+    most_at_one = np.concatenate([np.zeros(100, dtype=int), once[1:]])
+    assert len(moving_block_weights(most_at_one, 1)) == 0
+
+
 def test_effective_cases_are_what_would_stand_side_by_side() -> None:
     for n_dates in (840, 1400, 2800):
         weights = moving_block_weights(np.arange(n_dates), 105)

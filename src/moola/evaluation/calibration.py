@@ -219,7 +219,7 @@ def _isotonic(p: FloatArray, y: IntArray) -> dict[str, tuple[float, ...]]:
     least = 1 / (len(y) + 2)
     corners: dict[str, tuple[float, ...]] = {}
     for k in range(p.shape[1]):
-        model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(p[:, k], y == k)
+        model = IsotonicRegression(y_min=least, y_max=1 - least).fit(p[:, k], y == k)
         corners[f"x{k}"] = tuple(map(float, model.X_thresholds_))
         corners[f"y{k}"] = tuple(map(float, model.y_thresholds_))
     return corners
