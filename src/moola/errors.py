@@ -89,6 +89,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "pyarrow": "data",
         "cleanlab": "evidence",
         "jinja2": "evidence",
+        "mapie": "evidence",
+        "scipy": "evidence",
         "sklearn": "evidence",
     }
 )

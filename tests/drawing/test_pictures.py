@@ -174,6 +174,18 @@ def test_empty_bins_are_not_drawn() -> None:
     assert "no data" in texts(inside(drawing.draw_reliability([], [], [], title="none")))
 
 
+def test_models_stand_by_rank_with_a_bar_over_those_not_told_apart() -> None:
+    names, ranks = ["worst", "first", "second"], [3.0, 1.25, 1.75]
+    root = inside(drawing.draw_critical_difference(names, ranks, [["first", "second"]], title="ranks"))
+    x = [float(part.attrib["cx"]) for part in root.iter("circle")]
+    bar = next(part for part in root.iter("line") if part.attrib["class"] == "clique")
+    assert x == sorted(x) and float(bar.attrib["x1"]) < x[0] < x[1] < float(bar.attrib["x2"]) < x[2]
+    at = {part.text: float(part.attrib["x"]) for part in root.iter("text")}
+    assert at["first"] == at["second"] < at["worst"] and "1.25" in at
+    inside(drawing.draw_critical_difference([f"model {i}" for i in range(30)], range(1, 31), [], title="many"))
+    assert "no data" in texts(inside(drawing.draw_critical_difference([], [], [], title="none")))
+
+
 def test_points_are_coloured_by_group_counted_and_left_out_where_they_lie_nowhere() -> None:
     points = [[0.0, 1.0], [2.0, 3.0], [-1.0, NAN], [4.0, -1.0]]
     root = inside(drawing.draw_scatter(points, [0, 1, 1, 7], [f"g{i}" for i in range(8)], title="points"))
@@ -214,6 +226,7 @@ def draw_evil() -> list[str]:
         drawing.draw_curves([curve], title=EVIL, x_label=EVIL, y_label=EVIL, references=[reference]),
         drawing.draw_intervals([row], title=EVIL, x_label=EVIL, reference=reference),
         drawing.draw_reliability([0.5], [0.5], [1], title=EVIL),
+        drawing.draw_critical_difference([EVIL], [1.0], [[EVIL]], title=EVIL),
         drawing.draw_scatter(np.zeros((9, 2)), np.arange(9), [EVIL] * 9, title=EVIL, x_label=EVIL, y_label=EVIL),
     ]
 
@@ -233,6 +246,7 @@ def test_every_class_is_in_the_stylesheet() -> None:
         "curves",
         "intervals",
         "reliability",
+        "critical-difference",
         "scatter",
         "label",
         "legend",
@@ -256,6 +270,9 @@ WRONG: list[Callable[[], str]] = [
     lambda: drawing.draw_lines(np.zeros((5, 2)), [], title="t"),
     lambda: drawing.draw_curves([drawing.Curve("c", [0, 1], [0])], title="t"),
     lambda: drawing.draw_reliability([0.5], [0.5, 0.6], [1], title="t"),
+    lambda: drawing.draw_critical_difference(["a", "b"], [1.0, NAN], [], title="t"),
+    lambda: drawing.draw_critical_difference(["a", "b"], [1.0], [], title="t"),
+    lambda: drawing.draw_critical_difference(["a", "b"], [1.0, 2.0], [["a", "c"]], title="t"),
     lambda: drawing.draw_scatter(np.zeros((3, 3)), [0, 0, 0], ["a"], title="t"),
     lambda: drawing.draw_scatter(np.zeros((3, 2)), [0, 0], ["a"], title="t"),
     lambda: drawing.draw_scatter(np.zeros((3, 2)), [0, 0, 1], ["a"], title="t"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moola.drawing.candles import draw_candles
+from moola.drawing.critical_difference import draw_critical_difference
 from moola.drawing.curves import Curve, Reference, draw_curves
 from moola.drawing.file import svg_file
 from moola.drawing.intervals import IntervalRow, draw_intervals
@@ -26,6 +27,7 @@ __all__ = [
     "TimeSpan",
     "Trace",
     "draw_candles",
+    "draw_critical_difference",
     "draw_curves",
     "draw_intervals",
     "draw_lines",

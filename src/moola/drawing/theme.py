@@ -54,6 +54,8 @@ _RULES = """
 .moola .whisker.baseline { stroke: var(--muted); } .moola .symbol.baseline { fill: var(--muted); }
 .moola .symbol.control { fill: var(--page); stroke: var(--muted); stroke-width: 2; }
 .moola .whisker.stack { stroke: var(--s3); } .moola .symbol.stack { fill: var(--s3); }
+.moola .clique { stroke: var(--ink); stroke-width: 3.5; }
+.moola .leader { stroke: var(--rule); }
 .moola text.control { fill: var(--muted); }
 .moola text.alarmed { fill: var(--alarm); }
 """

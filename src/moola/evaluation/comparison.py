@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from moola.errors import DataError
 from moola.evaluation.estimates import Estimate
-from moola.evaluation.intervals import estimate, estimate_around, mean_of_drawn_seeds, seed_drawing
-from moola.evaluation.metrics import FloatArray, IntArray, compute_metrics
+from moola.evaluation.metrics import METRICS, compute_metrics
+from moola.evaluation.score_interval import difference, effective_cases, estimate, unseen_variance
+from moola.evaluation.weighted import FloatArray, IntArray
 
 
 def holds_every_class(truth: IntArray, weights: FloatArray | IntArray) -> NDArray[np.bool_]:
@@ -44,25 +45,26 @@ def estimates(
     probabilities: FloatArray,
     truth: IntArray,
     weights: FloatArray | IntArray,
-    seed: int = 0,
     names: tuple[str, ...] | None = None,
 ) -> dict[str, Estimate]:
     """Every metric (or those named) with its 95 % interval over windows and seeds.
 
-    How far to trust the interval: see `moola.evaluation.intervals`.
+    How it is made: `moola.evaluation.score_interval`; how far to trust it: `moola.evaluation.intervals`. A calibration
+    error is itself biased upwards in a small sample, and its interval with it.
 
     Args:
         probabilities: [n_seeds, n_windows, n_classes].
         truth: [n_windows].
         weights: from `moving_block_weights` [n_resamples, n_windows].
-        seed: of the draw of seeds.
         names: keys of `METRICS`; all when None.
 
     Raises:
         DataError, ConfigError: as `compute_metrics`.
     """
-    both = resampled_metrics(probabilities, truth, weights, names)
-    return {name: estimate(point, values, len(truth), seed) for name, (point, values) in both.items()}
+    both, cases = resampled_metrics(probabilities, truth, weights, names), effective_cases(weights)
+    return {
+        name: estimate(point, values, len(truth), METRICS[name].bounds, cases) for name, (point, values) in both.items()
+    }
 
 
 def compare(
@@ -71,14 +73,13 @@ def compare(
     truth: IntArray,
     weights: FloatArray | IntArray,
     metric: str = "balanced_accuracy",
-    seed: int = 0,
 ) -> Estimate:
     """The metric of `a` minus that of `b`, with its 95 % interval over windows and seeds.
 
     Both models are scored on the same resample each time, so what is hard for both cancels (a paired
     bootstrap). With the same number (> 1) of seeds, seed i of `a` is paired with seed i of `b`: both must
     then stand for the same draw of labels and initialisation, in the same order. Otherwise each model's seeds
-    are drawn by themselves. The sign is that of the metric: for log loss, Brier score and calibration error a
+    count by themselves. The sign is that of the metric: for log loss, Brier score and calibration error a
     negative difference is in favour of `a`.
 
     Args:
@@ -87,11 +88,10 @@ def compare(
         truth: [n_windows].
         weights: from `moving_block_weights` [n_resamples, n_windows].
         metric: a key of `METRICS`.
-        seed: of the draw of seeds.
 
     Returns:
         The difference; `seeds` is the number of the model that has fewer, models with one seed apart. The
-        ends are nan when no interval can be made, see `estimate`.
+        ends are nan when no interval can be made, see `estimate`, and both 0 for a model against itself.
 
     Raises:
         DataError: the two models differ in windows or classes, or as `compute_metrics`.
@@ -102,12 +102,18 @@ def compare(
         raise DataError("the models cannot be compared", why, "score both on the same windows and classes")
     point_a, values_a = resampled_metrics(a, truth, weights, (metric,))[metric]
     point_b, values_b = resampled_metrics(b, truth, weights, (metric,))[metric]
-    if len(point_a) == len(point_b):
-        return estimate(point_a - point_b, values_a - values_b, len(truth), seed)
-    rng = seed_drawing(seed)
-    drawn = mean_of_drawn_seeds(values_a, rng) - mean_of_drawn_seeds(values_b, rng)
-    seeds = min(count for count in (len(point_a), len(point_b)) if count > 1)
-    return estimate_around(float(point_a.mean() - point_b.mean()), drawn, len(truth), seeds)
+    low, high = METRICS[metric].bounds
+    unseen = 0.0
+    if METRICS[metric].of_answers and not np.array_equal(a, b):
+        unseen = (high - low) ** 2 * unseen_variance(answers_differ(a, b), weights, effective_cases(weights))
+    return difference((point_a, point_b), (values_a, values_b), len(truth), high - low, unseen)
+
+
+def answers_differ(a: FloatArray, b: FloatArray) -> FloatArray:
+    """How much the seeds of two models disagree about each window's most likely class, 0 to 1 [n_windows]."""
+    one_hot = np.eye(np.shape(a)[2])
+    votes_a, votes_b = (one_hot[np.asarray(p).argmax(axis=2)].mean(axis=0) for p in (a, b))
+    return np.abs(votes_a - votes_b).sum(axis=1) / 2
 
 
 def excludes_zero(difference: Estimate) -> bool:

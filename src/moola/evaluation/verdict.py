@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from moola.evaluation.alarms import TEST_BASED
 from moola.evaluation.comparison import excludes_zero, plain, signed
 from moola.evaluation.estimates import Alarm, Estimate
-from moola.evaluation.intervals import simulated_coverage
 
 
 @dataclass(frozen=True)
@@ -187,8 +186,6 @@ def _how_sure(inputs: VerdictInputs) -> str:
         n = _count(whole, "independent stretch", "es")
         joint = "but only" if whole < inputs.n_test else "over"
         parts = [f"the sealed test is {windows} {joint} {n} of time (calendar span / window length)"]
-        if math.isfinite(held := simulated_coverage(inputs.stretches)):
-            parts.append(f"at that size 95 % intervals held the truth in at most {held:.0%} of simulated cases")
     parts.append(_what_fired(inputs))
     if inputs.n_draws == 1:
         parts.append("a single draw of labels cannot say what another draw would give")
