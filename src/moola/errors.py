@@ -90,6 +90,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "cleanlab": "evidence",
         "jinja2": "evidence",
         "mapie": "evidence",
+        "resvg_py": "evidence",
         "scipy": "evidence",
         "sklearn": "evidence",
     }

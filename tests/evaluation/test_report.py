@@ -15,9 +15,14 @@ import pytest
 from moola.drawing import OHLC, Curve, Reference, Span
 from moola.errors import MoolaError
 from moola.evaluation.estimates import Alarm, Estimate
-from moola.evaluation.report import (
+from moola.evaluation.report import render_report
+from moola.evaluation.report_content import (
     Calibration,
+    ClassRow,
     Comparison,
+    Confusion,
+    CostRow,
+    Costs,
     CurvePanel,
     DoubtfulLabel,
     Embedding,
@@ -31,8 +36,10 @@ from moola.evaluation.report import (
     Report,
     Split,
     StageRow,
-    render_report,
+    WrongWindow,
+    WrongWindows,
 )
+from moola.evaluation.report_pictures import draw_pictures
 
 EVIL = "<script>alert(1)</script>"
 TEST, OOF = "Sealed test", "Out of fold"
@@ -117,9 +124,13 @@ def empty_report(**changes: Any) -> Report:
         comparisons=None,
         pretraining=None,
         reconstructions=None,
+        confusion=None,
         calibration=None,
+        label_efficiency=None,
+        wrong=None,
         doubtful=None,
         planted=None,
+        costs=None,
         lineage=lineage(),
     )
     return dataclasses.replace(report, **changes)
@@ -137,6 +148,11 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
     mask = np.arange(length) % 10 < 3
     spans = (Span(0, 20, "context"), Span(20, length, name, "zone"))
     doubt = DoubtfulLabel(name, "10:00", "10:30", bars(length), OHLC, spans, "up", "down", 0.0213, planted=True)
+    wrong = WrongWindow(name, "11:00", "11:30", bars(length), OHLC, spans, "up", name, 0.031)
+    labels = dataclasses.replace(
+        loss, title="Labels", curves=(Curve(name, [1, 2], [0.5, 0.6], low=[0.4, 0.5], high=[0.6, 0.7]),)
+    )
+    classes = tuple(ClassRow(label, 22, estimate(0.7), estimate(0.6), estimate(0.65)) for label in (name, "down"))
     return empty_report(
         title=name,
         alarms=(
@@ -156,6 +172,10 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
         pretraining=Pretraining(loss, loss, loss, "Realised mask ratio 0.402.", (embedding,)),
         reconstructions=(Reconstruction(name, bars(length), OHLC, bars(length) + 0.2, mask, "30 % hidden"),),
         calibration=(Calibration(name, [0.2, 0.8], [0.3, 0.7], [10, 20], estimate(0.08)),),
+        confusion=Confusion(name, TEST, [[20, 2], [1.5, 20.5]], classes),
+        label_efficiency=labels,
+        wrong=WrongWindows(name, 44, (wrong,)),
+        costs=Costs((CostRow(name, 18, 126.0),), 300.0),
         doubtful=(doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1))),
         planted=PlantedFound(17, 31, 13, estimate(0.42, 31), estimate(0.76, 17), 14),
     )
@@ -169,7 +189,7 @@ def test_the_full_page_is_sound_and_loads_nothing() -> None:
     assert "http://" not in html and "https://" not in html
     for svg in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL):
         ElementTree.fromstring(svg)
-    assert html.count("<svg") == 9
+    assert html.count("<svg") == len(draw_pictures(full_report())) == 12
 
 
 def test_both_colour_schemes_and_paper_are_styled() -> None:
@@ -199,11 +219,15 @@ def test_sections_stand_in_order() -> None:
         "What this run is",
         "Leaderboard",
         "Paired comparisons",
+        "What the chosen model takes for what",
+        "Calibration",
+        "What labels are worth",
         "Pretraining",
         "Reconstructions",
-        "Calibration",
+        "Most wrong on the sealed test",
         "Most doubtful labels",
         "Planted and found",
+        "Cost",
         "Lineage",
     ]
 

@@ -18,7 +18,8 @@ from moola.features.standardised import Standardised
 from moola.layout import write_json
 from moola.models.tcn import Tcn
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.report_sections import _encoder_told, _marks
+from moola.pipelines.report_sections.leaderboard import split_marks
+from moola.pipelines.report_sections.statements import encoder_told
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stages.adopt_encoder import AdoptEncoder, adoption
 from moola.training.weights import load_weights, save_weights
@@ -79,14 +80,14 @@ def encoder(folder, said: dict[str, Any] | None) -> Artifact:
 
 def test_the_page_marks_the_sealed_test_and_says_what_is_transductive(tmp_path) -> None:
     seen = encoder(tmp_path, adoption(record(110), windows()))
-    assert _marks({"encoder": seen}) == {"oof": "transductive", "test": "may have been seen"}
-    assert "transductive" not in _encoder_told(seen)
+    assert split_marks({"encoder": seen}) == {"oof": "transductive", "test": "may have been seen"}
+    assert "transductive" not in encoder_told(seen)
     same = encoder(tmp_path, adoption(record(60, bars=BARS), windows()))
-    assert _marks({"encoder": same})["test"] == ""
+    assert split_marks({"encoder": same})["test"] == ""
     assert "no window it learned from overlaps the sealed test. Out-of-fold figures are transductive" in (
-        _encoder_told(same)
+        encoder_told(same)
     )
-    assert "The sealed test was not seen at all" in _encoder_told(encoder(tmp_path, None))
+    assert "The sealed test was not seen at all" in encoder_told(encoder(tmp_path, None))
 
 
 def test_the_random_start_settles_as_that_of_a_pretraining_does(tmp_path) -> None:

@@ -40,7 +40,13 @@ def data(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     bars = (slope + 0.1 * np.random.default_rng(0).normal(size=(40, BARS, 1))).astype(np.float32)
     halves = np.arange(20), np.arange(20, 40)
     found = SimpleNamespace(
-        labels=pl.DataFrame({"row": np.arange(40), "label": [["rises", "falls"][i] for i in labels]}),
+        labels=pl.DataFrame(
+            {
+                "window_id": [f"w{i}" for i in range(40)],
+                "row": np.arange(40),
+                "label": [["rises", "falls"][i] for i in labels],
+            }
+        ),
         classes=("rises", "falls"),
         folds=(Fold(*halves), Fold(*halves[::-1])),
         store=SimpleNamespace(channels=("x",)),
@@ -92,7 +98,8 @@ def test_every_snapshot_has_both_probes_and_one_that_knows_nothing_is_at_chance(
 def test_the_pictures_are_of_the_first_seed_before_and_after(tmp_path: Path) -> None:
     (tmp_path / "probe").mkdir()
     probe = run(tmp_path / "probe", encoder_artifact(tmp_path / "encoder", rebuilds=False))
-    before, after = saved_embeddings(probe)
+    before, after, neighbours = saved_embeddings(probe)
+    assert neighbours.windows == tuple(f"w{i}" for i in range(40)) and neighbours.shares == ()
     assert (before.title, after.title) == ("random start", "after pretraining")
     assert (
         before.names == ("rises", "falls") and np.shape(before.groups) == (40,) and np.shape(before.points) == (40, 2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from moola.drawing.candles import draw_candles
+from moola.drawing.confusion import draw_confusion
 from moola.drawing.critical_difference import draw_critical_difference
 from moola.drawing.curves import Curve, Reference, draw_curves
 from moola.drawing.file import svg_file
 from moola.drawing.intervals import IntervalRow, draw_intervals
 from moola.drawing.lines import draw_lines
 from moola.drawing.numbers import duration, figure, interval
+from moola.drawing.raster import png_file
 from moola.drawing.reliability import draw_reliability
 from moola.drawing.scatter import draw_scatter
 from moola.drawing.spans import Mark, Span
@@ -27,6 +29,7 @@ __all__ = [
     "TimeSpan",
     "Trace",
     "draw_candles",
+    "draw_confusion",
     "draw_critical_difference",
     "draw_curves",
     "draw_intervals",
@@ -38,5 +41,6 @@ __all__ = [
     "duration",
     "figure",
     "interval",
+    "png_file",
     "svg_file",
 ]

@@ -17,6 +17,7 @@ COLOURS = 6
 """Series colours in the stylesheet; the seventh curve takes the first again, dashed."""
 _MOST_POINTS = 600
 _LABEL_ROOM = 170.0
+_BESIDE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Curve:
         y: [N] values; one that is not finite breaks the line.
         colour: index into the stylesheet's six colours; None takes the next one.
         dashed: draw it dashed, e.g. the random-init twin of a solid curve.
+        low, high: [N] ends of an interval at each point, drawn as a whisker; one that is not finite has none.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Curve:
     y: ArrayLike
     colour: int | None = None
     dashed: bool = False
+    low: ArrayLike | None = None
+    high: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,32 @@ def draw_curves(
         height: of the plot with its axes; the legend's rows come on top.
 
     Raises:
-        DataError: a curve's x and y are not two arrays of one length.
+        DataError: a curve's arrays are not of one length.
     """
     data = [_checked(curve) for curve in series]
     known = [reference for reference in references if np.isfinite(reference.value)]
     xs = np.concatenate([x for x, _ in data]) if data else np.empty(0)
-    ys = np.concatenate([y for _, y in data] + [np.asarray([known_.value for known_ in known])])
+    ends = [_ends(curve) for curve in series]
+    values = [y for _, y in data] + [end for pair in ends for end in pair]
+    ys = np.concatenate([*values, np.asarray([known_.value for known_ in known])])
     styles = [_style(curve, i) for i, curve in enumerate(series)]
     legend, top = _legend(series, data, styles, width, 34.0 if y_label else 20.0)
     low, high = bounds(ys, margin=0.05)
     levels = ticks(low, high)
     right = max((min(text_width(_named(known_)), _LABEL_ROOM) for known_ in known), default=0.0)
     frame = Frame(
-        Scale(*bounds(xs), left_margin(levels), width - 12 - right),
+        Scale(
+            *bounds(xs, margin=0.03 if any(len(low) for low, _ in ends) else 0.0),
+            left_margin(levels),
+            width - 12 - right,
+        ),
         Scale(low, high, top + height - 54, top),
     )
     whole = bool(np.all(xs[np.isfinite(xs)] % 1 == 0))
     parts = [*legend, *y_axis(frame, levels), *_references(frame, known)]
     parts += [] if not y_label else [text(4, top - 10, y_label, "axis-title")]
-    for (x, y), style in zip(data, styles, strict=True):
+    for place, ((x, y), whiskers, style) in enumerate(zip(data, ends, styles, strict=True)):
+        parts.extend(_whiskers(frame, x, whiskers, style, place - (len(series) - 1) / 2))
         parts.extend(_curve(frame, x, y, style))
     parts += x_axis(frame, ticks(frame.x.low, frame.x.high, 6, whole=whole), x_label)
     parts += [] if any(np.isfinite(y).any() for _, y in data) else [no_data(frame)]
@@ -106,6 +117,35 @@ def _checked(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             f"x has shape {list(x.shape)} and y {list(y.shape)}, wanted [N]",
         )
     return x, np.where(np.isfinite(x) & np.isfinite(y), y, np.nan)
+
+
+def _ends(curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both ends of the intervals; none where a curve has none."""
+    if curve.low is None or curve.high is None:
+        return np.empty(0), np.empty(0)
+    low, high = np.asarray(curve.low, dtype=np.float64), np.asarray(curve.high, dtype=np.float64)
+    if low.shape != np.shape(curve.y) or high.shape != np.shape(curve.y):
+        raise DataError(
+            f"curve {curve.name!r} cannot be drawn",
+            f"its intervals have shapes {list(low.shape)} and {list(high.shape)}, wanted {list(np.shape(curve.y))}",
+        )
+    return low, high
+
+
+def _whiskers(
+    frame: Frame,
+    x: NDArray[np.float64],
+    ends: tuple[NDArray[np.float64], NDArray[np.float64]],
+    style: str,
+    place: float,
+) -> list[str]:
+    """Intervals, those of one curve a little beside those of the next, so that none hides another."""
+    parts: list[str] = []
+    for at, low, high in zip(x, *ends, strict=False):
+        if np.isfinite([at, low, high]).all():
+            px = min(max(frame.x(at) + _BESIDE * place, frame.left), frame.right)
+            parts.append(line(px, frame.y(low), px, frame.y(high), f"whisker series {style.split()[0]}"))
+    return parts
 
 
 def _style(curve: Curve, place: int) -> str:

@@ -27,9 +27,11 @@ def interval(low: float, high: float, digits: int = 3, signed: bool = False) -> 
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``0.4 s``, ``2 min 14 s`` or ``1 h 02 min``."""
+    """Seconds as ``12 ms``, ``0.4 s``, ``2 min 14 s`` or ``1 h 02 min``."""
     if not math.isfinite(seconds):
         return NOTHING
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -13,6 +13,8 @@ from moola.errors import DataError
 
 COLOURS = 6
 """Series colours in the stylesheet; the seventh group takes the first again, as rings."""
+SHADES = 4
+"""Of one colour in the stylesheet, from strong to pale."""
 _RADIUS = 3.2
 
 
@@ -24,6 +26,7 @@ def draw_scatter(
     title: str,
     x_label: str = "",
     y_label: str = "",
+    ordered: bool = False,
     width: float = 510,
     height: float = 340,
 ) -> str:
@@ -38,6 +41,7 @@ def draw_scatter(
         title: what the picture shows, for screen readers.
         x_label: under the plot.
         y_label: above it.
+        ordered: groups are steps of one thing, the first the strongest: shades of one colour, the strongest on top.
         width: of the viewBox.
         height: of the plot with its labels; the legend's rows come on top.
 
@@ -46,7 +50,8 @@ def draw_scatter(
     """
     places, numbers = _checked(points, groups, len(names))
     counts = np.bincount(numbers, minlength=len(names))
-    legend, top = _legend(names, counts, width)
+    styles = [_shade(group, len(names)) if ordered else _colour(group) for group in range(len(names))]
+    legend, top = _legend(names, counts, styles, width)
     top += 18.0 if y_label else 0.0
     frame = Frame(
         Scale(*bounds(places[:, 0], margin=0.05), 4, width - 4),
@@ -56,7 +61,9 @@ def draw_scatter(
     parts += [rect(frame.left, frame.top, frame.right, frame.bottom, "plane")]
     parts += _zero_lines(frame)
     x, y = frame.x.many(places[:, 0]), frame.y.many(places[:, 1])
-    parts += [_point(float(x[i]), float(y[i]), int(numbers[i])) for i in _mixed(len(x))]
+    order = _mixed(len(x))
+    order = order[np.argsort(-numbers[order], kind="stable")] if ordered else order
+    parts += [_point(float(x[i]), float(y[i]), styles[numbers[i]]) for i in order]
     parts += [text((frame.left + frame.right) / 2, frame.bottom + 16, x_label, "axis-title", "middle")]
     return picture(width, frame.bottom + 24, title, parts if len(x) else [*parts, no_data(frame)], "scatter")
 
@@ -81,9 +88,17 @@ def _mixed(n: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(n)
 
 
-def _point(x: float, y: float, group: int) -> str:
-    ring = "ring" if group >= COLOURS else "point"
-    return element("circle", cx=x, cy=y, r=_RADIUS, class_=f"{ring} s{group % COLOURS}")
+def _colour(group: int) -> str:
+    return f"{'ring' if group >= COLOURS else 'point'} s{group % COLOURS}"
+
+
+def _shade(group: int, n_groups: int) -> str:
+    """The strongest shade for the first group, the palest for the last."""
+    return f"point shade{round((SHADES - 1) * group / max(n_groups - 1, 1))}"
+
+
+def _point(x: float, y: float, style: str) -> str:
+    return element("circle", cx=x, cy=y, r=_RADIUS, class_=style)
 
 
 def _zero_lines(frame: Frame) -> list[str]:
@@ -95,15 +110,17 @@ def _zero_lines(frame: Frame) -> list[str]:
     return parts
 
 
-def _legend(names: Sequence[str], counts: NDArray[np.int64], width: float) -> tuple[list[str], float]:
+def _legend(
+    names: Sequence[str], counts: NDArray[np.int64], styles: Sequence[str], width: float
+) -> tuple[list[str], float]:
     """The legend's markup and the y where the plot may begin."""
     parts: list[str] = []
     x, y = 4.0, 12.0
-    for group, (name, count) in enumerate(zip(names, counts, strict=True)):
+    for name, count, style in zip(names, counts, styles, strict=True):
         words = f"{fitted(name, width - 100)}: {count}"
         size = 16 + text_width(words) + 14
         if x + size > width and x > 4:
             x, y = 4.0, y + 16
-        parts += [_point(x + 4, y - 4, group), text(x + 12, y, words, "legend")]
+        parts += [_point(x + 4, y - 4, style), text(x + 12, y, words, "legend")]
         x += size
     return parts, y + 12 if parts else 4.0

@@ -27,6 +27,7 @@ class StageSection:
         oof: keys of the stage ``oof``.
         label_efficiency: keys of the stage ``label_efficiency``.
         stack: keys of the stage ``stack``.
+        report: keys of the stage ``report``.
     """
 
     order: tuple[str, ...]
@@ -37,6 +38,7 @@ class StageSection:
     oof: dict[str, Any] = field(default_factory=dict)
     label_efficiency: dict[str, Any] = field(default_factory=dict)
     stack: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def assemble(config: RunConfig, target: str | None = None) -> Pipeline:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.evaluation.report import Embedding, Reconstruction
+from moola.evaluation.report_content import Embedding, Reconstruction
 from moola.layout import read_json, write_json
 from moola.pipelines.artifacts import Artifact
 
@@ -17,7 +17,7 @@ _DIGITS = 4
 
 
 def save_embeddings(path: Path, embeddings: Iterable[Embedding]) -> None:
-    """Write points, groups and shares of variance as `saved_embeddings` reads them."""
+    """Write points, groups, shares of variance and window ids as `saved_embeddings` reads them."""
     write_json(
         path,
         [
@@ -27,6 +27,7 @@ def save_embeddings(path: Path, embeddings: Iterable[Embedding]) -> None:
                 "groups": np.asarray(shown.groups).tolist(),
                 "names": list(shown.names),
                 "shares": [round(share, _DIGITS) for share in shown.shares],
+                "windows": list(shown.windows),
             }
             for shown in embeddings
         ],
@@ -34,9 +35,16 @@ def save_embeddings(path: Path, embeddings: Iterable[Embedding]) -> None:
 
 
 def saved_embeddings(probe: Artifact) -> tuple[Embedding, ...]:
-    """Embeddings of the stage ``probe``, before and after pretraining."""
+    """Embeddings of the stage ``probe``: before and after pretraining, and as a map of neighbours."""
     return tuple(
-        Embedding(one["title"], one["points"], one["groups"], tuple(one["names"]), tuple(one["shares"]))
+        Embedding(
+            one["title"],
+            one["points"],
+            one["groups"],
+            tuple(one["names"]),
+            tuple(one["shares"]),
+            tuple(one["windows"]),
+        )
         for one in read_json(probe.path(EMBEDDINGS))
     )
 

@@ -129,6 +129,7 @@ class Pipeline:
                 fresh=forced,
                 processes=context.processes,
                 sealed_tests=context.layout.room("artifacts/metadata") / "sealed_tests.jsonl",
+                results=context.layout.results,
             )
             stage.run(inputs, workspace)
 

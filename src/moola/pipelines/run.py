@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import moola
@@ -142,7 +142,7 @@ class RunRecord(Hook):
     def after_stage(self, stage: Stage, context: Context) -> None:
         """Publish the stage's files and add its line to the manifest."""
         artifact = context.artifacts[stage.provides]
-        made = [name for name in stage.publishes_some if name in artifact.manifest["files"]]
+        made = [name for name in artifact.manifest["files"] if any(map(PurePath(name).match, stage.publishes_some))]
         for name in (*stage.publishes, *made):
             with artifact.path(name).open("rb") as source, replace_atomically(self.folder / name) as copy:
                 shutil.copyfileobj(source, copy)

@@ -28,6 +28,7 @@ class Workspace:
         processes: that may work at once; None: as many as there are cores, where that saves time.
         sealed_tests: list of the runs that looked at a sealed test (`moola.pipelines.sealed_tests`); None: nobody keeps
             one.
+        results: folder of all runs; None: there is none.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Workspace:
     fresh: bool = False
     processes: int | None = 1
     sealed_tests: Path | None = None
+    results: Path | None = None
 
     def progress(self, done: int, total: int, what: str, **figures: float) -> None:
         """Report `done` of `total` steps of `what`, with figures to show beside them."""
@@ -66,7 +68,8 @@ class Stage(ABC):
     publishes: ClassVar[tuple[str, ...]] = ()
     """Files that are copied into the run folder."""
     publishes_some: ClassVar[tuple[str, ...]] = ()
-    """Files that are copied into the run folder where the stage had reason to write them."""
+    """Files that are copied into the run folder where the stage had reason to write them; ``pictures/*`` is all of a
+    folder."""
     needs_labels: ClassVar[bool] = False
     """Whether it can do nothing where no window has a label."""
     distributed: ClassVar[bool] = False

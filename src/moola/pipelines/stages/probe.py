@@ -12,7 +12,8 @@ import numpy as np
 from moola import drawing
 from moola.config import RunConfig, build_all
 from moola.evaluation.metrics import compute_metrics
-from moola.evaluation.report import Embedding, draw_embedding, draw_reconstruction
+from moola.evaluation.report_content import Embedding
+from moola.evaluation.report_pictures import draw_embedding, draw_reconstruction
 from moola.layout import write_json, write_text
 from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
@@ -57,7 +58,8 @@ class Probe(Stage):
         """Writes ``probe.json``, ``embeddings.json`` and the pictures.
 
         ``probe.json``: {seed, epoch, linear, knn}, balanced accuracies; epoch 0 is the random start.
-        ``embeddings.json``: two `moola.evaluation.report.Embedding`, before and after; see `principal_components`.
+        ``embeddings.json``: `moola.evaluation.report_content.Embedding`, principal components before and after, and
+        neighbours after; see `principal_components` and `neighbour_map`.
         ``embeddings.svg``, and ``reconstructions.svg`` where the objective rebuilds its inputs.
         """
         data = Dataset.open(inputs)
@@ -98,18 +100,24 @@ class Probe(Stage):
     def _write_embeddings(
         self, artifact: Artifact, windows: LabelledWindows, data: Dataset, workspace: Workspace
     ) -> None:
+        from moola.training.neighbour_map import neighbour_map
         from moola.training.principal_components import principal_components
 
         seed = self.setup.seeds[0]
         start = min((epoch, name) for own, epoch, name in _snapshots(artifact) if own == seed)[1]
-        files = {"random start": start, "after pretraining": f"encoder-seed{seed}.safetensors"}
         shown = np.linspace(0, len(windows) - 1, min(len(windows), _MOST_POINTS)).astype(np.int64)
+        groups, ids = windows.labels[shown], tuple(data.labels["window_id"][shown.tolist()])
         embeddings: list[Embedding] = []
-        for when, name in files.items():
-            points, shares = principal_components(self._embed(artifact, name, windows, data))
+        vectors = np.empty(0)
+        for when, name in {"random start": start, "after pretraining": f"encoder-seed{seed}.safetensors"}.items():
+            vectors = self._embed(artifact, name, windows, data)
+            points, shares = principal_components(vectors)
             embeddings.append(
-                Embedding(when, points[shown], windows.labels[shown], data.classes, tuple(map(float, shares)))
+                Embedding(when, points[shown], groups, data.classes, tuple(map(float, shares)), windows=ids)
             )
+        places = neighbour_map(vectors[shown], seed)
+        if places is not None:
+            embeddings.append(Embedding("after pretraining, t-SNE", places, groups, data.classes, windows=ids))
         save_embeddings(workspace.folder / EMBEDDINGS, embeddings)
         drawn = [(f"Embeddings, {one.title}, seed {seed}", draw_embedding(one)) for one in embeddings]
         page = drawing.svg_file(drawn, title="Embeddings of the labelled windows")

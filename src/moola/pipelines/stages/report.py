@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from moola.config import RunConfig
-from moola.layout import read_json, write_text
+from moola.config import RunConfig, structure
+from moola.drawing import png_file
+from moola.layout import replace_atomically, write_bytes, write_text
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.dataset import Dataset
-from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import Scores
 from moola.pipelines.stage import Stage, Workspace
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """The section ``stage.report``.
+
+    Attributes:
+        png: write every picture as PNG too; most of the seconds that the stage takes.
+    """
+
+    png: bool = True
 
 
 @dataclass(frozen=True)
@@ -22,38 +32,64 @@ class Report(Stage):
     Attributes:
         experiment: its name.
         seeds: of the run.
+        png: write pictures as PNG too.
         queue: how many of the most doubtful labels are counted as a reviewer's first batch.
     """
 
     experiment: str
     seeds: tuple[int, ...]
+    png: bool = True
     queue: int = 35
     name: ClassVar[str] = "report"
     provides: ClassVar[str] = "report"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof", "evaluation")
-    uses: ClassVar[tuple[str, ...]] = ("encoder", "probe", "stack", "label_issues")
+    uses: ClassVar[tuple[str, ...]] = (
+        "encoder",
+        "probe",
+        "sentinels",
+        "stack",
+        "label_efficiency",
+        "label_issues",
+    )
     publishes: ClassVar[tuple[str, ...]] = ("report.html",)
+    publishes_some: ClassVar[tuple[str, ...]] = ("pictures/*", "tables/*")
     needs_labels: ClassVar[bool] = True
-    packages: ClassVar[Mapping[str, str]] = {"jinja2": "evidence"}
+    packages: ClassVar[Mapping[str, str]] = {"jinja2": "evidence", "resvg_py": "evidence"}
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """The name of the experiment and its seeds."""
-        return cls(config.name, config.seeds)
+        """The name of the experiment, its seeds, and ``stage.report``."""
+        section = structure(ReportSection, config.stage.get("report", {}), "stage.report")
+        return cls(config.name, config.seeds, section.png)
 
     def run_identity(self, run_id: str) -> str:
         """The page names its run."""
         return run_id
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``report.html``."""
+        """Writes ``report.html``, its ``pictures/`` as SVG and PNG, and its ``tables/`` as CSV."""
         from moola.evaluation.report import render_report
+        from moola.evaluation.report_pictures import draw_pictures
         from moola.pipelines.report_sections import build_report
+        from moola.pipelines.report_sections.material import Material
+        from moola.pipelines.report_tables import report_tables
 
-        data = Dataset.open(inputs)
-        predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
-        scores = Scores.from_json(read_json(inputs["evaluation"].path("scores.json")))
-        page = build_report(
-            data, predictions, scores, inputs, self.experiment, workspace.run_id, self.seeds, self.queue
-        )
-        write_text(workspace.folder / "report.html", render_report(page))
+        material = Material.open(inputs, self.seeds)
+        report = build_report(material, self.experiment, workspace.run_id, _spoken(workspace.results), self.queue)
+        pictures = draw_pictures(report)
+        write_text(workspace.folder / "report.html", render_report(report, pictures))
+        for number, (name, picture) in enumerate(pictures.items(), start=1):
+            svg = picture.svg()
+            write_text(workspace.folder / "pictures" / f"{name}.svg", svg)
+            if self.png:
+                write_bytes(workspace.folder / "pictures" / f"{name}.png", png_file(svg))
+            workspace.progress(number, len(pictures), "pictures")
+        for name, table in report_tables(report).items():
+            with replace_atomically(workspace.folder / "tables" / f"{name}.csv") as handle:
+                table.write_csv(handle)
+
+
+def _spoken(results: Path | None) -> str:
+    """The folder of all runs as one would type it here."""
+    folder = results or Path("artifacts/results")
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)

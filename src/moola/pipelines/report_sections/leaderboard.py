@@ -1,0 +1,88 @@
+"""All models on both splits, pairs of them, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from moola import drawing
+from moola.evaluation.metrics import METRICS
+from moola.evaluation.report_content import Comparison, CostRow, Costs, Leaderboard, Metric, ModelRow, Split
+from moola.layout import read_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.report_sections.material import SPLITS, Material
+from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.setup import adopted_encoder
+
+SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
+    "test": ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece"),
+    "oof": ("balanced_accuracy", "macro_f1", "log_loss"),
+}
+
+
+def split_marks(inputs: Mapping[str, Artifact]) -> dict[SplitName, str]:
+    """What the heading of a split says of the encoder that its figures rest on."""
+    if "encoder" not in inputs:
+        return {}
+    adopted = adopted_encoder(inputs["encoder"])
+    seen = adopted is not None and adopted["may_have_seen_test"]
+    return {"oof": "transductive", "test": "may have been seen" if seen else ""}
+
+
+def leaderboard(material: Material) -> Leaderboard:
+    """Every model with its figures, the best of the first split first."""
+    marks, figures = split_marks(material.inputs), material.scores.figures
+    shown: list[SplitName] = [split for split in SPLITS if split in figures]
+    first = figures[shown[0]]
+    models = [model for model in material.predictions.models if model in first]
+    majority = first.get("majority")
+    return Leaderboard(
+        splits=tuple(Split(SPLITS[split], marks.get(split, "")) for split in shown),
+        metrics=tuple(Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS["test"]),
+        rows=tuple(
+            _row(material, model, shown) for model in sorted(models, key=lambda model: -first[model][HEADLINE].value)
+        ),
+        headline=(SPLITS[shown[0]], METRICS[HEADLINE].label),
+        reference=drawing.Reference("majority class", majority[HEADLINE].value) if majority else None,
+    )
+
+
+def _row(material: Material, model: str, shown: list[SplitName]) -> ModelRow:
+    name = display_name(model)
+    cells = {
+        (SPLITS[split], METRICS[metric].label): material.scores.figures[split][model][metric]
+        for split in shown
+        if model in material.scores.figures[split]
+        for metric in SHOWN_METRICS[split]
+    }
+    return ModelRow(name, name, material.predictions.role(model), cells)
+
+
+def comparisons(scores: Scores) -> tuple[Comparison, ...]:
+    """Pairs of models on the same windows."""
+    return tuple(
+        Comparison(
+            display_name(d.a), display_name(d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence
+        )
+        for d in scores.differences
+    )
+
+
+def costs(inputs: Mapping[str, Artifact]) -> Costs | None:
+    """Seconds of every model and stage, and what else was measured; None where no model was fitted one by one."""
+    oof = inputs["oof"]
+    if "costs.json" not in oof.manifest["files"]:
+        return None
+    told = read_json(oof.path("costs.json"))
+    rows = (CostRow(display_name(model), int(one["fits"]), float(one["seconds"])) for model, one in told.items())
+    return Costs(
+        tuple(sorted(rows, key=lambda row: -row.seconds)),
+        sum(item.manifest["seconds"] for item in inputs.values()),
+        _sum_of(inputs, "energy_wh"),
+        _sum_of(inputs, "cost_usd"),
+    )
+
+
+def _sum_of(inputs: Mapping[str, Artifact], name: str) -> float | None:
+    """Of the stages that have such a figure; None where none has."""
+    known = [item.manifest[name] for item in inputs.values() if item.manifest.get(name) is not None]
+    return sum(known) if known else None

@@ -1,0 +1,88 @@
+"""What the sections of a report are made from, opened together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.metrics import compute_metrics
+from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best
+from moola.layout import read_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
+
+SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """Artifacts of a run, and what they say.
+
+    Attributes:
+        inputs: artifacts by what they provide.
+        data: windows, labels and folds.
+        predictions: of all models, the stack among them.
+        scores: figures, differences, alarms and verdict.
+        seeds: of the run.
+    """
+
+    inputs: Mapping[str, Artifact]
+    data: Dataset
+    predictions: Predictions
+    scores: Scores
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def open(cls, inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> Material:
+        """From the artifacts that the stage ``report`` reads."""
+        predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
+        scores = Scores.from_json(read_json(inputs["evaluation"].path("scores.json")))
+        return cls(inputs, Dataset.open(inputs), predictions, scores, seeds)
+
+    @property
+    def headline(self) -> SplitName:
+        """The split that a reader asks for first: the sealed test, where there is one."""
+        return "test" if "test" in self.scores.figures else "oof"
+
+    def judged(self, split: SplitName) -> pl.DataFrame:
+        """The windows that models were judged on."""
+        return self.data.test if split == "test" else self.predictions.judged(self.data.labels)
+
+    def said(self, model: str, split: SplitName) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [n_seeds, n, n_classes] of a model and the truth [n], in the order of `judged`."""
+        windows = self.judged(split)
+        truth = self.data.class_numbers(windows["true_label"])
+        return self.predictions.of_model(model, split, windows["window_id"]), truth
+
+    @cached_property
+    def issues(self) -> pl.DataFrame | None:
+        """``label_issues.csv``, the most doubtful first; None where that stage was switched off."""
+        if "label_issues" not in self.inputs:
+            return None
+        labels = {"given_label": pl.String, "pred_label": pl.String}
+        return pl.read_csv(self.inputs["label_issues"].path("label_issues.csv"), schema_overrides=labels)
+
+    @cached_property
+    def chosen(self) -> str | None:
+        """The model that the verdict chooses: by labels as given, out of fold, never by the sealed test."""
+        windows = self.predictions.judged(self.data.labels)
+        given = self.data.class_numbers(windows["label"])
+        candidates: list[Candidate] = []
+        for model in self.predictions.models:
+            if self.predictions.has(model, "oof"):
+                said = self.predictions.of_model(model, "oof", windows["window_id"])
+                value = float(compute_metrics(said, given, names=(HEADLINE,))[HEADLINE].mean())
+                found = Estimate(value, math.nan, math.nan, len(given), len(said))
+                is_control = self.predictions.role(model) in ("baseline", "control")
+                candidates.append(Candidate(display_name(model), found, is_control=is_control))
+        alarms = self.scores.alarms.alarms
+        best = choose_best(VerdictInputs(len(given), len(self.seeds), 0, models=candidates, alarms=alarms))
+        return next((m for m in self.predictions.models if best and display_name(m) == best.name), None)
