@@ -106,8 +106,10 @@ def test_worse_out_of_sample() -> None:
 def test_few_effective_windows() -> None:
     assert few_effective_windows(14.3, [440, 325]) == []
     assert few_effective_windows(None, [440, 325]) == []
-    (span,) = few_effective_windows(6.25, [440, 325])
-    assert span.severity == "note" and "6.2" in span.message
+    (wide,) = few_effective_windows(6.25, [440, 325])
+    assert (wide.severity, wide.split) == ("note", "test") and "765 windows amount to 6.2" in wide.message
+    (absent,) = few_effective_windows(math.nan, [440, 325])
+    assert absent.severity == "alarm" and "no interval can be made" in absent.message
     (classes,) = few_effective_windows(14.3, [440, 12], min_per_class=20)
     assert "12 of class 1" in classes.message and "20" in classes.message
 
@@ -133,7 +135,7 @@ def evidence(model: str, p: np.ndarray, by_design: bool = False) -> Evidence:
 
 def test_all_alarms_counts_what_it_ran() -> None:
     models = [evidence("good", good()), evidence("stuck", constant())]
-    report = all_alarms(models, test_truth=TRUTH, oof_truth=TRUTH, stretches=20.0)
+    report = all_alarms(models, test_truth=TRUTH, oof_truth=TRUTH, cases=20.0)
     assert report.n_checks == 1 + 2 * 5
     assert {a.model for a in report.alarms} == {"stuck"}
     assert codes(report.alarms) == [
@@ -146,7 +148,7 @@ def test_all_alarms_counts_what_it_ran() -> None:
 
 
 def test_the_majority_control_is_spared_and_what_is_missing_is_not_checked() -> None:
-    report = all_alarms([evidence("majority", constant(0.51), by_design=True)], test_truth=TRUTH, stretches=20.0)
+    report = all_alarms([evidence("majority", constant(0.51), by_design=True)], test_truth=TRUTH, cases=20.0)
     assert (report.alarms, report.n_checks) == ((), 3)
     assert all_alarms([Evidence("nothing")]) == all_alarms([])
     assert all_alarms([]).n_checks == 0
@@ -156,7 +158,7 @@ def test_the_majority_control_is_spared_and_what_is_missing_is_not_checked() -> 
 
 def test_each_message_is_one_sentence() -> None:
     models = [evidence("stuck", constant())]
-    report = all_alarms(models, test_truth=TRUTH, oof_truth=TRUTH, stretches=3.0, min_per_class=1000)
+    report = all_alarms(models, test_truth=TRUTH, oof_truth=TRUTH, cases=3.0, min_per_class=1000)
     assert len(report.alarms) == 6
     for alarm in report.alarms:
         assert alarm.message.endswith(".") and ". " not in alarm.message

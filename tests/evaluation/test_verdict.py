@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from moola.evaluation.estimates import Alarm, Estimate
-from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best, verdict
+from moola.evaluation.estimates import Alarm, Comparison, Estimate
+from moola.evaluation.verdict import CHANCE, Candidate, VerdictInputs, choose_best, verdict
 
 
 def figure(value: float, low: float | None = None, high: float | None = None) -> Estimate:
@@ -25,12 +25,28 @@ MODELS = (
     Candidate("logistic", figure(0.80), figure(0.79), is_control=True),
     Candidate("majority", figure(0.50), figure(0.50), is_control=True),
 )
+
+
+def sure(difference: Estimate) -> Comparison:
+    """With the p-value of one whose interval ends where it does."""
+    z = 1.96 * difference.value / (difference.high - difference.low) * 2
+    return Comparison(difference, math.erfc(abs(z) / math.sqrt(2)))
+
+
+def compared(pretraining: Estimate, baseline: Estimate, chance: Estimate = UP) -> dict[tuple[str, str], Comparison]:
+    return {
+        ("tuned", "scratch"): sure(pretraining),
+        ("tuned", "logistic"): sure(baseline),
+        ("tuned", CHANCE): sure(chance),
+    }
+
+
 FULL = VerdictInputs(
     n_labels=174,
     n_seeds=3,
     n_draws=5,
     models=MODELS,
-    differences={("tuned", "scratch"): UP, ("tuned", "logistic"): UP},
+    comparisons=compared(UP, UP),
     fine_tuned="tuned",
     scratch="scratch",
     n_checks=21,
@@ -40,7 +56,7 @@ FULL = VerdictInputs(
 
 
 def with_differences(pretraining: Estimate, baseline: Estimate = UP) -> VerdictInputs:
-    return replace(FULL, differences={("tuned", "scratch"): pretraining, ("tuned", "logistic"): baseline})
+    return replace(FULL, comparisons=compared(pretraining, baseline))
 
 
 def alarm(code: str, model: str, severity: str = "alarm") -> Alarm:
@@ -50,9 +66,9 @@ def alarm(code: str, model: str, severity: str = "alarm") -> Alarm:
 @pytest.mark.parametrize(
     ("difference", "says"),
     [
-        (UP, "Pretraining helped (+0.100 [0.040, 0.150])"),
-        (DOWN, "Pretraining hurt (−0.100 [−0.150, −0.040])"),
-        (NONE, "Pretraining made no difference that this test can show (+0.012 [−0.030, 0.051])"),
+        (UP, "Pretraining helped (+0.100 [0.040, 0.150], p = 0.001 after correction for 3 tests)"),
+        (DOWN, "Pretraining hurt (−0.100 [−0.150, −0.040], p = 0.001 after correction for 3 tests)"),
+        (NONE, "Pretraining made no difference that this test can show (+0.012 [−0.030, 0.051], p = 0.561 after"),
         (UNKNOWN, "made no difference that this test can show (+0.200 [no interval: too little data])"),
     ],
 )
@@ -63,7 +79,11 @@ def test_did_pretraining_help(difference: Estimate, says: str) -> None:
 
 
 def test_direction_of_the_metric() -> None:
-    first = verdict(replace(with_differences(DOWN), metric="log loss", higher_is_better=False))[0]
+    told = replace(with_differences(DOWN), metric="log loss", higher_is_better=False)
+    told = replace(
+        told, comparisons={**told.comparisons, ("scratch", CHANCE): sure(DOWN)}
+    )  # scratch is lowest out of fold
+    first = verdict(told)[0]
     assert first.startswith("Pretraining helped") and "lower is better" in first
 
 
@@ -71,10 +91,10 @@ def test_direction_of_the_metric() -> None:
     ("inputs", "says"),
     [
         (replace(FULL, n_test=0), "there is no sealed test"),
-        (replace(FULL, fine_tuned="", differences={}), "there is no fine-tuned model"),
-        (replace(FULL, scratch="", differences={}), "there is no scratch model"),
-        (replace(FULL, differences={}), "tuned and scratch were not compared"),
-        (replace(FULL, differences={}, why_missing="the stage 'finetune' was switched off"), "switched off"),
+        (replace(FULL, fine_tuned="", comparisons={}), "there is no fine-tuned model"),
+        (replace(FULL, scratch="", comparisons={}), "there is no scratch model"),
+        (replace(FULL, comparisons={}), "tuned and scratch were not compared"),
+        (replace(FULL, comparisons={}, why_missing="the stage 'finetune' was switched off"), "switched off"),
         (replace(FULL, alarms=(alarm("constant_predictor", "scratch"),)), "scratch stands under the alarm"),
     ],
 )
@@ -130,7 +150,11 @@ def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
         (replace(FULL, n_test=0), "was not scored on a sealed test"),
         (replace(FULL, models=(Candidate("tuned", figure(0.9)),)), "was not scored on a sealed test"),
         (replace(FULL, models=MODELS[:2]), "no simple baseline was scored out of fold"),
-        (replace(FULL, differences={}), "was not compared with the best simple baseline logistic"),
+        (replace(FULL, comparisons={}), "which was not held against chance"),
+        (
+            replace(FULL, comparisons={("tuned", CHANCE): sure(UP)}),
+            "was not compared with the best simple baseline logistic",
+        ),
     ],
 )
 def test_the_best_model_may_be_unknown(inputs: VerdictInputs, says: str) -> None:
@@ -188,3 +212,27 @@ def test_pretraining_that_lifts_one_coin_over_another_is_not_said_to_help() -> N
     first = verdict(replace(with_differences(UP, UP), alarms=alarms))[0]
     assert first.startswith("Whether pretraining helped cannot be said, because neither tuned nor scratch")
     assert verdict(replace(with_differences(UP, UP), alarms=alarms[1:]))[0].startswith("Pretraining helped")
+
+
+def test_three_tests_that_each_just_pass_alone_name_no_winner_together() -> None:
+    just = figure(0.1, 0.004, 0.196)  # p = .041 by itself
+    assert sure(just).p_value < 0.05
+    first, second, _ = verdict(replace(FULL, comparisons=compared(just, just, just)))
+    assert (
+        first.startswith("Whether pretraining helped cannot be said") and "not shown to be better than nothing" in first
+    )
+    assert second.startswith("No model is shown to be better than nothing") and "p = 0.124 after" in second
+    alone = verdict(replace(FULL, comparisons={("tuned", CHANCE): sure(just)}))
+    assert alone[1].startswith("tuned, chosen")
+
+
+def test_without_a_model_that_is_better_than_nothing_no_difference_counts() -> None:
+    first, second, _ = verdict(replace(FULL, comparisons=compared(UP, UP, NONE)))
+    assert "helped (" not in first and "tuned, the best model out of fold, is not shown" in first
+    assert "beats" not in second
+    worse = verdict(replace(FULL, comparisons=compared(UP, UP, DOWN)))
+    assert worse[1].startswith("No model is shown to be better than nothing")
+
+
+def test_few_seeds_are_said_to_be_few() -> None:
+    assert "2 seeds show little" in verdict(replace(FULL, n_seeds=2))[2]

@@ -14,8 +14,10 @@ import pytest
 
 from moola.errors import DataError
 from moola.layout import read_json, write_json
+from moola.pipelines.judged import EvaluationConfig, judged_splits
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import EvaluationConfig, Findings, Scores, score
+from moola.pipelines.scores import Scores
+from moola.pipelines.scoring import Findings, score
 from moola.pipelines.stages.oof import nested_frame
 from moola.pipelines.stages.stack import choose_bases
 
@@ -95,24 +97,28 @@ def _predictions(given: np.ndarray, test_of_first: np.ndarray | None = None) -> 
 CONFIG = EvaluationConfig(n_resamples=200)
 
 
+def scored(data: Any, predictions: Predictions, findings: Findings | None = None) -> Scores:
+    return score(data, predictions, judged_splits(data, predictions, CONFIG), 1, findings)
+
+
 def test_the_truth_behind_the_given_labels_takes_no_part_in_the_choice(given: np.ndarray) -> None:
     predictions = _predictions(given)
-    honest = score(_data(given, given), predictions, CONFIG, 1).verdict[1]
-    flipped = score(_data(given, 1 - given), predictions, CONFIG, 1).verdict[1]
+    honest = scored(_data(given, given), predictions).verdict[1]
+    flipped = scored(_data(given, 1 - given), predictions).verdict[1]
     assert honest.startswith("first, chosen")
     assert flipped.split(", not on the test")[0] == honest.split(", not on the test")[0]
 
 
 def test_the_sealed_test_takes_no_part_in_the_choice_even_when_a_model_collapses_on_it(given: np.ndarray) -> None:
-    collapsed = score(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)), CONFIG, 1)
-    assert collapsed.verdict[1].startswith("first, chosen")
+    collapsed = scored(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)))
+    assert collapsed.verdict[1].startswith("No model is shown to be better than nothing: first, chosen")
     assert "under the alarm" in collapsed.verdict[1]
     (alarm,) = (a for a in collapsed.alarms.alarms if a.code == "constant_predictor" and a.model == "first")
     assert alarm.split == "test" and f"gives class {CLASSES[1]} to 100.0%" in alarm.message
 
 
 def test_figures_are_scored_against_the_truth_all_the_same(given: np.ndarray) -> None:
-    flipped = score(_data(given, 1 - given), _predictions(given), CONFIG, 1)
+    flipped = scored(_data(given, 1 - given), _predictions(given))
     assert flipped.figures["oof"]["first"]["balanced_accuracy"].value < 0.5
 
 
@@ -121,28 +127,24 @@ def test_an_encoder_from_elsewhere_that_may_have_seen_the_test_fires(
     given: np.ndarray, seen: bool, fired: list
 ) -> None:
     adopted = {"name": "e_v1", "may_have_seen_test": seen, "times_known": True, "learned": ["2001", "2009"]}
-    found = score(
-        _data(given, given), _predictions(given), CONFIG, 1, Findings(pretrained=True, adopted=adopted)
-    ).alarms
+    found = scored(_data(given, given), _predictions(given), Findings(pretrained=True, adopted=adopted)).alarms
     assert [a.severity for a in found.alarms if a.code == "sealed_test_perhaps_seen"] == fired
-    own = score(_data(given, given), _predictions(given), CONFIG, 1, Findings(pretrained=True)).alarms
+    own = scored(_data(given, given), _predictions(given), Findings(pretrained=True)).alarms
     assert found.n_checks == own.n_checks + 1
 
 
 def test_blocks_shorter_than_a_window_are_refused(given: np.ndarray) -> None:
     with pytest.raises(DataError, match="block_bars=2 is shorter than the 5 bars"):
-        score(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2), 1)
+        judged_splits(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2))
 
 
 def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarray) -> None:
     predictions = _predictions(given)
     stacked = _rows("stack", "test", [f"t{i}" for i in range(N_TEST)], _guess(np.arange(N_TEST) % 2, 1.0, 99))
     kinds = {**predictions.kinds, "stack": {"role": "stack", "deterministic": True}}
-    scores = score(
+    scores = scored(
         _data(given, given),
         Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES, predictions.inner),
-        CONFIG,
-        1,
     )
     assert "stack" not in scores.figures["oof"] and "stack" in scores.figures["test"]
     assert scores.verdict[1].startswith("first, chosen")
@@ -160,7 +162,7 @@ def test_controls_and_collapsed_models_are_not_stacked(given: np.ndarray) -> Non
 
 
 def test_scores_survive_json_with_ends_that_are_not_known(given: np.ndarray, tmp_path: Path) -> None:
-    scores = score(_data(given, given), _predictions(given), CONFIG, 1)
+    scores = scored(_data(given, given), _predictions(given))
     unknown = dataclasses.replace(scores.figures["test"]["first"]["accuracy"], low=math.nan)
     figures = {"test": {"first": {"accuracy": unknown}}, "oof": scores.figures["oof"]}
     write_json(tmp_path / "scores.json", dataclasses.replace(scores, figures=figures).to_json())

@@ -32,9 +32,9 @@ from moola.models.controls import Majority
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
+from moola.pipelines.judged import EvaluationConfig
 from moola.pipelines.labelled import require_labels
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import EvaluationConfig
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.stages.describe import Describe

@@ -6,6 +6,7 @@ counts how many were run, so that "no alarm" can be told from "nothing was check
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,7 +20,8 @@ from moola.evaluation.metrics import FloatArray, IntArray, check_predictions
 COLLAPSED_SHARE = 0.99
 COLLAPSED_SPREAD = 1e-3
 MAX_ECE = 0.15
-MIN_STRETCHES = 10.0
+MIN_CASES = 10.0
+"""Independent cases that the sealed test should amount to; intervals hold from 6 on, but are very wide."""
 MIN_PER_CLASS = 30
 _WHERE = {"oof": "out of fold", "test": "on the sealed test"}
 TEST_BASED = frozenset({"not_better_than_chance", "worse_out_of_sample", "overconfident", "underconfident"})
@@ -93,7 +95,11 @@ def constant_predictor(
 
 
 def not_better_than_chance(model: str, balanced_accuracy: Estimate, n_classes: int) -> list[Alarm]:
-    """Fires unless the whole interval of balanced accuracy on the sealed test lies above 1 / n_classes."""
+    """Fires unless the whole interval of balanced accuracy on the sealed test lies above 1 / n_classes.
+
+    Each model is held against its own 95 % interval, so of many models that know nothing one in forty stays silent:
+    the verdict, which names one of them, corrects for its tests.
+    """
     chance, e = 1 / n_classes, balanced_accuracy
     if e.low > chance:
         return []
@@ -119,29 +125,34 @@ def worse_out_of_sample(model: str, oof: Estimate, test: Estimate) -> list[Alarm
 
 
 def few_effective_windows(
-    stretches: float | None,
+    cases: float | None,
     class_counts: Sequence[int],
-    min_stretches: float = MIN_STRETCHES,
+    min_cases: float = MIN_CASES,
     min_per_class: int = MIN_PER_CLASS,
     classes: Sequence[str] = (),
 ) -> list[Alarm]:
-    """Notes if the sealed test holds few independent stretches of time, or few windows of a class.
+    """Fires if the sealed test amounts to too few independent cases for any interval; notes few cases, of a class too.
 
     Args:
-        stretches: from `independent_stretches`; None for cases that are independent of each other.
+        cases: `moola.evaluation.score_interval.effective_cases` of the resamples, nan where these have no rows; None:
+            not asked.
         class_counts: windows of each class.
-        min_stretches, min_per_class: fewer are noted.
+        min_cases, min_per_class: fewer are noted.
         classes: their names; without them they are numbers.
     """
-    found = []
-    if stretches is not None and stretches < min_stretches:
-        message = f"The sealed test spans only {stretches:.1f} window lengths: its intervals are too narrow."
-        found.append(Alarm("few_effective_windows", "note", "", message))
+    code, found = "few_effective_windows", list[Alarm]()
+    windows = f"The sealed test's {sum(class_counts):,} windows"
+    if cases is not None and math.isnan(cases):
+        message = f"{windows} overlap so much in time that no interval can be made: its figures show nothing."
+        found.append(Alarm(code, "alarm", "", message, "test"))
+    elif cases is not None and cases < min_cases:
+        message = f"{windows} amount to {cases:.1f} independent cases: its intervals are wide, and few models differ."
+        found.append(Alarm(code, "note", "", message, "test"))
     rare = {label: count for label, count in enumerate(class_counts) if count < min_per_class}
     few = [f"{count} of class {_named(label, classes)}" for label, count in rare.items()]
     if few:
         message = f"The sealed test holds few windows ({', '.join(few)}; {min_per_class} are wanted)."
-        found.append(Alarm("few_effective_windows", "note", "", message))
+        found.append(Alarm(code, "note", "", message, "test"))
     return found
 
 
@@ -184,7 +195,7 @@ def all_alarms(
     *,
     test_truth: IntArray | None = None,
     oof_truth: IntArray | None = None,
-    stretches: float | None = None,
+    cases: float | None = None,
     min_per_class: int = MIN_PER_CLASS,
     classes: Sequence[str] = (),
 ) -> AlarmReport:
@@ -193,7 +204,7 @@ def all_alarms(
     Args:
         evidence: one record a model.
         test_truth, oof_truth: labels of each split [n_windows]; None where there is none.
-        stretches: independent stretches of time in the sealed test; None for independent cases.
+        cases: independent cases that the sealed test amounts to, see `few_effective_windows`.
         min_per_class: fewer test windows of a class than this are noted.
         classes: their names; without them they are numbers.
 
@@ -205,7 +216,7 @@ def all_alarms(
         known = (e.test_probabilities for e in evidence if e.test_probabilities is not None)
         n_classes = max((p.shape[2] for p in known), default=0)
         counts = np.bincount(test_truth, minlength=n_classes).tolist()
-        results.append(few_effective_windows(stretches, counts, min_per_class=min_per_class, classes=classes))
+        results.append(few_effective_windows(cases, counts, min_per_class=min_per_class, classes=classes))
     for one in evidence:
         results += _of_model(one, test_truth, oof_truth, classes)
     return AlarmReport(tuple(alarm for found in results for alarm in found), len(results))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moola.errors import DataError
-from moola.evaluation.estimates import Estimate
+from moola.evaluation.estimates import Comparison, Estimate
 from moola.evaluation.metrics import METRICS, compute_metrics
 from moola.evaluation.score_interval import difference, effective_cases, estimate, unseen_variance
+from moola.evaluation.significance import holm
 from moola.evaluation.weighted import FloatArray, IntArray
 
 
@@ -74,6 +76,17 @@ def compare(
     weights: FloatArray | IntArray,
     metric: str = "balanced_accuracy",
 ) -> Estimate:
+    """The difference of `paired_comparison` alone."""
+    return paired_comparison(a, b, truth, weights, metric).difference
+
+
+def paired_comparison(
+    a: FloatArray,
+    b: FloatArray,
+    truth: IntArray,
+    weights: FloatArray | IntArray,
+    metric: str = "balanced_accuracy",
+) -> Comparison:
     """The metric of `a` minus that of `b`, with its 95 % interval over windows and seeds.
 
     Both models are scored on the same resample each time, so what is hard for both cancels (a paired
@@ -107,6 +120,26 @@ def compare(
     if METRICS[metric].of_answers and not np.array_equal(a, b):
         unseen = (high - low) ** 2 * unseen_variance(answers_differ(a, b), weights, effective_cases(weights))
     return difference((point_a, point_b), (values_a, values_b), len(truth), high - low, unseen)
+
+
+def against_chance(
+    probabilities: FloatArray, truth: IntArray, weights: FloatArray | IntArray, metric: str = "balanced_accuracy"
+) -> Comparison:
+    """A model against one that always gives the class that is most frequent in `truth`: `paired_comparison`.
+
+    Balanced accuracy of the latter is 1 / n_classes, of the classes there are.
+    """
+    p = np.asarray(probabilities)
+    nothing = np.zeros((1, *p.shape[1:]))
+    nothing[..., np.bincount(truth, minlength=p.shape[2]).argmax()] = 1.0
+    return paired_comparison(p, nothing, truth, weights, metric)
+
+
+def corrected(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's correction (`moola.evaluation.significance.holm`) among the p-values that are known; nan stays nan."""
+    known = [number for number, p in enumerate(p_values) if math.isfinite(p)]
+    adjusted = dict(zip(known, holm([p_values[number] for number in known]), strict=True))
+    return tuple(adjusted.get(number, math.nan) for number in range(len(p_values)))
 
 
 def answers_differ(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The two records that every table and report is made of."""
+"""The records that every table and report is made of."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ class Estimate:
     high: float
     n: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same windows.
+
+    Attributes:
+        difference: the first model's figure minus the second's.
+        p_value: two-sided, of "there is no difference", not corrected for other comparisons; nan where the interval is
+            not known. Below 5 % just when the interval excludes zero.
+    """
+
+    difference: Estimate
+    p_value: float
 
 
 @dataclass(frozen=True)

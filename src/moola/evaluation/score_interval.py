@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moola.errors import DataError
-from moola.evaluation.estimates import Estimate
+from moola.evaluation.estimates import Comparison, Estimate
 from moola.evaluation.intervals import LEVEL, Z
 from moola.evaluation.weighted import FloatArray, IntArray
 
@@ -37,10 +37,27 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of a figure over windows and seeds, and the quantile that goes with it."""
+    """Variance of a figure over windows and seeds, and its degrees of freedom (infinite for one seed)."""
 
     variance: float
-    quantile: float
+    dof: float
+
+    @property
+    def quantile(self) -> float:
+        """Standard errors from the figure to an end of its 95 % interval."""
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.dof, (1 + LEVEL) / 2)) if math.isfinite(self.dof) else Z
+
+    def p_value(self, value: float, unseen: float) -> float:
+        """Two-sided, of "there is no difference"; below 5 % just when value +- quantile * error excludes 0."""
+        from scipy.special import stdtr
+
+        variance = self.variance + unseen
+        if variance <= 0:
+            return 1.0 if value == 0 else 0.0
+        z = abs(value) / math.sqrt(variance)
+        return float(2 * stdtr(self.dof, -z)) if math.isfinite(self.dof) else math.erfc(z / math.sqrt(2))
 
 
 def estimate(
@@ -76,8 +93,8 @@ def difference(
     n: int,
     reach: float,
     unseen: float = 0.0,
-) -> Estimate:
-    """The first figure minus the second, with its 95 % interval over windows and seeds.
+) -> Comparison:
+    """The first figure minus the second, with its 95 % interval over windows and seeds, and the p-value.
 
     With the same number of seeds, seed i of one is paired with seed i of the other.
 
@@ -96,9 +113,10 @@ def difference(
     value = float(point_a.mean() - point_b.mean())
     seeds = min((count for count in (len(point_a), len(point_b)) if count > 1), default=1)
     if found is None or not math.isfinite(value):
-        return Estimate(value, math.nan, math.nan, int(n), seeds)
+        return Comparison(Estimate(value, math.nan, math.nan, int(n), seeds), math.nan)
     half = found.quantile * math.sqrt(found.variance + unseen)
-    return Estimate(value, max(value - half, -reach), min(value + half, reach), int(n), seeds)
+    interval = Estimate(value, max(value - half, -reach), min(value + half, reach), int(n), seeds)
+    return Comparison(interval, found.p_value(value, unseen))
 
 
 def _checked(values_point: FloatArray, values_resampled: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -114,8 +132,6 @@ def spread(resampled: FloatArray, by_seed: list[FloatArray]) -> Spread | None:
 
     None when too few resamples are usable.
     """
-    from scipy.special import stdtrit
-
     usable = resampled[np.isfinite(resampled)]
     if len(usable) == 0 or len(usable) < MIN_USABLE * len(resampled):
         return None
@@ -123,8 +139,7 @@ def spread(resampled: FloatArray, by_seed: list[FloatArray]) -> Spread | None:
     total = float(usable.var()) + sum(variance for variance, _ in drawn)
     uncertain = sum(variance**2 / dof for variance, dof in drawn)
     # The variance over windows has its own degrees of freedom in it, see `moola.evaluation.intervals`.
-    quantile = float(stdtrit(total**2 / uncertain, (1 + LEVEL) / 2)) if uncertain > 0 else Z
-    return Spread(total, quantile)
+    return Spread(total, total**2 / uncertain if uncertain > 0 else math.inf)
 
 
 def score_interval(value: float, found: Spread, bounds: tuple[float, float], cases: float) -> tuple[float, float]:

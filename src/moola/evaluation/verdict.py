@@ -2,6 +2,11 @@
 
 1. did pretraining help; 2. which honest model is best and whether it beats the simple thing; 3. what must
 not be concluded. Where a piece is missing the sentence says that it is missing.
+
+**Tests.** Three are made on the sealed test, whatever else is compared: the best model against nothing (chance), the
+best model against the best simple one, and pretraining against none. They are corrected together (Holm 1979), so that
+where nothing is there one of them is passed in at most 5 of 100 runs. Unless the first is passed no winner is named at
+all: a difference between models that know nothing is worth nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moola.evaluation.alarms import TEST_BASED
-from moola.evaluation.comparison import excludes_zero, plain, signed
-from moola.evaluation.estimates import Alarm, Estimate
+from moola.evaluation.comparison import corrected, plain, signed
+from moola.evaluation.estimates import Alarm, Comparison, Estimate
+from moola.evaluation.significance import LEVEL
+
+FEW_SEEDS = 3
+CHANCE = ""
+"""Stands for a model that knows nothing, as the second of a pair."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class VerdictInputs:
             every label there is was given).
         metric, higher_is_better: label and direction of the metric.
         models: all models, controls among them.
-        differences: (model, other) -> paired difference on the sealed test, model minus other.
+        comparisons: (model, other) -> paired comparison on the sealed test, model minus other; other may be `CHANCE`.
         fine_tuned, scratch: names of the pretrained network and of its untrained twin; "" if there is none.
         why_missing: why a comparison is missing, e.g. "the stage 'finetune' was switched off".
         alarms, n_checks: all that fired, of how many checks.
@@ -56,7 +66,7 @@ class VerdictInputs:
     metric: str = "balanced accuracy"
     higher_is_better: bool = True
     models: Sequence[Candidate] = ()
-    differences: Mapping[tuple[str, str], Estimate] = field(default_factory=dict)
+    comparisons: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
     fine_tuned: str = ""
     scratch: str = ""
     why_missing: str = ""
@@ -69,7 +79,8 @@ class VerdictInputs:
 
 def verdict(inputs: VerdictInputs) -> tuple[str, str, str]:
     """The three sentences: did pretraining help, what is best, what must not be concluded."""
-    return _did_pretraining_help(inputs), _best_model(inputs), _how_sure(inputs)
+    tests = _tests(inputs)
+    return _did_pretraining_help(inputs, tests), _best_model(inputs, tests), _how_sure(inputs)
 
 
 def choose_best(inputs: VerdictInputs, controls: bool = False) -> Candidate | None:
@@ -95,43 +106,83 @@ def _discrediting(inputs: VerdictInputs) -> list[Alarm]:
     return [a for a in inputs.alarms if a.severity == "alarm" and a.code not in TEST_BASED]
 
 
-def _difference(inputs: VerdictInputs, model: str, other: str) -> Estimate | None:
-    return inputs.differences.get((model, other)) if inputs.n_test else None
+@dataclass(frozen=True)
+class _Test:
+    """One of the verdict's tests.
+
+    Attributes:
+        difference: with its interval.
+        adjusted: p-value after the correction for all of them.
+        outcome: 1 if the first model is better, -1 if worse, 0 if the test cannot tell.
+        n_tests: tests it was corrected for.
+    """
+
+    difference: Estimate
+    adjusted: float
+    outcome: int
+    n_tests: int
+
+    @property
+    def told(self) -> str:
+        """The difference, and how sure it is."""
+        if math.isnan(self.adjusted):
+            return signed(self.difference)
+        return f"{signed(self.difference)}, p {_p(self.adjusted)} after correction for {_count(self.n_tests, 'test')}"
 
 
-def _outcome(difference: Estimate, higher_is_better: bool) -> int:
-    """1 if the first model is better, -1 if worse, 0 if the interval cannot tell."""
-    better = 1 if (difference.value > 0) == higher_is_better else -1
-    return better if excludes_zero(difference) else 0
+def _tests(inputs: VerdictInputs) -> dict[tuple[str, str], _Test]:
+    """The verdict's own tests, as far as they could be made; no other comparison has a part in them."""
+    best, simple = choose_best(inputs), choose_best(inputs, controls=True)
+    pairs = [(inputs.fine_tuned, inputs.scratch)]
+    if best is not None:
+        pairs += [(best.name, CHANCE), *([(best.name, simple.name)] if simple else [])]
+    made = {pair: inputs.comparisons[pair] for pair in pairs if inputs.n_test and pair in inputs.comparisons}
+    adjusted = corrected([one.p_value for one in made.values()])
+    n_tests, sign = sum(map(math.isfinite, adjusted)), 1 if inputs.higher_is_better else -1
+    return {
+        pair: _Test(one.difference, p, (1 if sign * one.difference.value > 0 else -1) if p < LEVEL else 0, n_tests)
+        for (pair, one), p in zip(made.items(), adjusted, strict=True)
+    }
 
 
-def _did_pretraining_help(inputs: VerdictInputs) -> str:
+def _knows_something(best: Candidate, tests: Mapping[tuple[str, str], _Test]) -> bool:
+    """Whether the best model is shown to be better than nothing."""
+    test = tests.get((best.name, CHANCE))
+    return test is not None and test.outcome > 0
+
+
+def _did_pretraining_help(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -> str:
     parts = [_count(inputs.n_labels, "label"), _count(inputs.n_seeds, "seed")]
     if inputs.n_draws:
         parts.append(f"{_count(inputs.n_draws, 'draw')} of labels")
     basis = f"{', '.join(parts[:-1])} and {parts[-1]}"
-    difference = _difference(inputs, inputs.fine_tuned, inputs.scratch)
-    if difference is None:
+    test = tests.get((inputs.fine_tuned, inputs.scratch))
+    if test is None:
         return f"Whether pretraining helped cannot be said, because {_why_no_difference(inputs)} ({basis})."
-    for a in _discrediting(inputs):
-        if a.model in (inputs.fine_tuned, inputs.scratch):
-            return (
-                f"Whether pretraining helped cannot be said, because {a.model} stands under the alarm "
-                f"{a.code}; the difference would read {signed(difference)} ({basis})."
-            )
-    at_chance = {a.model for a in inputs.alarms if a.code == "not_better_than_chance"}
-    if {inputs.fine_tuned, inputs.scratch} <= at_chance:
-        return (
-            f"Whether pretraining helped cannot be said, because neither {inputs.fine_tuned} nor {inputs.scratch} is "
-            f"shown to be better than chance; the difference would read {signed(difference)} ({basis})."
-        )
-    words = {1: "helped", -1: "hurt", 0: "made no difference that this test can show"}
-    said = words[_outcome(difference, inputs.higher_is_better)]
+    doubt = _why_pretraining_is_in_doubt(inputs, tests)
+    if doubt:
+        would = f"the difference would read {signed(test.difference)}"
+        return f"Whether pretraining helped cannot be said, because {doubt}; {would} ({basis})."
+    said = {1: "helped", -1: "hurt", 0: "made no difference that this test can show"}[test.outcome]
     direction = "" if inputs.higher_is_better else ", where lower is better,"
     return (
-        f"Pretraining {said} ({signed(difference)}): this is {inputs.fine_tuned} minus {inputs.scratch} "
+        f"Pretraining {said} ({test.told}): this is {inputs.fine_tuned} minus {inputs.scratch} "
         f"in {inputs.metric}{direction} on the sealed test, from {basis}."
     )
+
+
+def _why_pretraining_is_in_doubt(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -> str:
+    """What takes the worth from the difference; empty where nothing does."""
+    both = {inputs.fine_tuned, inputs.scratch}
+    for alarm in _discrediting(inputs):
+        if alarm.model in both:
+            return f"{alarm.model} stands under the alarm {alarm.code}"
+    if both <= {alarm.model for alarm in inputs.alarms if alarm.code == "not_better_than_chance"}:
+        return f"neither {inputs.fine_tuned} nor {inputs.scratch} is shown to be better than chance"
+    best = choose_best(inputs)
+    if best is not None and not _knows_something(best, tests):
+        return f"{best.name}, the best model out of fold, is not shown to be better than nothing"
+    return ""
 
 
 def _why_no_difference(inputs: VerdictInputs) -> str:
@@ -144,7 +195,7 @@ def _why_no_difference(inputs: VerdictInputs) -> str:
     return f"{inputs.fine_tuned} and {inputs.scratch} were not compared on the sealed test"
 
 
-def _best_model(inputs: VerdictInputs) -> str:
+def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -> str:
     best = choose_best(inputs)
     if best is None or best.oof is None:
         return f"No best model can be named, because {_why_no_best(inputs)}."
@@ -152,19 +203,26 @@ def _best_model(inputs: VerdictInputs) -> str:
     chosen += "not on the test,"
     if not inputs.n_test or best.test is None:
         return f"{chosen} was not scored on a sealed test, so how it does on new data is not known."
-    doing = f"reaches {plain(best.test)} on the sealed test"
     fired = sorted({a.code for a in inputs.alarms if a.model == best.name and a.severity == "alarm"})
     doubt = f" while under the alarm {', '.join(fired)}" if fired else ""
+    doing = f"reaches {plain(best.test)} on the sealed test"
+    if not _knows_something(best, tests):
+        return f"No model is shown to be better than nothing: {chosen} {doing}{_above_chance(best, tests)}{doubt}."
     simple = choose_best(inputs, controls=True)
-    difference = _difference(inputs, best.name, simple.name) if simple else None
+    test = tests.get((best.name, simple.name)) if simple else None
     if simple is None:
         return f"{chosen} {doing}{doubt}, and no simple baseline was scored out of fold to hold it against."
-    if difference is None:
+    if test is None:
         return f"{chosen} {doing}{doubt}, and was not compared with the best simple baseline {simple.name}."
     words = {1: "and beats", -1: "but the simple thing wins: it loses to", 0: "and cannot be told apart from"}
-    how = words[_outcome(difference, inputs.higher_is_better)]
-    against = f"the best simple baseline {simple.name} (paired difference {signed(difference)})"
-    return f"{chosen} {doing}{doubt}, {how} {against}."
+    against = f"the best simple baseline {simple.name} (paired difference {test.told})"
+    return f"{chosen} {doing}{doubt}, {words[test.outcome]} {against}."
+
+
+def _above_chance(best: Candidate, tests: Mapping[tuple[str, str], _Test]) -> str:
+    """What was to be shown of the best model."""
+    test = tests.get((best.name, CHANCE))
+    return ", which was not held against chance" if test is None else f" (above chance {test.told})"
 
 
 def _why_no_best(inputs: VerdictInputs) -> str:
@@ -191,6 +249,8 @@ def _how_sure(inputs: VerdictInputs) -> str:
         parts.append("a single draw of labels cannot say what another draw would give")
     if inputs.n_seeds == 1:
         parts.append("a single seed cannot say what another seed would give")
+    elif inputs.n_seeds < FEW_SEEDS:
+        parts.append(f"{inputs.n_seeds} seeds show little of what another seed would give")
     if inputs.transductive:
         parts.append("out-of-fold figures are transductive (the encoder saw those inputs, not their labels)")
     return f"Do not conclude more than this allows: {'; '.join(parts)}."
@@ -210,3 +270,7 @@ def _what_fired(inputs: VerdictInputs) -> str:
 
 def _count(n: int, one: str, plural: str = "s") -> str:
     return f"{n:,} {one if n == 1 else one + plural}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

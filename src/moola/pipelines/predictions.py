@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,16 +36,22 @@ class Predictions:
 
     @classmethod
     def open(cls, oof: Artifact, stack: Artifact | None = None) -> Predictions:
-        """From the artifact ``oof`` and, where it is given, ``stack``."""
+        """From the artifact ``oof`` and, where it is given, ``stack``.
+
+        Raises:
+            StorageError: a table lacks a model, holds one that nobody named or a prediction twice, or has its classes
+                in another order; all of it in one go.
+        """
         head = read_json(oof.path("models.json"))
-        table = pl.read_parquet(oof.path("oof.parquet"))
-        kinds = dict(head["models"])
+        kinds, classes = dict(head["models"]), tuple(head["classes"])
+        table = _checked(pl.read_parquet(oof.path("oof.parquet")), kinds, classes, "oof")
         if stack is not None:
             stacked = pl.read_parquet(stack.path("stack.parquet"))
             if stacked.height:
-                table = pl.concat([table, stacked])
-                kinds["stack"] = {"role": "stack", "deterministic": False, "encoder": False}
-        return cls(table, kinds, tuple(head["classes"]), pl.read_parquet(oof.path("nested.parquet")))
+                own = {"stack": {"role": "stack", "deterministic": False, "encoder": False}}
+                table = pl.concat([table, _checked(stacked, own, classes, "stack")])
+                kinds |= own
+        return cls(table, kinds, classes, pl.read_parquet(oof.path("nested.parquet")))
 
     @property
     def models(self) -> list[str]:
@@ -56,6 +62,10 @@ class Predictions:
     def seeds(self) -> list[int]:
         """All seeds, ascending."""
         return sorted(self.table["seed"].unique().to_list())
+
+    def seeds_of(self, model: str) -> list[int]:
+        """Seeds that a model was fitted with, ascending: one for a model without randomness."""
+        return sorted(self.table.filter(pl.col("model") == model)["seed"].unique().to_list())
 
     def role(self, model: str) -> Literal["model", "baseline", "control", "stack"]:
         """What the model is there for."""
@@ -131,6 +141,27 @@ class Predictions:
 
     def _of(self, rows: pl.DataFrame, window_ids: pl.Series) -> np.ndarray:
         return in_order(rows, window_ids, self.classes)
+
+
+def _checked(table: pl.DataFrame, models: Mapping[str, Any], classes: Sequence[str], stage: str) -> pl.DataFrame:
+    """The table itself where it is of these models and classes."""
+    columns, wanted = [c for c in table.columns if c.startswith("prob_")], [f"prob_{name}" for name in classes]
+    named = set(table["model"].unique())
+    key = ["window_id", "model", "seed", "split", "fold"]
+    twice = table.filter(table.select(key).is_duplicated())
+    problems = [f"- {model} has no prediction" for model in models if model not in named]
+    problems += [f"- it holds {model}, which is none of {', '.join(models)}" for model in sorted(named - set(models))]
+    if columns != wanted:
+        problems.append(f"- its classes are {', '.join(columns)}, in models.json they are {', '.join(wanted)}")
+    if len(twice):
+        some = ", ".join(twice["window_id"].unique(maintain_order=True).head(5))
+        problems.append(f"- {len(twice)} rows stand there more than once, of the windows {some}")
+    if problems:
+        why = "\n".join(problems)
+        raise StorageError(
+            f"the predictions of stage '{stage}' cannot be used", why, f"predict again with --force={stage}"
+        )
+    return table
 
 
 def in_order(rows: pl.DataFrame, window_ids: pl.Series, classes: Sequence[str]) -> np.ndarray:

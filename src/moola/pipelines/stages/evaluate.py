@@ -11,11 +11,18 @@ import polars as pl
 
 from moola.config import RunConfig, digest_json, structure
 from moola.evaluation.comparison import estimates
-from moola.layout import read_json, replace_atomically, write_json
+from moola.layout import read_json, replace_atomically, write_json, write_text
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.calibrating import calibrate
+from moola.pipelines.class_figures import class_figures
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.judged import EvaluationConfig, Judged, judged_splits, resamples
+from moola.pipelines.leaderboard import leaderboard, leaderboard_latex
+from moola.pipelines.pointer_figures import pointer_figures
+from moola.pipelines.prediction_sets import score_prediction_sets
 from moola.pipelines.predictions import PREDICTION_FILES, Predictions, in_order
-from moola.pipelines.scoring import HEADLINE, EvaluationConfig, Findings, resamples, score, without_nan
+from moola.pipelines.scores import HEADLINE, Scores, SplitName, without_nan
+from moola.pipelines.scoring import Findings, score
 from moola.pipelines.sealed_tests import open_sealed_test
 from moola.pipelines.setup import adopted_encoder
 from moola.pipelines.stage import Stage, Workspace
@@ -27,7 +34,7 @@ class Evaluate(Stage):
 
     Attributes:
         n_seeds: seeds of the run.
-        evaluation: how intervals are made.
+        evaluation: how figures and their intervals are made.
     """
 
     n_seeds: int
@@ -35,12 +42,24 @@ class Evaluate(Stage):
     name: ClassVar[str] = "evaluate"
     provides: ClassVar[str] = "evaluation"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
-    uses: ClassVar[tuple[str, ...]] = ("encoder", "stack", "sentinels", "label_efficiency")
+    uses: ClassVar[tuple[str, ...]] = ("encoder", "classifier", "stack", "sentinels", "label_efficiency")
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"oof": PREDICTION_FILES}
     room: ClassVar[str] = "artifacts/metadata"
-    publishes: ClassVar[tuple[str, ...]] = ("judged.parquet", "metrics.json", "scores.json", "summary.json")
+    publishes: ClassVar[tuple[str, ...]] = (
+        "calibrated.parquet",
+        "calibration.json",
+        "conformal.json",
+        "judged.parquet",
+        "leaderboard.csv",
+        "leaderboard.tex",
+        "metrics.json",
+        "per_class.json",
+        "scores.json",
+        "summary.json",
+    )
+    publishes_some: ClassVar[tuple[str, ...]] = ("pointers.json",)
     needs_labels: ClassVar[bool] = True
-    packages: ClassVar[Mapping[str, str]] = {"polars": "data"}
+    packages: ClassVar[Mapping[str, str]] = {"polars": "data", "sklearn": "evidence", "mapie": "evidence"}
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
@@ -52,40 +71,78 @@ class Evaluate(Stage):
         return run_id
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``scores.json``, ``metrics.json``, ``summary.json``, ``judged.parquet`` and ``label_efficiency.json``.
+        """Writes figures, and what they must not be taken for.
 
-        The first three hold everything (`moola.pipelines.scoring.Scores`), the figures, a row each, and the verdict
-        with alarms. ``judged.parquet`` lists the windows that models were judged on, so that two runs can be compared
-        from what is in their folders: ``window_id``, ``split``, ``true_label``, and ``step``, its place in time.
-        ``label_efficiency.json``: a row a model and number of labels, none where that stage was switched off.
+        - ``scores.json``: everything (`moola.pipelines.scores.Scores`); ``metrics.json``: the figures, a row each;
+          ``summary.json``: the verdict, what the stack is worth, and the alarms;
+        - ``leaderboard.csv`` and ``leaderboard.tex`` (`moola.pipelines.leaderboard`);
+        - ``per_class.json`` (`moola.pipelines.class_figures`), ``calibration.json`` and ``calibrated.parquet``
+          (`moola.pipelines.calibrating`), ``conformal.json`` (`moola.pipelines.prediction_sets`), and ``pointers.json``
+          where spans were marked (`moola.pipelines.pointer_figures`);
+        - ``judged.parquet``: the windows that models were judged on, so that two runs can be compared from what is in
+          their folders: ``window_id``, ``split``, ``true_label``, and ``step``, its place in time;
+        - ``label_efficiency.json``: a row a model and number of labels, none where that stage was switched off.
         """
         data = Dataset.open(inputs)
-        encoder = inputs.get("encoder")
-        found = Findings(
-            sentinels=read_json(inputs["sentinels"].path("sentinels.json")) if "sentinels" in inputs else None,
-            opened_before=_opened_before(data, workspace),
-            adopted=adopted_encoder(encoder) if encoder else None,
-            pretrained=encoder is not None,
-        )
         predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
-        scores = score(data, predictions, self.evaluation, self.n_seeds, found)
-        with replace_atomically(workspace.folder / "judged.parquet") as handle:
-            _judged(data, predictions).write_parquet(handle)
+        judged = judged_splits(data, predictions, self.evaluation)
+        scores = score(data, predictions, judged, self.n_seeds, _findings(data, inputs, workspace))
         curve = inputs.get("label_efficiency")
-        points = _label_efficiency(data, curve, self.evaluation) if curve else []
-        write_json(workspace.folder / "label_efficiency.json", points)
-        write_json(workspace.folder / "scores.json", scores.to_json())
-        write_json(workspace.folder / "metrics.json", scores.rows())
-        alarms = [vars(alarm) for alarm in scores.alarms.alarms]
-        write_json(workspace.folder / "summary.json", {"verdict": list(scores.verdict), "alarms": alarms})
+        calibrated, calibration = calibrate(data, predictions, judged, self.evaluation.calibration)
+        tables = {"judged.parquet": _judged(judged), "calibrated.parquet": self._checked(calibrated, data)}
+        told = {
+            "label_efficiency.json": _label_efficiency(data, curve, self.evaluation) if curve else [],
+            "calibration.json": calibration,
+            "conformal.json": score_prediction_sets(predictions, judged, self.evaluation.coverage),
+            "per_class.json": class_figures(judged, data.classes),
+            "pointers.json": pointer_figures(data, predictions, inputs.get("classifier"), self.evaluation),
+            "scores.json": scores.to_json(),
+            "metrics.json": scores.rows(),
+            "summary.json": _summary(scores),
+        }
+        for name, table in tables.items():
+            with replace_atomically(workspace.folder / name) as handle:
+                table.write_parquet(handle)
+        for name, content in told.items():
+            if content is not None:
+                write_json(workspace.folder / name, content)
+        write_text(workspace.folder / "leaderboard.tex", leaderboard_latex(scores, predictions))
+        write_text(workspace.folder / "leaderboard.csv", leaderboard(scores, predictions).write_csv())
+
+    @staticmethod
+    def _checked(calibrated: pl.DataFrame, data: Dataset) -> pl.DataFrame:
+        from moola import schemas
+        from moola.schemas import check
+
+        defect = "this is a defect of a calibration"
+        return check(calibrated, schemas.predictions(data.classes), "the calibrated predictions", defect)
 
 
-def _judged(data: Dataset, predictions: Predictions) -> pl.DataFrame:
-    """The windows of both splits that models were judged on."""
-    parts = {"oof": predictions.judged(data.labels), "test": data.test}
+def _findings(data: Dataset, inputs: Mapping[str, Artifact], workspace: Workspace) -> Findings:
+    """What other stages found."""
+    encoder = inputs.get("encoder")
+    return Findings(
+        pretrained=encoder is not None,
+        adopted=adopted_encoder(encoder) if encoder else None,
+        sentinels=read_json(inputs["sentinels"].path("sentinels.json")) if "sentinels" in inputs else None,
+        opened_before=_opened_before(data, workspace),
+    )
+
+
+def _summary(scores: Scores) -> dict[str, Any]:
+    """What a person reads first."""
+    return {
+        "verdict": list(scores.verdict),
+        "stack": scores.stack.sentence if scores.stack else None,
+        "alarms": [vars(alarm) for alarm in scores.alarms.alarms],
+    }
+
+
+def _judged(judged: Mapping[SplitName, Judged]) -> pl.DataFrame:
+    """The windows of all splits that models were judged on."""
     return pl.concat(
-        part.select("window_id", pl.lit(split).alias("split"), "true_label", pl.col("step").cast(pl.Int64))
-        for split, part in parts.items()
+        part.windows.select("window_id", pl.lit(split).alias("split"), "true_label", pl.col("step").cast(pl.Int64))
+        for split, part in judged.items()
     )
 
 

@@ -1,0 +1,84 @@
+"""The leaderboard as files: a table for other programs, and one for a paper."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.metrics import METRICS
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
+
+PRINTED = ("balanced_accuracy", "macro_f1", "log_loss", "ece")
+_SPLITS: dict[SplitName, str] = {"test": "sealed test", "oof": "out of fold"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def leaderboard(scores: Scores, predictions: Predictions) -> pl.DataFrame:
+    """One row a model and split, the best on the sealed test first.
+
+    Returns:
+        ``model``, ``name``, ``role``, ``split``, ``n``, ``seeds``, and for every metric its value, ``<metric>_low`` and
+        ``<metric>_high``, null where not known.
+    """
+    rows = [
+        {
+            "model": model,
+            "name": display_name(model),
+            "role": predictions.role(model),
+            "split": split,
+            "n": figures[HEADLINE].n,
+            "seeds": figures[HEADLINE].seeds,
+            **{column: value for name, found in figures.items() for column, value in _columns(name, found).items()},
+        }
+        for split in _SPLITS
+        for model, figures in _ranked(scores, split)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def leaderboard_latex(scores: Scores, predictions: Predictions) -> str:
+    """The same as a LaTeX table for ``booktabs``, figures with their 95 % intervals, controls and baselines marked."""
+    shown: list[SplitName] = [split for split in _SPLITS if scores.figures.get(split)]
+    arrows = [r"$\uparrow$" if METRICS[name].higher_is_better else r"$\downarrow$" for name in PRINTED]
+    heads = [f"{latex_escaped(METRICS[name].label)} {arrow}" for name, arrow in zip(PRINTED, arrows, strict=True)]
+    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(PRINTED)}}}", r"\toprule"]
+    for number, split in enumerate(shown):
+        ranked = _ranked(scores, split)
+        n = ranked[0][1][HEADLINE].n
+        lines += [r"\midrule"] * (number > 0)
+        lines += [rf"{_SPLITS[split].capitalize()} ({n} windows) & {' & '.join(heads)} \\", r"\midrule"]
+        for model, figures in ranked:
+            role = predictions.role(model)
+            name = latex_escaped(display_name(model)) + (f" ({role})" if role in ("baseline", "control") else "")
+            lines.append(rf"{name} & {' & '.join(_printed(figures[metric]) for metric in PRINTED)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def latex_escaped(text: str) -> str:
+    """Text without signs that LaTeX takes for something else."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _ranked(scores: Scores, split: SplitName) -> list[tuple[str, dict[str, Estimate]]]:
+    """Models of a split with their figures, the best in the headline metric first."""
+    found = scores.figures.get(split, {})
+    return [(model, dict(found[model])) for model in sorted(found, key=lambda model: -found[model][HEADLINE].value)]
+
+
+def _columns(name: str, found: Estimate) -> dict[str, float | None]:
+    values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return {column: value if math.isfinite(value) else None for column, value in values.items()}
+
+
+def _printed(found: Estimate) -> str:
+    if not math.isfinite(found.low):
+        return f"{found.value:.3f}"
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
