@@ -24,22 +24,22 @@ from moola.evaluation.report_content import (
     CostRow,
     Costs,
     CurvePanel,
-    DoubtfulLabel,
     Embedding,
     Leaderboard,
     Lineage,
     Metric,
     ModelRow,
-    PlantedFound,
+    Pointers,
+    PredictionSets,
     Pretraining,
-    Reconstruction,
+    Reliability,
     Report,
+    SetRow,
     Split,
     StageRow,
-    WrongWindow,
-    WrongWindows,
 )
 from moola.evaluation.report_pictures import draw_pictures
+from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindow, WrongWindows
 
 EVIL = "<script>alert(1)</script>"
 TEST, OOF = "Sealed test", "Out of fold"
@@ -121,11 +121,14 @@ def empty_report(**changes: Any) -> Report:
         verdict=("One.", "Two.", "Three."),
         statements=("Labels come from a rule.",),
         leaderboard=None,
+        stack="",
         comparisons=None,
         pretraining=None,
         reconstructions=None,
         confusion=None,
         calibration=None,
+        sets=None,
+        pointers=None,
         label_efficiency=None,
         wrong=None,
         doubtful=None,
@@ -148,6 +151,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
     mask = np.arange(length) % 10 < 3
     spans = (Span(0, 20, "context"), Span(20, length, name, "zone"))
     doubt = DoubtfulLabel(name, "10:00", "10:30", bars(length), OHLC, spans, "up", "down", 0.0213, planted=True)
+    bins = Reliability([0.2, 0.8], [0.3, 0.7], [10, 20], estimate(0.08))
     wrong = WrongWindow(name, "11:00", "11:30", bars(length), OHLC, spans, "up", name, 0.031)
     labels = dataclasses.replace(
         loss, title="Labels", curves=(Curve(name, [1, 2], [0.5, 0.6], low=[0.4, 0.5], high=[0.6, 0.7]),)
@@ -167,11 +171,16 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
             Reference("majority", 0.52),
         ),
         comparisons=(
-            Comparison(name, "rocket", TEST, "Accuracy", Estimate(-0.034, -0.12, 0.048, 44, 3), "No difference."),
+            Comparison(name, "rocket", TEST, "Accuracy", Estimate(-0.034, -0.12, 0.048, 44, 3), "No difference.", 0.41),
         ),
         pretraining=Pretraining(loss, loss, loss, "Realised mask ratio 0.402.", (embedding,)),
         reconstructions=(Reconstruction(name, bars(length), OHLC, bars(length) + 0.2, mask, "30 % hidden"),),
-        calibration=(Calibration(name, [0.2, 0.8], [0.3, 0.7], [10, 20], estimate(0.08)),),
+        calibration=(Calibration(name, bins, bins, estimate(-0.02)),),
+        sets=PredictionSets(
+            0.9, (SetRow(name, "marginal", estimate(0.93), estimate(1.2)), SetRow(name, "by class", None, None, name))
+        ),
+        pointers=Pointers(name, {name: estimate(0.5)}),
+        stack=f"{name} is accepted.",
         confusion=Confusion(name, TEST, [[20, 2], [1.5, 20.5]], classes),
         label_efficiency=labels,
         wrong=WrongWindows(name, 44, (wrong,)),
@@ -221,6 +230,8 @@ def test_sections_stand_in_order() -> None:
         "Paired comparisons",
         "What the chosen model takes for what",
         "Calibration",
+        "Prediction sets",
+        "First and last bar",
         "What labels are worth",
         "Pretraining",
         "Reconstructions",
@@ -248,7 +259,7 @@ def test_the_best_is_neither_a_control_nor_an_alarmed_model() -> None:
 
 def test_figures_come_with_their_interval_and_a_true_minus() -> None:
     text = Page(render_report(full_report())).text
-    assert "−0.034 [−0.120, +0.048] no No difference." in text
+    assert "−0.034 [−0.120, +0.048] 0.410 No difference." in text
     assert re.search(r"Out of fold, n = \d+ transductive", text)
     assert "commit 1f3c9ab27d0e , with uncommitted changes" in text
     assert "2 min 14 s" in text
@@ -265,10 +276,9 @@ def test_missing_figures_are_dashes() -> None:
     assert "– no interval" in page.text and "no figure" in page.text
 
 
-@pytest.mark.parametrize(("low", "high", "wanted"), [(0.01, 0.2, True), (-0.2, -0.01, True), (-0.1, 0.1, False)])
-def test_an_interval_excludes_zero_from_either_side(low: float, high: float, wanted: bool) -> None:
-    estimate = Estimate((low + high) / 2, low, high, 44, 3)
-    assert Comparison("a", "b", TEST, "Accuracy", estimate, "").excludes_zero is wanted
+@pytest.mark.parametrize(("p_value", "wanted"), [(0.04, True), (0.06, False), (math.nan, False)])
+def test_a_difference_is_sure_after_correction_only(p_value: float, wanted: bool) -> None:
+    assert Comparison("a", "b", TEST, "Accuracy", Estimate(0.1, 0.05, 0.15, 44, 3), "", p_value).is_sure is wanted
 
 
 def test_a_verdict_has_three_sentences() -> None:

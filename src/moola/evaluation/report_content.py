@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,8 +11,9 @@ from numpy.typing import ArrayLike
 from moola import drawing
 from moola.drawing.intervals import Kind
 from moola.errors import MoolaError
-from moola.evaluation.comparison import excludes_zero
 from moola.evaluation.estimates import Alarm, Estimate
+from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindows
+from moola.evaluation.significance import LEVEL
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,15 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models (display names) on the same windows: `difference` is a minus b, `sentence` its words."""
+    """Two models (display names) on the same windows.
+
+    Attributes:
+        a, b: display names.
+        split, metric: where, and in what.
+        difference: a minus b, with its interval, by itself.
+        sentence: its words.
+        adjusted: p-value after correction for all comparisons of that split; nan where it is not known.
+    """
 
     a: str
     b: str
@@ -76,11 +86,12 @@ class Comparison:
     metric: str
     difference: Estimate
     sentence: str
+    adjusted: float = math.nan
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return excludes_zero(self.difference)
+    def is_sure(self) -> bool:
+        """Whether the difference stands among so many."""
+        return self.adjusted < LEVEL
 
 
 @dataclass(frozen=True)
@@ -138,35 +149,65 @@ class Pretraining:
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """A window, what was hidden of it and what the model put there.
+class Reliability:
+    """Bins of confidence: confidence [B], accuracy [B] (0 to 1), count [B] windows; and the calibration error."""
 
-    Attributes:
-        window_id: its id.
-        bars: [T, C] in the units of the data.
-        channels: C names; open, high, low and close become candles, others lines.
-        reconstructed: [T, C] in the same units; shown in masked bars only.
-        mask: bool [T], True where the model saw nothing.
-        caption: a sentence beneath, or "".
-    """
-
-    window_id: str
-    bars: ArrayLike
-    channels: tuple[str, ...]
-    reconstructed: ArrayLike
-    mask: ArrayLike
-    caption: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Reliability bins of one model: confidence [B], accuracy [B] (0 to 1), count [B] windows; ECE."""
-
-    model: str
     confidence: ArrayLike
     accuracy: ArrayLike
     count: ArrayLike
     ece: Estimate
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one model (display name) can be believed.
+
+    Attributes:
+        model: display name.
+        before: as the model gives them.
+        after: as a calibration on held-out windows mends them; None where there was nothing to learn it from.
+        change: of the calibration error, after minus before on the same windows; None without `after`.
+    """
+
+    model: str
+    before: Reliability
+    after: Reliability | None = None
+    change: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """Prediction sets of one model: how often they hold the truth, how many classes they name, or why there are none.
+
+    Attributes:
+        model: display name.
+        kind: ``"marginal"`` or ``"by class"``.
+        coverage: share of sets that hold the true class; None where no set could be made.
+        size: mean number of classes in a set; likewise.
+        why: there are none.
+    """
+
+    model: str
+    kind: str
+    coverage: Estimate | None
+    size: Estimate | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Conformal sets on the sealed test at a stated coverage, 0 to 1."""
+
+    stated: float
+    rows: tuple[SetRow, ...]
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """How well a model (display name) finds the first and last bar of what a label speaks of: figure by name."""
+
+    model: str
+    figures: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -195,84 +236,6 @@ class Confusion:
     split: str
     counts: ArrayLike
     rows: tuple[ClassRow, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class ShownWindow:
-    """A window as it is drawn.
-
-    Attributes:
-        window_id: its id.
-        start: time of the first bar, as shown.
-        end: time of the last bar, as shown.
-        bars: [T, C] in the units of the data.
-        channels: C names.
-        spans: stretches to shade: context, zone, after.
-    """
-
-    window_id: str
-    start: str
-    end: str
-    bars: ArrayLike
-    channels: tuple[str, ...]
-    spans: tuple[drawing.Span, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class DoubtfulLabel(ShownWindow):
-    """A label that the models doubt.
-
-    Attributes:
-        given: the label as it stands.
-        predicted: the label the models would give.
-        quality: cleanlab's label quality, 0 (doubtful) to 1.
-        planted: whether the label was flipped on purpose; None when nobody knows.
-    """
-
-    given: str
-    predicted: str
-    quality: float
-    planted: bool | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class WrongWindow(ShownWindow):
-    """A window of the sealed test that a model is sure and wrong about.
-
-    Attributes:
-        truth: its label.
-        predicted: the most likely class, mean over seeds.
-        p_truth: probability of the truth, geometric mean over seeds: the mean log loss is minus its logarithm.
-    """
-
-    truth: str
-    predicted: str
-    p_truth: float
-
-
-@dataclass(frozen=True)
-class WrongWindows:
-    """The windows that the chosen model (display name) is most wrong about, the worst first; `n` were judged."""
-
-    model: str
-    n: int
-    windows: tuple[WrongWindow, ...]
-
-
-@dataclass(frozen=True)
-class PlantedFound:
-    """Flips with a known truth: how many were planted, flagged, found among the flagged, and found early.
-
-    `found_in_queue` counts planted flips among the first `queue` windows of the review queue.
-    """
-
-    planted: int
-    flagged: int
-    found: int
-    precision: Estimate
-    recall: Estimate
-    found_in_queue: int
-    queue: int = 35
 
 
 @dataclass(frozen=True)
@@ -337,6 +300,7 @@ class Report:
         checks: how many checks were made.
         verdict: exactly three sentences.
         statements: what this run is, one plain sentence each.
+        stack: what the stack is worth, in a sentence; "" where it was not held against a single model.
         absent: Report field (or "probe") -> the line shown for its None, where "not run: <stage> was
             switched off" would not be true.
     """
@@ -353,11 +317,14 @@ class Report:
     verdict: tuple[str, str, str]
     statements: tuple[str, ...]
     leaderboard: Leaderboard | None
+    stack: str
     comparisons: tuple[Comparison, ...] | None
     pretraining: Pretraining | None
     reconstructions: tuple[Reconstruction, ...] | None
     confusion: Confusion | None
     calibration: tuple[Calibration, ...] | None
+    sets: PredictionSets | None
+    pointers: Pointers | None
     label_efficiency: CurvePanel | None
     wrong: WrongWindows | None
     doubtful: tuple[DoubtfulLabel, ...] | None

@@ -11,14 +11,14 @@ import numpy as np
 from moola import drawing
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.report_content import (
+    Calibration,
     CurvePanel,
     Embedding,
     Leaderboard,
     Pretraining,
-    Reconstruction,
     Report,
-    ShownWindow,
 )
+from moola.evaluation.report_windows import Reconstruction, ShownWindow
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,8 @@ def _of_models(report: Report) -> Iterator[Picture]:
         title = f"What {shown.model} takes for what, {shown.split}"
         names = [row.name for row in shown.rows]
         yield Picture("confusion", title, drawing.draw_confusion(shown.counts, names, title=title))
-    for i, bins in enumerate(report.calibration or (), start=1):
-        title = f"Reliability of {bins.model}"
-        drawn = drawing.draw_reliability(bins.confidence, bins.accuracy, bins.count, title=title, width=300)
-        yield Picture(f"calibration-{i:02d}", title, drawn)
+    for i, shown in enumerate(report.calibration or (), start=1):
+        yield Picture(f"calibration-{i:02d}", f"Reliability of {shown.model}", draw_calibration(shown))
 
 
 def _of_pretraining(shown: Pretraining) -> Iterator[Picture]:
@@ -108,6 +106,19 @@ def draw_leaderboard(board: Leaderboard, alarmed: Collection[str]) -> str:
     split, metric = board.headline
     title = f"{metric} of each model, {split}, with 95 % intervals"
     return drawing.draw_intervals(rows, title=title, x_label=metric, reference=board.reference)
+
+
+def draw_calibration(shown: Calibration) -> str:
+    """Reliability before and, where there is one, after calibration, as SVG."""
+    before, after = shown.before, shown.after
+    return drawing.draw_reliability(
+        before.confidence,
+        before.accuracy,
+        before.count,
+        after=None if after is None else (after.confidence, after.accuracy, after.count),
+        title=f"Reliability of {shown.model}",
+        width=300,
+    )
 
 
 def draw_panel(panel: CurvePanel, width: float = 510) -> str:

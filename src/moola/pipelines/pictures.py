@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from moola.evaluation.report_content import Embedding, Reconstruction
+from moola.evaluation.report_content import Embedding
+from moola.evaluation.report_windows import Reconstruction
 from moola.layout import read_json, write_json
 from moola.pipelines.artifacts import Artifact
 

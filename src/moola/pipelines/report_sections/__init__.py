@@ -11,7 +11,13 @@ from moola.pipelines.events import now
 from moola.pipelines.pictures import saved_reconstructions
 from moola.pipelines.report_sections.leaderboard import comparisons, costs, leaderboard
 from moola.pipelines.report_sections.material import Material
-from moola.pipelines.report_sections.models import calibration, confusion, label_efficiency
+from moola.pipelines.report_sections.models import (
+    calibration,
+    confusion,
+    label_efficiency,
+    pointers,
+    prediction_sets,
+)
 from moola.pipelines.report_sections.pretraining import pretraining
 from moola.pipelines.report_sections.statements import statements
 from moola.pipelines.report_sections.windows import doubtful_labels, planted_found, wrong_windows
@@ -41,9 +47,12 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         verdict=material.scores.verdict,
         statements=statements(material.data, inputs, material.seeds),
         leaderboard=leaderboard(material),
+        stack=material.scores.stack.sentence if material.scores.stack else "",
         comparisons=comparisons(material.scores),
         confusion=confusion(material),
         calibration=calibration(material),
+        sets=prediction_sets(inputs),
+        pointers=pointers(inputs),
         label_efficiency=label_efficiency(inputs),
         pretraining=pretraining(inputs, material.seeds, issues),
         reconstructions=saved_reconstructions(inputs["encoder"]) if "encoder" in inputs else None,

@@ -10,7 +10,7 @@ from moola.evaluation.report_content import Comparison, CostRow, Costs, Leaderbo
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.report_sections.material import SPLITS, Material
-from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 from moola.pipelines.setup import adopted_encoder
 
 SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
@@ -61,7 +61,13 @@ def comparisons(scores: Scores) -> tuple[Comparison, ...]:
     """Pairs of models on the same windows."""
     return tuple(
         Comparison(
-            display_name(d.a), display_name(d.b), SPLITS[d.split], METRICS[d.metric].label, d.difference, d.sentence
+            display_name(d.a),
+            display_name(d.b),
+            SPLITS[d.split],
+            METRICS[d.metric].label,
+            d.difference,
+            d.sentence,
+            d.adjusted,
         )
         for d in scores.differences
     )

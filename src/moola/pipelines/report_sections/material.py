@@ -17,7 +17,7 @@ from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scoring import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 
 SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
 

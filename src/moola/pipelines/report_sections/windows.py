@@ -12,10 +12,10 @@ from moola import drawing
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.intervals import wilson_interval
 from moola.evaluation.metrics import PROBABILITY_FLOOR
-from moola.evaluation.report_content import DoubtfulLabel, PlantedFound, WrongWindow, WrongWindows
+from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, WrongWindow, WrongWindows
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.report_sections.material import Material
-from moola.pipelines.scoring import display_name
+from moola.pipelines.scores import display_name
 
 SHOWN_WINDOWS = 12
 
