@@ -91,7 +91,9 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "jinja2": "evidence",
         "mapie": "evidence",
         "scipy": "evidence",
+        "skops": "evidence",
         "sklearn": "evidence",
+        "xgboost": "evidence",
     }
 )
 """Optional modules -> the extra that brings each."""
