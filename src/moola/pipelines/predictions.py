@@ -36,15 +36,15 @@ class Predictions:
 
     @classmethod
     def open(cls, oof: Artifact, stack: Artifact | None = None) -> Predictions:
-        """From the artifact ``oof`` and, where it is given, ``stack``."""
+        """From the artifact ``oof`` and, where it is given, ``stack``; every stack is a model there."""
         head = read_json(oof.path("models.json"))
         table = pl.read_parquet(oof.path("oof.parquet"))
         kinds = dict(head["models"])
         if stack is not None:
             stacked = pl.read_parquet(stack.path("stack.parquet"))
-            if stacked.height:
-                table = pl.concat([table, stacked])
-                kinds["stack"] = {"role": "stack", "deterministic": False, "encoder": False}
+            table = pl.concat([table, stacked])
+            names = stacked["model"].unique(maintain_order=True)
+            kinds |= {name: {"role": "stack", "deterministic": False, "encoder": False} for name in names}
         return cls(table, kinds, tuple(head["classes"]), pl.read_parquet(oof.path("nested.parquet")))
 
     @property

@@ -36,6 +36,7 @@ _NAMES = {
     "minirocket": "MiniRocket",
     "majority": "Majority class",
     "stack": "Stack",
+    "stack_without_kernels": "Stack without kernel models",
 }
 
 

@@ -279,8 +279,6 @@ def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
     if not section:
         raise ConfigError(["model: needs at least one"])
-    if "stack" in section:
-        raise ConfigError(["model.stack: this name belongs to the stacked model; choose another"])
     builders = (
         functools.partial(MODELS.build_section, values, f"model.{name}", key="kind") for name, values in section.items()
     )
