@@ -16,13 +16,13 @@ from torch import Tensor
 from moola.data.device_batches import DeviceBatches
 from moola.data.draws import Draws
 from moola.models import EncoderConfig, FitResources, LabelledWindows
+from moola.models.ridge import fit_ridge
 from moola.models.tcn import Tcn
 from moola.pretraining import ObjectiveConfig, WindowInputs
 from moola.pretraining.hierarchical_contrast import HierarchicalContrast
 from moola.training.embedding import embed
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.loop import fit
-from moola.training.ridge import fit_ridge
 from moola.training.schedule import FitConfig
 from self_supervised_sets import LabelledSet, stratified_share
 

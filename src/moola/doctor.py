@@ -14,7 +14,7 @@ import moola
 _CORE = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "safetensors")
 _EXTRAS = {
     "data": ("polars", "pandera", "pyarrow", "arch", "aeon"),
-    "evidence": ("scikit-learn", "scipy", "mapie", "cleanlab", "jinja2", "resvg-py", "aeon"),
+    "evidence": ("scikit-learn", "scipy", "mapie", "skops", "xgboost-cpu", "cleanlab", "jinja2", "resvg-py", "aeon"),
     "terminal": ("rich",),
 }
 _MIN_FREE_GB = 3.0

@@ -92,7 +92,9 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "mapie": "evidence",
         "resvg_py": "evidence",
         "scipy": "evidence",
+        "skops": "evidence",
         "sklearn": "evidence",
+        "xgboost": "evidence",
     }
 )
 """Optional modules -> the extra that brings each."""

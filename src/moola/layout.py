@@ -8,7 +8,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -186,6 +186,23 @@ def read_json(path: Path) -> Any:
         ) from error
     except ValueError as error:
         raise StorageError(f"{path} is not JSON", str(error), "delete it and run the same command again") from error
+
+
+def changed_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """One line for each file of a folder that is missing or is not what its digest says.
+
+    Args:
+        folder: of the files.
+        digests: SHA-256 (hex) by name.
+    """
+    problems: list[str] = []
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"- {name}: is missing")
+        elif digest_file(path) != digest:
+            problems.append(f"- {name}: is not what was written ({path.stat().st_size:,} bytes)")
+    return problems
 
 
 def digest_file(path: Path) -> str:

@@ -75,6 +75,14 @@ class Registry(Generic[T]):
             return announced[name].load()
         raise ConfigError([f"there is no {self.kind} named '{name}'; {did_you_mean(name, self.names())}"])
 
+    def name_of(self, component: object) -> str | None:
+        """The name that a component's class is registered under; None where it has none."""
+        cls = type(component)
+        place = f"{cls.__module__}:{cls.__qualname__}"
+        known = [name for name, reference in self._references.items() if reference == place]
+        others = (name for name in self.names() if name not in self._references and self.get(name) is cls)
+        return known[0] if known else next(others, None)
+
     def build(self, name: str, params: Mapping[str, Any], path: str) -> T:
         """Build a component from its configuration values.
 

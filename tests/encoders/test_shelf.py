@@ -1,4 +1,4 @@
-"""Publishing, finding, and refusing what is not what was published."""
+"""Publishing, finding, and refusing what is not what was written."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _no_json(folder) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (_truncate, "encoder-seed0.safetensors: is not what was published"),
-        (_exchange, "encoder-seed0.safetensors: is not what was published"),
+        (_truncate, "encoder-seed0.safetensors: is not what was written"),
+        (_exchange, "encoder-seed0.safetensors: is not what was written"),
         (_remove, "encoder-seed1.safetensors: is missing"),
         (_edit, "its content has another digest"),
         (_replace_by_foreign, "no record of a named encoder"),

@@ -19,6 +19,12 @@ def test_every_named_channel_is_summarised() -> None:
     assert summarise(np.zeros((4, 10, 3)), (0, 2), ((0, 5), (5, 10))).shape == (4, 12)
 
 
+def test_what_sensors_say_has_a_level_and_a_spread_too() -> None:
+    inputs = np.array([4.0, 6.0, 0.0, 0.0])[None, :, None]
+    features = summarise(inputs, (0,), ((0, 2), (2, 4)), moments=True)
+    assert features.tolist() == [[2.0, 2.0, 2.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     ("visible", "zone", "spans"),
     [

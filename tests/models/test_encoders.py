@@ -21,6 +21,7 @@ from moola.models.cnn_transformer import CnnTransformer
 from moola.models.encoder import Encoder, InputShape, pool_states
 from moola.models.gru import Gru
 from moola.models.level_pooling import LevelPooling
+from moola.models.lstm import Lstm
 from moola.models.min_gru import MinGru, linear_recurrence
 from moola.models.patch_transformer import PatchTransformer, patches
 from moola.models.tcn import Tcn
@@ -38,6 +39,7 @@ SMALL: dict[str, EncoderConfig] = {
     "tcn pooled by levels": Tcn(width=6, hidden=4, depth=None, dropout=0.0, pooling="levels", normalise=False),
     "patch_transformer": PatchTransformer(patch_bars=4, width=8, layers=2, heads=2, dropout=0.3),
     "cnn_transformer": CnnTransformer(kernels=(3, 5), channels=4, width=8, heads=2, dropout=0.3),
+    "lstm": Lstm(hidden=3),
     "min_gru": MinGru(hidden=3, dropout=0.3),
 }
 SEES_ALL = ["bilstm", "gru", "patch_transformer", "cnn_transformer", "min_gru"]
@@ -76,6 +78,13 @@ def test_a_state_sees_the_whole_window(name: str) -> None:
     for bar in (0, 19):
         (reached,) = torch.autograd.grad((encoder(inputs)[0, bar] * noise(encoder.width)).sum(), inputs)
         assert (reached.abs().amax(dim=2) > 0).all()
+
+
+def test_a_state_of_an_lstm_of_one_direction_sees_what_came_before_it() -> None:
+    inputs = noise(1, 20, 3).requires_grad_()
+    encoder = built(SMALL["lstm"])
+    (reached,) = torch.autograd.grad((encoder(inputs)[0, 8] * noise(encoder.width)).sum(), inputs)
+    assert (reached[0].abs().amax(dim=1) > 0).tolist() == [True] * 9 + [False] * 11
 
 
 @pytest.mark.parametrize("config", [Tcn(depth=1), Tcn(depth=2), Tcn(depth=0, kernel=5)])

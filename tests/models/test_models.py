@@ -11,12 +11,17 @@ import torch
 
 from moola.errors import ConfigError, DataError
 from moola.features.summary import summarise
-from moola.models import MODELS, Classifier, FitResources, LabelledWindows
+from moola.models import MODELS, FitResources, LabelledWindows
 from moola.models.bilstm import BiLstm
+from moola.models.boosting import XgBoost
 from moola.models.classical import LogisticRegression, RandomForest
-from moola.models.controls import Majority
+from moola.models.controls import Majority, Stratified
+from moola.models.dtw import Dtw, nearest_of_class
 from moola.models.encoder import InputShape, pool_states
 from moola.models.heads import ClassificationHead
+from moola.models.hydra import MultiRocketHydra
+from moola.models.lstm import Lstm
+from moola.models.patch_transformer import PatchTransformer
 from moola.models.rocket import MiniRocket
 from moola.testing import check_model
 from moola.training.finetuning import FinetunedEncoder
@@ -54,9 +59,13 @@ CLASSICAL = [
     LogisticRegression(),
     RandomForest(trees=20),
     RandomForest(trees=20, inputs="summary"),
+    XgBoost(trees=20),
+    XgBoost(trees=20, inputs="summary"),
     EncoderProbe(),
     EncoderProbe(init="random"),
 ]
+COMPILED = [MiniRocket(kernels=84), MultiRocketHydra(kernels=84, hydra_groups=4), Dtw(), Dtw(bands=(0.1,))]
+"""Through aeon, whose numba code takes a minute to compile at its first use."""
 FINETUNED = [
     FinetunedEncoder(frozen_epochs=1),
     FinetunedEncoder(init="random", frozen_epochs=0),
@@ -66,51 +75,50 @@ FINETUNED = [
 ]
 
 
+OWN_LSTM = FinetunedEncoder(init="random", frozen_epochs=0, encoder=Lstm(hidden=4))
+
+
 def kind(model: Any) -> str:
     return type(model).__name__
 
 
-@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=kind)
+@pytest.mark.parametrize("model", [*CLASSICAL, Stratified(), *FINETUNED, OWN_LSTM], ids=kind)
 def test_every_model_keeps_the_model_suite(model: Any) -> None:
-    check_model(model, resources())
+    check_model(model, n_bars=12)
 
 
 @pytest.mark.slow
-def test_minirocket_keeps_the_model_suite() -> None:
-    check_model(MiniRocket(kernels=168), resources())
+@pytest.mark.parametrize("n_inputs", [1, 3])
+@pytest.mark.parametrize("model", COMPILED, ids=kind)
+def test_every_model_through_aeon_keeps_the_model_suite(model: Any, n_inputs: int) -> None:
+    check_model(model, n_inputs=n_inputs)
 
 
-@pytest.mark.parametrize("model", CLASSICAL, ids=kind)
-def test_a_class_that_training_lacks_has_probability_zero_in_its_own_column(model: Any) -> None:
-    train, judged = windows_of([0, 2] * 12, 3), windows_of([0, 2, 0, 2], 3, seed=1)
-    probabilities = model.fit(train, resources()).predict_proba(judged)
-    assert probabilities.shape == (4, 3)
-    assert not probabilities[:, 1].any()
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
-    if not isinstance(model, Majority):
-        assert probabilities.argmax(axis=1).tolist() == [0, 2, 0, 2]
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [*CLASSICAL, Stratified(), FINETUNED[0], OWN_LSTM], ids=kind)
+def test_every_model_takes_one_channel(model: Any) -> None:
+    check_model(model, n_inputs=1)
 
 
-def test_a_fine_tuned_encoder_has_a_column_for_a_class_that_training_lacks() -> None:
-    fitted = FinetunedEncoder(frozen_epochs=0).fit(windows_of([0, 2] * 12, 3), resources())
-    assert fitted.predict_proba(windows_of([0, 2], 3)).shape == (2, 3)
+def test_every_kind_is_tried_here() -> None:
+    tried = {MODELS.name_of(model) for model in [*CLASSICAL, *COMPILED, Stratified(), *FINETUNED]}
+    assert tried == MODELS.built_in
 
 
-@pytest.mark.parametrize("model", [RandomForest(trees=20), EncoderProbe("random"), *FINETUNED], ids=kind)
+@pytest.mark.parametrize("model", [*CLASSICAL[1:], FINETUNED[0], Dtw()], ids=kind)
+def test_windows_of_one_class_are_refused(model: Any) -> None:
+    with pytest.raises(DataError, match="hold one class only"):
+        model.fit(windows_of([1, 1, 1], 2), resources())
+
+
+@pytest.mark.parametrize(
+    "model", [RandomForest(trees=20), XgBoost(trees=20), EncoderProbe("random"), *FINETUNED], ids=kind
+)
 def test_another_seed_gives_another_fit_where_a_model_says_so(model: Any) -> None:
     assert not model.deterministic
     train, judged = windows_of([0, 1] * 12, 2), windows_of([0, 1], 2, seed=1)
     one, other = (model.fit(train, resources(seed)).predict_proba(judged) for seed in (0, 1))
     assert not np.allclose(one, other, atol=1e-9)
-
-
-@pytest.mark.parametrize("model", [*CLASSICAL, *FINETUNED], ids=kind)
-def test_a_window_is_judged_alike_alone_and_among_others(model: Any) -> None:
-    fitted: Classifier = model.fit(windows_of([0, 1] * 12, 2), resources())
-    judged = windows_of([0, 1, 0, 1, 1], 2, seed=1)
-    np.testing.assert_allclose(
-        fitted.predict_proba(judged[np.array([3])]), fitted.predict_proba(judged)[3:4], atol=1e-5
-    )
 
 
 @pytest.mark.parametrize("model", [EncoderProbe(), FINETUNED[0]], ids=kind)
@@ -123,12 +131,8 @@ def test_more_windows_than_fit_into_one_portion_are_judged_in_order(model: Any) 
         np.testing.assert_allclose(probabilities[rows], fitted.predict_proba(many[rows]), atol=1e-5)
 
 
-def test_no_model_looks_at_the_labels_of_the_windows_it_judges() -> None:
-    judged = windows_of([0, 1, 1], 2, seed=1)
-    assert judged.without_labels().labels.tolist() == [-1, -1, -1]
-    for model in [*CLASSICAL, *FINETUNED]:
-        fitted = model.fit(windows_of([0, 1] * 12, 2), resources())
-        np.testing.assert_array_equal(fitted.predict_proba(judged.without_labels()), fitted.predict_proba(judged))
+def test_windows_to_be_judged_have_no_labels() -> None:
+    assert windows_of([0, 1, 1], 2).without_labels().labels.tolist() == [-1, -1, -1]
 
 
 def test_the_majority_control_is_the_class_frequencies() -> None:
@@ -136,9 +140,27 @@ def test_the_majority_control_is_the_class_frequencies() -> None:
     assert fitted.predict_proba(windows_of([2, 2], 3)).tolist() == [[0.75, 0.0, 0.25]] * 2
 
 
+def test_the_stratified_control_draws_as_often_as_training_shows_and_keeps_to_its_draw() -> None:
+    fitted = Stratified().fit(windows_of([0, 0, 0, 2], 3), resources())
+    judged = windows_of([0] * 4_000, 3, seed=1)
+    found = fitted.predict_proba(judged)
+    drawn = found.argmax(axis=1)
+    assert abs(float((drawn == 2).mean()) - 0.25) < 3 * (0.25 * 0.75 / 4_000) ** 0.5
+    assert not (drawn == 1).any()
+    assert np.unique(found, axis=0).tolist() == [[0.375, 0.0, 0.625], [0.875, 0.0, 0.125]]
+    other = Stratified().fit(windows_of([0, 0, 0, 2], 3), resources(seed=1)).predict_proba(judged).argmax(axis=1)
+    assert (
+        0.5 < float((drawn == other).mean()) < 0.75
+    )  # .625 where draws of two seeds have nothing to do with each other
+
+
 @pytest.mark.parametrize(
     ("name", "role"),
     [
+        ("dtw", "baseline"),
+        ("multirocket_hydra", "baseline"),
+        ("stratified", "control"),
+        ("xgboost", "baseline"),
         ("majority", "control"),
         ("logistic_regression", "baseline"),
         ("random_forest", "baseline"),
@@ -150,7 +172,7 @@ def test_the_majority_control_is_the_class_frequencies() -> None:
 def test_roles_and_needs_are_known(name: str, role: str) -> None:
     model = MODELS.build(name, {}, "model")
     assert model.role == role
-    assert model.needs_pretraining is (role == "model")
+    assert model.needs_pretraining is model.uses_encoder is (role == "model")
 
 
 def test_a_random_encoder_needs_no_pretraining_and_its_probe_is_a_control() -> None:
@@ -185,11 +207,72 @@ def test_pooling_is_mean_maximum_and_last_state() -> None:
     assert ClassificationHead(embedding_width=6, n_classes=3, dropout=0.0)(pool_states(states)).shape == (1, 3)
 
 
-def test_minirocket_refuses_windows_shorter_than_a_kernel() -> None:
+@pytest.mark.parametrize(("model", "least"), [(MiniRocket(), 9), (MultiRocketHydra(), 10)], ids=["mini", "multi"])
+def test_windows_shorter_than_a_kernel_are_refused(model: Any, least: int) -> None:
     short = windows_of([0, 1] * 4, 2)
-    cut = dataclasses.replace(short, inputs=short.inputs[:, :8])
-    with pytest.raises(DataError, match="windows of at least 9 bars"):
-        MiniRocket().fit(cut, resources())
+    cut = dataclasses.replace(short, inputs=short.inputs[:, : least - 1])
+    with pytest.raises(DataError, match=f"windows of at least {least} bars"):
+        model.fit(cut, resources())
+
+
+def test_a_model_with_an_encoder_of_its_own_needs_no_encoder_of_the_run() -> None:
+    windows, alone = windows_of([0, 1] * 8, 2), dataclasses.replace(resources(), encoder=None, pretrained=None)
+    fitted = OWN_LSTM.fit(windows, alone)
+    assert fitted.plan.config == Lstm(hidden=4)
+    section: Any = {"name": "lstm", "hidden": 4}
+    same = dataclasses.replace(OWN_LSTM, encoder=section)
+    assert same == OWN_LSTM and dataclasses.replace(same) == OWN_LSTM
+
+
+def test_an_encoder_of_its_own_is_built_at_the_door_and_never_beside_pretrained_weights() -> None:
+    wrong: Any = {"name": "lstm", "hiden": 4}
+    with pytest.raises(ConfigError, match=r"encoder\.hiden: unknown key; did you mean 'hidden'"):
+        FinetunedEncoder(init="random", frozen_epochs=0, encoder=wrong)
+    with pytest.raises(ConfigError, match="encoder: the pretrained weights fit the run's encoder alone"):
+        FinetunedEncoder(encoder=Lstm(hidden=4))
+    with pytest.raises(ConfigError, match="patch"):
+        FinetunedEncoder(init="random", encoder=PatchTransformer(patch_bars=40)).check_windows(20)
+
+
+@pytest.mark.slow
+def test_multirocket_hydra_names_the_classes_that_aeons_own_classifier_names() -> None:
+    from aeon.classification.convolution_based import MultiRocketHydraClassifier
+
+    train, judged = windows_of([0, 1, 2] * 20, 3), windows_of([0, 1, 2] * 40, 3, seed=1)
+    rng = np.random.default_rng(0)
+    noisy = [
+        dataclasses.replace(some, inputs=some.inputs + rng.normal(0, 1, some.inputs.shape).astype(np.float32))
+        for some in (train, judged)
+    ]
+    theirs = MultiRocketHydraClassifier(random_state=0).fit(noisy[0].inputs.transpose(0, 2, 1), noisy[0].labels)
+    ours = MultiRocketHydra().fit(noisy[0], resources()).predict_proba(noisy[1])
+    expected = theirs.predict(noisy[1].inputs.transpose(0, 2, 1))
+    assert 0.5 < float((expected == judged.labels).mean()) < 1.0
+    assert float((ours.argmax(axis=1) == expected).mean()) >= 0.98
+
+
+@pytest.mark.slow
+def test_the_most_probable_class_of_dtw_is_that_of_the_nearest_neighbour() -> None:
+    from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
+
+    rng = np.random.default_rng(0)
+    train, judged = (windows_of([0, 1, 2] * n, 3, seed) for n, seed in ((10, 0), (20, 1)))
+    noisy = [
+        dataclasses.replace(some, inputs=some.inputs + rng.normal(0, 1, some.inputs.shape).astype(np.float32))
+        for some in (train, judged)
+    ]
+    theirs = KNeighborsTimeSeriesClassifier(1, distance="dtw", distance_params={"window": 0.1})
+    expected = theirs.fit(noisy[0].inputs.transpose(0, 2, 1), noisy[0].labels).predict(
+        noisy[1].inputs.transpose(0, 2, 1)
+    )
+    ours = Dtw(bands=(0.1,)).fit(noisy[0], resources()).predict_proba(noisy[1])
+    np.testing.assert_array_equal(ours.argmax(axis=1), expected)
+    assert ours.min() > 0
+
+
+def test_the_distance_to_a_class_is_that_to_its_nearest_window() -> None:
+    found = np.array([[3.0, 1.0, 2.0], [np.inf, 5.0, 4.0]])
+    assert nearest_of_class(found, np.array([0, 1, 1])).tolist() == [[3.0, 1.0], [np.inf, 4.0]]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +281,11 @@ def test_minirocket_refuses_windows_shorter_than_a_kernel() -> None:
         (lambda: LogisticRegression(c=0.0), "c: 0.0"),
         (lambda: RandomForest(trees=0), "trees: 0"),
         (lambda: MiniRocket(kernels=83), "kernels: 83"),
+        (lambda: MultiRocketHydra(hydra_groups=3), "hydra_groups: 3"),
+        (lambda: XgBoost(learning_rate=0.0), "learning_rate: 0.0"),
+        (lambda: XgBoost(row_share=1.5), "row_share: 1.5"),
+        (lambda: Dtw(bands=()), "bands: needs"),
+        (lambda: Dtw(bands=(1.5,)), "bands: [1.5]"),
         (lambda: EncoderProbe(c=-1.0), "c: -1.0"),
         (lambda: FinetunedEncoder(head_dropout=1.0), "head_dropout: 1.0"),
         (lambda: FinetunedEncoder(frozen_epochs=-1), "frozen_epochs: -1"),
@@ -212,16 +300,3 @@ def test_settings_that_cannot_work_are_refused(build: Any, problem: str) -> None
     with pytest.raises(ConfigError) as caught:
         build()
     assert caught.value.problems[0].startswith(problem)
-
-
-def test_the_model_suite_finds_a_model_that_reads_the_labels_it_judges() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Cheat(Majority):
-        def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
-            return self
-
-        def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
-            return np.eye(windows.n_classes)[windows.labels]
-
-    with pytest.raises(AssertionError, match="labels are read"):
-        check_model(Cheat(), resources())

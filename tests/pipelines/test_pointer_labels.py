@@ -140,9 +140,9 @@ def test_the_classifier_predicts_spans_of_the_sealed_test(marked: Inputs, tmp_pa
 def test_the_classifier_says_what_was_transferred_and_how_far_it_moved(marked: Inputs, tmp_path: Path) -> None:
     told, events = finetuned(marked, tmp_path, pointer_weight=0.0, members=2)
     assert not (tmp_path / "pointers.parquet").exists()
-    names = [f"classifier-seed{seed}-{member}.safetensors" for seed in (0, 1) for member in (0, 1)]
+    names = [f"classifier-seed{seed}/member{member}.safetensors" for seed in (0, 1) for member in (0, 1)]
     assert [member["weights"] for member in told["members"]] == names
-    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == names
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("classifier-seed*/*.safetensors")) == names
     torch.manual_seed(3)
     for number, member in enumerate(told["members"]):
         if number % 2 == 0:

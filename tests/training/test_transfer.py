@@ -73,7 +73,7 @@ def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def encoder_of(fitted: FittedEncoder) -> dict[str, Tensor]:
-    return fitted.members[0].task.encoder.state_dict()
+    return fitted.members[0].network.encoder.state_dict()
 
 
 def test_every_weight_is_copied_and_none_shared() -> None:
@@ -285,7 +285,7 @@ def test_what_was_pretrained_decides_what_is_fine_tuned() -> None:
 
 def test_predictions_are_made_without_dropout() -> None:
     fitted = FinetunedEncoder(frozen_epochs=0, head_dropout=0.9).fit(windows(), resources())
-    fitted.members[0].task.train()
+    fitted.members[0].network.train()
     np.testing.assert_array_equal(fitted.predict_proba(windows(2)), fitted.predict_proba(windows(2)))
 
 
@@ -367,7 +367,7 @@ def test_bars_cannot_be_augmented_where_nobody_knows_how_inputs_are_made() -> No
 def test_members_start_from_the_same_encoder_differ_and_are_averaged() -> None:
     three = FinetunedEncoder(frozen_epochs=0, members=3).fit(windows(), resources())
     assert {member.started_from for member in three.members} == {digest_weights(pretrained())}
-    alone = [FittedEncoder((member,), "cpu").predict_proba(windows(2)) for member in three.members]
+    alone = [dataclasses.replace(three, members=(member,)).predict_proba(windows(2)) for member in three.members]
     assert not np.allclose(alone[0], alone[1], atol=1e-6) and not np.allclose(alone[1], alone[2], atol=1e-6)
     np.testing.assert_allclose(three.predict_proba(windows(2)), np.mean(alone, axis=0), atol=1e-12)
     one = FinetunedEncoder(frozen_epochs=0).fit(windows(), resources())
@@ -392,7 +392,7 @@ def test_the_penalty_holds_the_encoder_where_it_started() -> None:
 def test_a_classifier_is_saved_without_what_only_its_losses_need() -> None:
     marked = dataclasses.replace(windows(), pointers=np.tile([2, 7], (16, 1)))
     fitted = dataclasses.replace(EVERYTHING, members=1).fit(marked, resources())
-    names = {name.partition(".")[0] for name in fitted.members[0].task.state_dict()}
+    names = {name.partition(".")[0] for name in fitted.members[0].network.state_dict()}
     assert names == {"encoder", "head", "pointer_head"}
 
 

@@ -11,7 +11,7 @@ from moola.encoders.shelf import find_folder
 from moola.encoders.windows import build_for, learned_shape
 from moola.errors import ConfigError, StorageError
 from moola.features import TRANSFORMS, Fittable, Transform
-from moola.layout import digest_file
+from moola.layout import changed_files
 from moola.models import ENCODERS, EncoderConfig
 from moola.models.encoder import Encoder, InputShape
 from moola.training.weights import load_weights, transfer_weights
@@ -103,13 +103,7 @@ def verify_files(folder: Path, record: EncoderRecord) -> None:
     Raises:
         StorageError: some are missing or are not what was published; all of them are named.
     """
-    problems: list[str] = []
-    for name, digest in record.files.items():
-        path = folder / name
-        if not path.is_file():
-            problems.append(f"- {name}: is missing")
-        elif digest_file(path) != digest:
-            problems.append(f"- {name}: is not what was published ({path.stat().st_size:,} bytes)")
+    problems = changed_files(folder, record.files)
     needed = [f"encoder-seed{seed}.safetensors" for seed in record.seeds]
     problems += [f"- {name}: the record lists no such file" for name in needed if name not in record.files]
     if problems:

@@ -43,13 +43,13 @@ def section_of(transform: Transform) -> dict[str, Any]:
     Raises:
         ConfigError: its class, or that of a transform inside it, is not in the registry.
     """
-    names = [name for name in TRANSFORMS.names() if TRANSFORMS.get(name) is type(transform)]
-    if not names:
+    name = TRANSFORMS.name_of(transform)
+    if name is None:
         raise ConfigError(
             [f"the transform {type(transform).__name__} has no name, so it cannot be kept"],
             "register its class: TRANSFORMS.register(NAME), or an entry point of the group moola.transforms",
         )
-    return {"name": names[0], **_fields(transform)}
+    return {"name": name, **_fields(transform)}
 
 
 def _plain(value: Any) -> Any:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 
-def summarise(inputs: np.ndarray, channels: tuple[int, ...], spans: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Three features a span and channel: net change, its size, and the range between the extremes.
+def summarise(
+    inputs: np.ndarray, channels: tuple[int, ...], spans: tuple[tuple[int, int], ...], *, moments: bool = False
+) -> np.ndarray:
+    """Three features a span and channel, or five.
 
-    Six features for a candle window (context and zone, level of the close).
+    - net change: last value minus first;
+    - its size, whatever its sign;
+    - range: largest value minus smallest;
+    - with `moments` the mean, and the standard deviation. A price has no level of its own, but what sensors say has.
+
+    Six features for a candle window (context and zone, level of the close), ten a channel for others.
 
     Args:
-        inputs: float [n_windows, n_bars, n_inputs], transformed.
+        inputs: float [n_windows, n_bars, n_inputs], transformed; the features are in their units.
         channels: inputs to summarise.
         spans: first and past-the-end bar of each span.
+        moments: whether mean and standard deviation are among them.
 
     Returns:
-        float64 [n_windows, 3 * len(spans) * len(channels)].
+        float64 [n_windows, (5 if moments else 3) * len(spans) * len(channels)].
     """
     parts: list[np.ndarray] = []
     for first, end in spans:
         level = inputs[:, first:end, list(channels)].astype(np.float64)
         net = level[:, -1] - level[:, 0]
         parts += [net, np.abs(net), level.max(axis=1) - level.min(axis=1)]
+        parts += [level.mean(axis=1), level.std(axis=1)] if moments else []
     return np.concatenate(parts, axis=1)
 
 

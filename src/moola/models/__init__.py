@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from moola.errors import DataError
 from moola.registry import Registry
 
 if TYPE_CHECKING:
@@ -101,10 +103,17 @@ class FitResources:
 
 
 class Classifier(Protocol):
-    """A fitted model."""
+    """A fitted model; `moola.models.saved` keeps it on disk."""
 
     def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
-        """Class probabilities, float64 [n, n_classes]; the labels of `windows` are not looked at."""
+        """Class probabilities, float64 [n, n_classes]; the labels of `windows` are not looked at.
+
+        A class without a training window has probability 0.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `Model.load` needs into an empty folder: numbers and names, and nothing that runs on loading."""
         ...
 
 
@@ -116,6 +125,7 @@ class Model(Protocol):
         role: ``model``; ``baseline``, the simple thing a model has to beat; or ``control``, which knows nothing and is
             never chosen and never stacked.
         needs_pretraining: uses the pretrained encoder.
+        uses_encoder: rests on an encoder, pretrained or not; one with random weights is then its control.
     """
 
     deterministic: ClassVar[bool]
@@ -130,9 +140,45 @@ class Model(Protocol):
         """Whether it starts from the pretrained encoder."""
         ...
 
-    def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
-        """Fit on these windows and nothing else."""
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether it rests on an encoder."""
         ...
+
+    def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
+        """Fit on these windows and nothing else.
+
+        Raises:
+            DataError: nothing can be learnt from them, as from windows of one class.
+        """
+        ...
+
+    def load(self, folder: Path, resources: FitResources) -> Classifier:
+        """What was fitted, from the files that its `Classifier.save` wrote; it predicts the same, bit for bit.
+
+        Args:
+            folder: of one fit of this configuration.
+            resources: as for the fit; what only a fit needs (pretrained weights, a schedule) may be missing.
+
+        Raises:
+            StorageError: a file is missing or damaged, or does not fit these resources.
+        """
+        ...
+
+
+def require_classes(windows: LabelledWindows) -> None:
+    """Refuse training windows that show fewer than two classes: there is nothing to tell apart.
+
+    Raises:
+        DataError: one class only, or no window.
+    """
+    counts = np.bincount(windows.labels, minlength=windows.n_classes)
+    if np.count_nonzero(counts) < 2:
+        raise DataError(
+            "the training windows hold one class only" if len(windows) else "there are no training windows",
+            f"windows a class: {counts.tolist()}",
+            "give labels of at least two classes to every fold that trains",
+        )
 
 
 ENCODERS: Registry[EncoderConfig] = Registry(
@@ -141,6 +187,7 @@ ENCODERS: Registry[EncoderConfig] = Registry(
         "bilstm": "moola.models.bilstm:BiLstm",
         "cnn_transformer": "moola.models.cnn_transformer:CnnTransformer",
         "gru": "moola.models.gru:Gru",
+        "lstm": "moola.models.lstm:Lstm",
         "min_gru": "moola.models.min_gru:MinGru",
         "patch_transformer": "moola.models.patch_transformer:PatchTransformer",
         "tcn": "moola.models.tcn:Tcn",
@@ -150,11 +197,15 @@ ENCODERS: Registry[EncoderConfig] = Registry(
 MODELS: Registry[Model] = Registry(
     "model",
     {
+        "dtw": "moola.models.dtw:Dtw",
         "encoder_probe": "moola.training.probe:EncoderProbe",
         "finetuned_encoder": "moola.training.finetuning:FinetunedEncoder",
         "logistic_regression": "moola.models.classical:LogisticRegression",
         "majority": "moola.models.controls:Majority",
         "minirocket": "moola.models.rocket:MiniRocket",
+        "multirocket_hydra": "moola.models.hydra:MultiRocketHydra",
         "random_forest": "moola.models.classical:RandomForest",
+        "stratified": "moola.models.controls:Stratified",
+        "xgboost": "moola.models.boosting:XgBoost",
     },
 )

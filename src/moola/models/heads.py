@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from moola.config import reject
+from moola.models.encoder import Encoder
 
 
 class ClassificationHead(nn.Module):
@@ -63,3 +64,33 @@ class PointerHead(nn.Module):
         score, bar = first.cummax(dim=1)  # the best first bar up to each bar
         end = (score[:, :-1] + last[:, 1:]).argmax(dim=1, keepdim=True)
         return torch.cat([bar.gather(1, end), end + 1], dim=1) + self.zone[0]
+
+
+class EncoderClassifier(nn.Module):
+    """An encoder with its heads: what predicts, and what is saved of a fine-tuned classifier.
+
+    Args:
+        encoder: of windows.
+        n_classes: K.
+        zone: first and past-the-end bar that may be pointed at; None: there is no head for pointers.
+        head_dropout: on what the heads get while they train.
+    """
+
+    def __init__(
+        self, encoder: Encoder, n_classes: int, zone: tuple[int, int] | None = None, head_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = ClassificationHead(encoder.embedding_width, n_classes, head_dropout)
+        self.pointer_head = None if zone is None else PointerHead(encoder.width, zone, head_dropout)
+
+    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the classes [B, K] and of the bars [B, Z, 2]; without a pointer head [B, 0, 2]."""
+        states, embedding = self.encoder.encode(inputs)
+        head = self.pointer_head
+        return self.head(embedding), states.new_empty(len(states), 0, 2) if head is None else head(states)
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Everything that is not the encoder's."""
+        heads = [self.head] if self.pointer_head is None else [self.head, self.pointer_head]
+        return [value for head in heads for value in head.parameters()]

@@ -1,4 +1,4 @@
-"""What encoders of PyTorch's recurrent layers share: two directions, a normalisation, a pooling."""
+"""What encoders of PyTorch's recurrent layers share: one direction or two, a normalisation, a pooling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Recurrent:
     """Configuration.
 
     Attributes:
-        hidden: units per direction; states are twice as wide.
+        hidden: units a direction; states of two directions are twice as wide.
         layers: stacked layers.
         dropout: between layers, so without effect in a single one.
         pooling: ``mean_max_last`` of all states, or ``spans``: the parts of a window by themselves, through a layer.
@@ -51,19 +51,27 @@ class Recurrent:
 
 
 class RecurrentEncoder(Encoder):
-    """Per-step states, normalised: [B, T, D] -> [B, T, 2 * hidden].
+    """Per-step states, normalised: [B, T, D] -> [B, T, hidden], of two directions [B, T, 2 * hidden].
 
     Args:
         unit: the recurrent layer, of batches first.
         shape: of the inputs.
         config: sizes and pooling.
+        bidirectional: whether a second layer runs backwards.
     """
 
-    def __init__(self, unit: type[nn.LSTM] | type[nn.GRU], shape: InputShape, config: Recurrent) -> None:
+    def __init__(
+        self, unit: type[nn.LSTM] | type[nn.GRU], shape: InputShape, config: Recurrent, *, bidirectional: bool = True
+    ) -> None:
         super().__init__()
-        self.width = 2 * config.hidden
+        self.width = (2 if bidirectional else 1) * config.hidden
         self.recurrent = unit(
-            shape.n_inputs, config.hidden, config.layers, dropout=config.dropout, bidirectional=True, batch_first=True
+            shape.n_inputs,
+            config.hidden,
+            config.layers,
+            dropout=config.dropout,
+            bidirectional=bidirectional,
+            batch_first=True,
         )
         self.norm = nn.LayerNorm(self.width)
         spans = config.pooling == "spans"
@@ -71,7 +79,7 @@ class RecurrentEncoder(Encoder):
         self.embedding_width = self.pooling.embedding_width if self.pooling else 3 * self.width
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """States of every step; a state has seen the whole window, since one direction runs backwards."""
+        """States of every step; of two directions each has seen the whole window, of one what came before it."""
         return self.norm(self.recurrent(inputs)[0])
 
     def pool(self, states: Tensor) -> Tensor:

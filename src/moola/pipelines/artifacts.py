@@ -22,7 +22,18 @@ from moola.errors import StorageError
 from moola.layout import Layout, digest_file, read_json, remove_torn_files, sync_folder, write_json
 from moola.pipelines.events import now
 
-_PACKAGES = ("aeon", "arch", "cleanlab", "numpy", "polars", "pytorch-lightning", "scikit-learn", "torch")
+_PACKAGES = (
+    "aeon",
+    "arch",
+    "cleanlab",
+    "numpy",
+    "polars",
+    "pytorch-lightning",
+    "scikit-learn",
+    "skops",
+    "torch",
+    "xgboost-cpu",
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from moola.errors import ConfigError
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu", "yaml": "pyyaml"}
 """Modules whose package has another name."""
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from moola.data.splits import Fold
 from moola.data.window_index import WindowIndex
 from moola.features import Fittable, Transform
+from moola.features.candles import OHLC
 from moola.features.summary import summarise, summary_spans
 from moola.labels import POINTER_COLUMNS
 from moola.layout import read_json
@@ -98,9 +99,10 @@ class Dataset(WindowSet):
         return self.table[rows.to_list()].select(pl.col(POINTER_COLUMNS).fill_null(-1)).to_numpy()
 
     def summary(self, transform: Transform, inputs: np.ndarray) -> np.ndarray:
-        """Simple features of transformed windows, [n, n_features]."""
+        """Simple features of transformed windows, [n, n_features]; with their moments where bars are no candles."""
         spans = summary_spans(self.windows.visible, self.windows.zone)
-        return summarise(inputs, transform.summary_channels(self.store.channels), spans)
+        channels = self.store.channels
+        return summarise(inputs, transform.summary_channels(channels), spans, moments=not set(OHLC) <= set(channels))
 
 
 def open_windows(artifact: Artifact) -> tuple[WindowIndex, pl.DataFrame, tuple[str, ...]]:

@@ -44,13 +44,14 @@ def run_all(
     waiting = list(tasks)
     if processes is None or wanted == 1:
         work, started = prepare(), time.monotonic()
-        with one_thread():
-            while waiting:
-                task = waiting.pop(0)
-                yield task, work(task)
-                spent, done = time.monotonic() - started, len(tasks) - len(waiting)
-                if wanted > 1 and spent > _LOOK_AFTER_S and spent / done * len(waiting) > _WORTH_S:
-                    break
+        while waiting:
+            task = waiting.pop(0)
+            with one_thread():
+                result = work(task)
+            yield task, result
+            spent, done = time.monotonic() - started, len(tasks) - len(waiting)
+            if wanted > 1 and spent > _LOOK_AFTER_S and spent / done * len(waiting) > _WORTH_S:
+                break
     if waiting:
         yield from _run_elsewhere(waiting, prepare, min(wanted, len(waiting)))
 
@@ -64,7 +65,9 @@ def available_cores() -> int:
 def one_thread() -> Iterator[None]:
     """Let torch and the linear algebra of others compute on one thread.
 
-    The fits are small: threads cost them more than they give, and another number of threads rounds otherwise.
+    The fits are small: threads cost them more than they give, and another number of threads rounds otherwise. Held
+    around each task, not around all of them: numba sets the threads of OpenMP, and so torch's, to the number of cores
+    when it first runs something in parallel (MiniRocket), and the next fit would wait at barriers.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -100,12 +103,11 @@ def _run_elsewhere(tasks: list[T], prepare: Callable[[], Callable[[T], R]], proc
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(one_thread())
-        stack.pop_all()  # for good: this process does nothing else
-    _work = prepare()
+    with one_thread():
+        _work = prepare()
 
 
 def _do(task: Any) -> Any:
     assert _work is not None
-    return _work(task)
+    with one_thread():
+        return _work(task)

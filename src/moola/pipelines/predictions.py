@@ -36,7 +36,7 @@ class Predictions:
 
     @classmethod
     def open(cls, oof: Artifact, stack: Artifact | None = None) -> Predictions:
-        """From the artifact ``oof`` and, where it is given, ``stack``.
+        """From the artifact ``oof`` and, where it is given, ``stack``; every stack is a model there.
 
         Raises:
             StorageError: a table lacks a model, holds one that nobody named or a prediction twice, or has its classes
@@ -47,10 +47,12 @@ class Predictions:
         table = _checked(pl.read_parquet(oof.path("oof.parquet")), kinds, classes, "oof")
         if stack is not None:
             stacked = pl.read_parquet(stack.path("stack.parquet"))
-            if stacked.height:
-                own = {"stack": {"role": "stack", "deterministic": False, "encoder": False}}
-                table = pl.concat([table, _checked(stacked, own, classes, "stack")])
-                kinds |= own
+            own = {
+                name: {"role": "stack", "deterministic": False, "encoder": False}
+                for name in stacked["model"].unique(maintain_order=True)
+            }
+            table = pl.concat([table, _checked(stacked, own, classes, "stack")])
+            kinds |= own
         return cls(table, kinds, classes, pl.read_parquet(oof.path("nested.parquet")))
 
     @property

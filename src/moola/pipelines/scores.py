@@ -28,6 +28,7 @@ _NAMES = {
     "minirocket": "MiniRocket",
     "majority": "Majority class",
     "stack": "Stack",
+    "stack_without_kernels": "Stack without kernel models",
 }
 
 

@@ -7,13 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from moola.data.bar_store import BarStore
 from moola.data.ingestion import ingest
 from moola.data.sources import UNREAD, Source
 from moola.layout import Layout
-from moola.models import FitResources, LabelledWindows, Model
 from moola.pipelines.artifacts import Artifact, ArtifactStore
 from moola.pipelines.code_version import code_version
 from moola.pipelines.events import EventLog
@@ -42,25 +39,6 @@ def check_source(source: Source) -> None:
         BarStore.open(Path(folder)).verify()
 
 
-def check_model(model: Model, resources: FitResources, n_bars: int = 24, n_inputs: int = 3) -> None:
-    """Probabilities of the right shape that sum to 1, labels of the judged windows not looked at, seeds that hold."""
-    check_component(model)
-    windows = _separable_windows(n_bars, n_inputs)
-    train, held_out = windows[np.arange(24)], windows[np.arange(24, 36)]
-    probabilities = model.fit(train, resources).predict_proba(held_out)
-    assert probabilities.shape == (12, 2), f"{probabilities.shape} for 12 windows and 2 classes"
-    assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-6), "probabilities of a row do not sum to 1"
-    assert (probabilities >= 0).all()
-    blind = dataclasses.replace(held_out, labels=1 - held_out.labels)
-    again = model.fit(train, resources)
-    assert np.allclose(again.predict_proba(blind), probabilities), (
-        "the same seed predicts otherwise, or labels are read"
-    )
-    if model.deterministic:
-        other = dataclasses.replace(resources, seed=resources.seed + 1)
-        assert np.allclose(model.fit(train, other).predict_proba(held_out), probabilities), "the seed changes something"
-
-
 def check_stage(stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
     """Frozen configuration, a stable key, files that appear in the artifact; gives the artifact back."""
     check_component(stage)
@@ -78,12 +56,3 @@ def check_stage(stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> A
     assert not missing, f"published files were not written: {missing}"
     assert store.find(recipe) is not None, "the finished artifact is not found again"
     return artifact
-
-
-def _separable_windows(n_bars: int, n_inputs: int) -> LabelledWindows:
-    generator = np.random.default_rng(0)
-    labels = np.arange(36) % 2
-    inputs = generator.normal(size=(36, n_bars, n_inputs)) * 0.3
-    inputs += labels[:, None, None] * np.linspace(0, 1, n_bars)[None, :, None]
-    values = inputs.astype(np.float32)
-    return LabelledWindows(values, values, labels.astype(np.int64), 2)

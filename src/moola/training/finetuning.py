@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from moola.config import reject
 from moola.data.device_batches import Batch, DeviceBatches
 from moola.data.draws import mix_seeds
 from moola.errors import DataError
-from moola.models import FitResources, LabelledWindows, Role
+from moola.models import ENCODERS, EncoderConfig, FitResources, LabelledWindows, Role, require_classes
 from moola.training.alarms import Alarm, check_inputs
 from moola.training.embedding import embed
 from moola.training.fitted_encoder import FittedEncoder, Member
@@ -24,7 +25,7 @@ from moola.training.losses import ClassLoss
 from moola.training.mixing import Mixing
 from moola.training.movement import movement, snapshot
 from moola.training.optimisation import ParameterGroup
-from moola.training.probe import build_encoder
+from moola.training.probe import build_encoder, encoder_plan
 from moola.training.schedule import FitConfig
 from moola.training.unfreezing import encoder_groups, frozen_layers
 from moola.training.weights import digest_weights
@@ -54,6 +55,8 @@ class FinetunedEncoder:
         pointer_weight: of the loss of pointers, where the labels come with some; 0: they are left alone.
         members: fits from the same pretrained weights that differ in all other random numbers; their probabilities are
             averaged.
+        encoder: section of an encoder of its own (``{name: lstm, hidden: 32}``), or the encoder itself, in place of the
+            run's; only from scratch, since pretrained weights fit the encoder that was pretrained.
     """
 
     init: Literal["pretrained", "random"] = "pretrained"
@@ -69,10 +72,13 @@ class FinetunedEncoder:
     mixing: Mixing = field(default_factory=Mixing)
     pointer_weight: float = 1.0
     members: int = 1
+    encoder: EncoderConfig | None = None
     deterministic: ClassVar[bool] = False
-    role: ClassVar[Role] = "model"
 
     def __post_init__(self) -> None:
+        if self.encoder is not None and not dataclasses.is_dataclass(self.encoder):
+            section = cast("Mapping[str, Any]", self.encoder)
+            object.__setattr__(self, "encoder", ENCODERS.build_section(section, "encoder"))
         layers = self.trained_layers
         reject(
             (not 0 <= self.head_dropout < 1, f"head_dropout: {self.head_dropout} must lie in [0, 1)"),
@@ -88,6 +94,10 @@ class FinetunedEncoder:
             (
                 self.l2_sp > 0 and self.init == "random",
                 "l2_sp: pulls towards pretrained weights; use init=pretrained or l2_sp=0",
+            ),
+            (
+                self.encoder is not None and self.init == "pretrained",
+                "encoder: the pretrained weights fit the run's encoder alone; use init=random, or encoder=null",
             ),
             (self.pointer_weight < 0, f"pointer_weight: {self.pointer_weight} must not be negative"),
             (self.members < 1, f"members: {self.members} must be at least 1"),
@@ -123,6 +133,16 @@ class FinetunedEncoder:
         )
 
     @property
+    def role(self) -> Role:
+        """Also from scratch it is a model and no control: it learns from labels alone."""
+        return "model"
+
+    @property
+    def uses_encoder(self) -> bool:
+        """It rests on the run's or on its own."""
+        return True
+
+    @property
     def needs_pretraining(self) -> bool:
         """Only the pretrained one."""
         return self.init == "pretrained"
@@ -139,9 +159,25 @@ class FinetunedEncoder:
         n_bars = windows.inputs.shape[1]
         first, past = resources.zone or (0, n_bars)
         zone = (first, min(past, n_bars))
-        check_windows(windows, zone if self.pointer_weight > 0 else None)
-        members = tuple(self._fit_member(windows, resources, zone, number) for number in range(self.members))
-        return FittedEncoder(members, resources.device)
+        check_labelled(windows, zone if self.pointer_weight > 0 else None)
+        own = dataclasses.replace(resources, encoder=self.encoder or resources.encoder)
+        members = tuple(self._fit_member(windows, own, zone, number) for number in range(self.members))
+        seen = tuple(np.unique(windows.labels).tolist())
+        return FittedEncoder(members, own.device, seen, encoder_plan(windows, own))
+
+    def load(self, folder: Path, resources: FitResources) -> FittedEncoder:
+        """Every member, on the device of `resources`."""
+        return FittedEncoder.load(folder, self.encoder or resources.encoder, resources.device)
+
+    def check_windows(self, n_bars: int) -> None:
+        """Refuse windows that are too short for an encoder of its own; the run's is asked elsewhere.
+
+        Raises:
+            ConfigError: they are.
+        """
+        check = getattr(self.encoder, "check_windows", None)
+        if check is not None:
+            check(n_bars)
 
     def _fit_member(
         self, windows: LabelledWindows, resources: FitResources, zone: tuple[int, int], number: int
@@ -191,7 +227,7 @@ class FinetunedEncoder:
         return lambda alarm: None if alarm.part in silent else tell(alarm)
 
 
-def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> None:
+def check_labelled(windows: LabelledWindows, zone: tuple[int, int] | None) -> None:
     """Refuse windows that nothing can be learnt from.
 
     Args:
@@ -201,13 +237,7 @@ def check_windows(windows: LabelledWindows, zone: tuple[int, int] | None) -> Non
     Raises:
         DataError: one class only, or none; inputs that are not finite; or pointers outside the zone.
     """
-    counts = np.bincount(windows.labels, minlength=windows.n_classes)
-    if np.count_nonzero(counts) < 2:
-        raise DataError(
-            "the training windows hold one class only" if len(windows) else "there are no training windows",
-            f"windows a class: {counts.tolist()}",
-            "give labels of at least two classes to every fold that trains",
-        )
+    require_classes(windows)
     inputs, bars, labels = (torch.from_numpy(part) for part in (windows.inputs, windows.bars, windows.labels))
     check_inputs(
         Batch(inputs, labels, torch.arange(len(labels)), 0, 0, bars, 0, len(labels)), "in the labelled windows"

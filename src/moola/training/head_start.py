@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from moola.models.heads import ClassificationHead
-from moola.training.ridge import fit_ridge
+from moola.models.ridge import fit_ridge
 
 HeadStart = Literal["random", "zero", "ridge"]
 LOGITS = 5.0

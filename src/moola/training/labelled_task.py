@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moola.data.device_batches import Batch
 from moola.models import LabelledWindows
 from moola.models.encoder import Encoder
-from moola.models.heads import ClassificationHead, PointerHead
+from moola.models.heads import EncoderClassifier
 from moola.pretraining.parts import with_loss
 from moola.training.losses import ClassLoss, pointer_loss, soft_targets, start_penalty
 from moola.training.mixing import Mixed, Mixing
@@ -17,7 +17,7 @@ _MIXING = 0x_311
 """Sets the draws of mixing apart from every other."""
 
 
-class LabelledTask(nn.Module):
+class LabelledTask(EncoderClassifier):
     """Encoder and heads; called with a batch it gives losses, as the loop takes them.
 
     Args:
@@ -45,11 +45,8 @@ class LabelledTask(nn.Module):
         l2_sp: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = ClassificationHead(encoder.embedding_width, windows.n_classes, head_dropout)
         marked = windows.pointers is not None and bool((windows.pointers >= 0).any()) and pointer_weight > 0
-        self.pointer_head = PointerHead(encoder.width, zone, head_dropout) if marked else None
+        super().__init__(encoder, windows.n_classes, zone if marked else None, head_dropout)
         self._class_loss, self._mixing, self._seed = class_loss or ClassLoss(), mixing or Mixing(), seed
         self._pointer_weight, self._l2_sp = pointer_weight, l2_sp
         self._n_classes = windows.n_classes
@@ -76,17 +73,6 @@ class LabelledTask(nn.Module):
             starts = (self.get_buffer(f"start_{number}") for number, _ in enumerate(self.encoder.parameters()))
             parts["l2_sp"] = self._l2_sp * start_penalty(self.encoder.parameters(), starts)
         return with_loss(parts)
-
-    def predict(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the classes [B, K] and of the bars [B, Z, 2]; without a pointer head [B, 0, 2]."""
-        states, embedding = self.encoder.encode(inputs)
-        head = self.pointer_head
-        return self.head(embedding), states.new_empty(len(states), 0, 2) if head is None else head(states)
-
-    def head_parameters(self) -> list[nn.Parameter]:
-        """Everything that is not the encoder's."""
-        heads = [self.head] if self.pointer_head is None else [self.head, self.pointer_head]
-        return [value for head in heads for value in head.parameters()]
 
     def _mixed(self, batch: Batch) -> Mixed:
         if self.training and self._mixing.active:

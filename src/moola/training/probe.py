@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
 from moola.config import reject
-from moola.errors import ConfigError
+from moola.errors import ConfigError, StorageError
+from moola.layout import write_json
 from moola.models import Classifier, FitResources, LabelledWindows, Role
 from moola.models.classical import FittedOnFeatures, linear_probe
 from moola.models.encoder import Encoder, InputShape
 from moola.training.embedding import embed
+from moola.training.encoder_files import EncoderPlan, read_group
 from moola.training.memory import within_memory
-from moola.training.weights import TransferReport, transfer_weights
+from moola.training.weights import TransferError, TransferReport, load_weights, save_weights, transfer_weights
+
+_RECORD, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class EncoderProbe:
     init: Literal["pretrained", "random"] = "pretrained"
     c: float = 0.1
     deterministic: ClassVar[bool] = False
+    uses_encoder: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         reject((not 0 < self.c < float("inf"), f"c: {self.c} must be positive and finite"))
@@ -47,13 +53,52 @@ class EncoderProbe:
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
         """Only the linear layer is fitted."""
         encoder, _ = build_encoder(windows, self.init, resources)
+        features = EncoderFeatures(encoder, encoder_plan(windows, resources), resources.device)
+        return FittedOnFeatures.fit(linear_probe(self.c), features, windows)
 
-        def features(some: LabelledWindows) -> np.ndarray:
-            return embed(encoder, some.inputs, resources.device)
+    def load(self, folder: Path, resources: FitResources) -> Classifier:
+        """The encoder and the linear layer."""
+        return FittedOnFeatures.load(folder, EncoderFeatures.load(folder, resources))
 
-        return FittedOnFeatures(
-            linear_probe(self.c).fit(features(windows), windows.labels), features, windows.n_classes
-        )
+
+@dataclass(frozen=True)
+class EncoderFeatures:
+    """The embedding of each window.
+
+    Attributes:
+        encoder: with its weights.
+        plan: what it is without them.
+        device: where it lives.
+    """
+
+    encoder: Encoder
+    plan: EncoderPlan
+    device: str
+
+    def __call__(self, windows: LabelledWindows) -> np.ndarray:
+        """float32 [n, E]."""
+        return embed(self.encoder, windows.inputs, self.device)
+
+    def save(self, folder: Path) -> None:
+        """``encoder.safetensors`` and ``encoder.json``."""
+        save_weights(folder / _WEIGHTS, self.encoder.state_dict())
+        write_json(folder / _RECORD, self.plan.to_json())
+
+    @classmethod
+    def load(cls, folder: Path, resources: FitResources) -> Self:
+        """With the encoder of `resources`, which has to be the same.
+
+        Raises:
+            StorageError: a file is missing or damaged, or belongs to another encoder.
+        """
+        path = folder / _RECORD
+        plan = EncoderPlan.from_json(read_group(path, ("encoder", "shape")), resources.encoder, path)
+        encoder = plan.build()
+        try:
+            transfer_weights(encoder, load_weights(folder / _WEIGHTS))
+        except TransferError as error:
+            raise StorageError(f"{path} does not fit its weights", error.why, "fit the model again") from error
+        return cls(encoder, plan, resources.device)
 
 
 def knn_probe(neighbours: int, n_train: int) -> Any:
@@ -74,6 +119,13 @@ def knn_probe(neighbours: int, n_train: int) -> Any:
     return make_pipeline(StandardScaler(), KNeighborsClassifier(min(neighbours, n_train), metric="cosine"))
 
 
+def encoder_plan(windows: LabelledWindows, resources: FitResources) -> EncoderPlan:
+    """The run's encoder for such windows, without weights."""
+    assert resources.encoder is not None
+    _, n_bars, n_inputs = windows.inputs.shape
+    return EncoderPlan(resources.encoder, InputShape(n_inputs, n_bars, resources.spans))
+
+
 def build_encoder(
     windows: LabelledWindows, init: Literal["pretrained", "random"], resources: FitResources
 ) -> tuple[Encoder, TransferReport | None]:
@@ -89,11 +141,10 @@ def build_encoder(
         OutOfMemoryError: the encoder does not fit into memory.
         TransferError: they do not fit.
     """
-    assert resources.encoder is not None
+    plan = encoder_plan(windows, resources)
     torch.manual_seed(resources.seed)
-    _, n_bars, n_inputs = windows.inputs.shape
-    with within_memory(resources.encoder, "encoder"):
-        encoder = resources.encoder.build(InputShape(n_inputs, n_bars, resources.spans))
+    with within_memory(plan.config, "encoder"):
+        encoder = plan.config.build(plan.shape)
     if init == "random":
         encoder.settle(torch.from_numpy(windows.inputs))
         return encoder, None

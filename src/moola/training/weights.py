@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -58,6 +58,15 @@ class TransferReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values of all four."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Self:
+        """What `to_json` said."""
+        matched, missing, unexpected = (
+            {name: tuple(shape) for name, shape in said[key].items()} for key in ("matched", "missing", "unexpected")
+        )
+        mismatched = {name: (tuple(found), tuple(own)) for name, (found, own) in said["mismatched"].items()}
+        return cls(matched, missing, mismatched, unexpected)
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,20 +16,20 @@ from moola.config import RunConfig, build_all, describe, reject, structure
 from moola.labels import POINTER_COLUMNS
 from moola.layout import read_json, replace_atomically, write_json
 from moola.models import LabelledWindows
+from moola.models.saved import save_model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.training.finetuning import FinetunedEncoder
-from moola.training.fitted_encoder import FittedEncoder
+from moola.training.fitted_encoder import FittedEncoder, member_file
 from moola.training.schedule import FitConfig, TrainerSection
-from moola.training.weights import save_weights
 
 
 @dataclass(frozen=True)
 class Finetune(Stage):
-    """One classifier a seed, as safetensors, with what was transferred and how far each layer moved."""
+    """One classifier a seed, in a folder of its own, with what was transferred and how far each layer moved."""
 
     setup: EncoderSetup
     fit: FitConfig
@@ -57,7 +58,7 @@ class Finetune(Stage):
         return cls(setup, trainer.finetune, model, augment.finetune)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes the weights of every seed and member (`weights_file`), and ``classifier.json``.
+        """Writes the folder of every seed (`saved_folder`; `moola.models.saved` loads it), and ``classifier.json``.
 
         Where training windows have pointers, ``pointers.parquet`` holds those predicted for the sealed test. A run
         that was killed goes on with the first seed that was not done.
@@ -102,7 +103,7 @@ class Finetune(Stage):
         fitted = self.model.fit(windows, dataclasses.replace(resources, on_alarm=noted(workspace, which)))
         if self.model.needs_pretraining:
             fitted.check_start(resources.pretrained, which)
-        told = self._save(seed, fitted, workspace)
+        told = self._save(seed, fitted, data.classes, workspace)
         if fitted.points and len(data.test):
             transform = self.setup.encoder_transform(encoder)
             test = data.gather(data.test["row"], data.test["true_label"], transform).without_labels()
@@ -110,12 +111,16 @@ class Finetune(Stage):
                 pointers_frame(seed, fitted, test, data.test["window_id"]).write_parquet(handle)
         write_json(_finished(seed, workspace), told)
 
-    def _save(self, seed: int, fitted: FittedEncoder, workspace: Workspace) -> list[dict[str, Any]]:
-        """Write the weights of one seed; what ``classifier.json`` says of each, which the run's log gets too."""
+    def _save(
+        self, seed: int, fitted: FittedEncoder, classes: Sequence[str], workspace: Workspace
+    ) -> list[dict[str, Any]]:
+        """Write the folder of one seed; what ``classifier.json`` says of each member, which the run's log gets too."""
+        folder = workspace.folder / saved_folder(seed)
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before the seed was done
+        shape = fitted.plan.shape
+        save_model(folder, self.model, fitted, n_bars=shape.n_bars, n_inputs=shape.n_inputs, classes=classes)
         told: list[dict[str, Any]] = []
         for number, member in enumerate(fitted.members):
-            name = weights_file(seed, number, len(fitted.members))
-            save_weights(workspace.folder / name, member.task.state_dict())
             said = {"seed": seed, "member": number, "started_from": member.started_from}
             transfer, moved = member.transfer, member.movement.to_json()
             workspace.events.emit(
@@ -127,7 +132,7 @@ class Finetune(Stage):
             workspace.events.emit("movement", stage=self.name, **said, layers=moved["layers"])
             told.append(
                 {
-                    "weights": name,
+                    "weights": f"{saved_folder(seed)}/{member_file(number)}",
                     **said,
                     "pointers": fitted.points,
                     "transfer": transfer.to_json() if transfer else None,
@@ -151,9 +156,9 @@ def _transferred(member: Mapping[str, Any]) -> str:
     return f"{len(report['matched'])} pretrained weights taken over" if report else "from scratch"
 
 
-def weights_file(seed: int, member: int, members: int) -> str:
-    """Name of the weights of one fit: ``classifier-seed0.safetensors``, in an ensemble ``classifier-seed0-1...``."""
-    return f"classifier-seed{seed}{f'-{member}' if members > 1 else ''}.safetensors"
+def saved_folder(seed: int) -> str:
+    """Name of the folder of one fit: ``classifier-seed0``."""
+    return f"classifier-seed{seed}"
 
 
 def pointers_frame(seed: int, fitted: FittedEncoder, windows: LabelledWindows, ids: pl.Series) -> pl.DataFrame:

@@ -27,10 +27,10 @@ from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.unit_cache import KeptUnit, read_unit, write_unit
 from moola.pipelines.units import TEST_FOLD, Unit, nested_rows, plan_units, predictions_frame
+from moola.pretraining import check_windows
 from moola.training.device import choose_device
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.fitted_encoder import FittedEncoder
-from moola.training.probe import EncoderProbe
 from moola.training.schedule import FitConfig, TrainerSection
 
 if TYPE_CHECKING:
@@ -79,6 +79,14 @@ class Oof(Stage):
         """The pretrained encoder too, where a model starts from it."""
         pretrained = any(model.needs_pretraining for model in self.models.values())
         return (*self.requires, "encoder") if pretrained else self.requires
+
+    def check_windows(self, n_bars: int) -> None:
+        """Refuse windows that are too short for the encoder of a model.
+
+        Raises:
+            ConfigError: they are; the problems of all models.
+        """
+        check_windows(self.models.values(), n_bars)
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
@@ -157,7 +165,7 @@ class Oof(Stage):
             name: {
                 "role": model.role,
                 "deterministic": model.deterministic,
-                "encoder": isinstance(model, (FinetunedEncoder, EncoderProbe)),
+                "encoder": model.uses_encoder,
             }
             for name, model in self.models.items()
         }
@@ -271,8 +279,6 @@ def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
     if not section:
         raise ConfigError(["model: needs at least one"])
-    if "stack" in section:
-        raise ConfigError(["model.stack: this name belongs to the stacked model; choose another"])
     builders = (
         functools.partial(MODELS.build_section, values, f"model.{name}", key="kind") for name, values in section.items()
     )

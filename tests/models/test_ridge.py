@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 
 from moola.models.heads import ClassificationHead
+from moola.models.ridge import PENALTIES, fit_ridge
 from moola.training.head_start import LOGITS, HeadStart, start_head
-from moola.training.ridge import PENALTIES, fit_ridge
 
 
 def clouds(n: int = 30, width: int = 50, classes: tuple[int, ...] = (0, 2, 3)) -> tuple[np.ndarray, np.ndarray]:
