@@ -39,7 +39,7 @@ def test_a_run_leaves_no_temporary_files_and_nothing_beside_its_two_folders(fini
 def test_every_row_of_metrics_has_its_model_split_interval_and_counts(finished):
     rows = json.loads((finished.run_folder / "metrics.json").read_text())
     assert {tuple(row) for row in rows} == {("model", "split", "metric", "value", "low", "high", "n", "seeds")}
-    models = {"finetuned", "scratch", "pretrained_probe", "logistic_regression", "majority", "stack"}
+    models = {"finetuned", "scratch", "pretrained_probe", "logistic_regression", "majority", "stratified", "stack"}
     assert {row["model"] for row in rows} == models
     assert {row["split"] for row in rows} == {"oof", "test"}
     assert {"balanced_accuracy", "log_loss"} <= {row["metric"] for row in rows}
@@ -71,7 +71,7 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
 
 def test_the_predictions_in_the_run_folder_are_probabilities_of_every_model(finished):
     table = pl.read_parquet(finished.run_folder / "oof.parquet")
-    assert table["model"].n_unique() == 5
+    assert table["model"].n_unique() == 6
     assert ((table["prob_consolidation"] + table["prob_retracement"] - 1).abs() < 1e-6).all()
 
 

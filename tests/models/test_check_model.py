@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from moola.layout import read_json, write_bytes, write_json
 from moola.models import FitResources, LabelledWindows, Role
@@ -95,6 +96,13 @@ class Unseeded(Kept):
 
 
 @dataclass(frozen=True)
+class Greedy(Kept):
+    def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().fit(windows, resources)
+
+
+@dataclass(frozen=True)
 class Seeded(Kept):
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
         fitted = super().fit(windows, resources)
@@ -169,6 +177,7 @@ def test_the_smallest_model_that_keeps_every_promise_passes() -> None:
         (predicting(_ranks), "depends on what else is asked"),
         (Scribbler, "writes to the windows"),
         (Unseeded, "something random is not seeded"),
+        (Greedy, "leaves torch with"),
         (Seeded, "says that it is deterministic"),
         (saving(lambda folder: write_bytes(folder / "model.pkl", b"x")), "model.pkl, which is none of"),
         (saving(lambda folder: write_bytes(folder / "model.json", b"\x80\x04N.")), "a pickle in model.json"),

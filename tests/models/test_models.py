@@ -252,6 +252,7 @@ def test_multirocket_hydra_names_the_classes_that_aeons_own_classifier_names() -
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unsafe cast")  # of numba, while aeon's own classifier is compiled
 def test_the_most_probable_class_of_dtw_is_that_of_the_nearest_neighbour() -> None:
     from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 
@@ -261,7 +262,7 @@ def test_the_most_probable_class_of_dtw_is_that_of_the_nearest_neighbour() -> No
         dataclasses.replace(some, inputs=some.inputs + rng.normal(0, 1, some.inputs.shape).astype(np.float32))
         for some in (train, judged)
     ]
-    theirs = KNeighborsTimeSeriesClassifier(1, distance="dtw", distance_params={"window": 0.1})
+    theirs = KNeighborsTimeSeriesClassifier("dtw", {"window": 0.1}, n_neighbors=1)
     expected = theirs.fit(noisy[0].inputs.transpose(0, 2, 1), noisy[0].labels).predict(
         noisy[1].inputs.transpose(0, 2, 1)
     )

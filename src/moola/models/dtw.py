@@ -6,7 +6,6 @@ Shokoohi-Yekta et al. (2017), Data Mining and Knowledge Discovery 31(1): one war
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from moola.config import reject
 from moola.models import Classifier, FitResources, LabelledWindows, Role, require_classes
 from moola.models.arrays import load_arrays, save_arrays
 from moola.models.classical import in_columns
+from moola.models.guests import aeon_as_guest
 from moola.models.softmax_scale import fit_scale, scaled_softmax
 
 _FILE = "neighbours.safetensors"
@@ -116,8 +116,7 @@ def distances(some: np.ndarray, others: np.ndarray, band: float) -> np.ndarray:
     """Root of the summed squared differences along the best warping: [m, T, D] and [n, T, D] -> float64 [m, n]."""
     from aeon.distances import dtw_pairwise_distance
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba, of aeon's counting variables, while it compiles
+    with aeon_as_guest():
         return np.sqrt(dtw_pairwise_distance(_channels_first(some), _channels_first(others), window=band))
 
 

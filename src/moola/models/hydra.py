@@ -6,8 +6,7 @@ together).
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,6 +17,7 @@ from moola.config import reject
 from moola.models import Classifier, FitResources, LabelledWindows, Role, require_classes
 from moola.models.arrays import load_arrays, save_arrays, unreadable
 from moola.models.classical import in_columns
+from moola.models.guests import aeon_as_guest
 from moola.models.ridge import fit_ridge
 from moola.models.rocket import KERNEL_PARTS, as_fitted, channels_first, require_bars
 from moola.models.softmax_scale import fit_scale, scaled_softmax
@@ -186,7 +186,8 @@ def _fit_features(
     _, n_bars, n_channels = inputs.shape
     shape = dict(zip(_SHAPE, (n_channels, n_bars, config.hydra_kernels, config.hydra_groups), strict=True))
     hydra = _draw_hydra(shape, seed)
-    multirocket = MultiRocket(n_kernels=config.kernels, random_state=seed, n_jobs=1).fit(channels_first(inputs))
+    with aeon_as_guest():
+        multirocket = MultiRocket(n_kernels=config.kernels, random_state=seed, n_jobs=1).fit(channels_first(inputs))
     counts, values = _transformed(hydra, multirocket, inputs)
     spread = values.std(axis=0)
     scaling = {
@@ -208,10 +209,10 @@ def _scaled(counts: np.ndarray, values: np.ndarray, scaling: Mapping[str, np.nda
 def _transformed(hydra: Any, multirocket: Any, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Roots of Hydra's counts, and MultiRocket's features, of windows [n, T, D]."""
     series = channels_first(inputs)
-    with _torch_as_it_was():
+    with aeon_as_guest():
         portions = [hydra.transform(series[i : i + _PORTION]).numpy() for i in range(0, len(series), _PORTION)]
-    counts = np.concatenate(portions).astype(np.float64)
-    return np.sqrt(counts.clip(0)), np.asarray(multirocket.transform(series), dtype=np.float64)
+        values = np.asarray(multirocket.transform(series), dtype=np.float64)
+    return np.sqrt(np.concatenate(portions).astype(np.float64).clip(0)), values
 
 
 def _draw_hydra(shape: Mapping[str, int], seed: int) -> Any:
@@ -219,18 +220,5 @@ def _draw_hydra(shape: Mapping[str, int], seed: int) -> Any:
     from aeon.transformations.collection.convolution_based import HydraTransformer
 
     hydra = HydraTransformer(shape["kernels_per_group"], shape["groups"], n_jobs=1, random_state=seed)
-    with _torch_as_it_was():
+    with aeon_as_guest():
         return hydra.fit(np.zeros((1, shape["n_channels"], shape["n_bars"]), dtype=np.float32))
-
-
-@contextlib.contextmanager
-def _torch_as_it_was() -> Iterator[None]:
-    """Aeon seeds torch's global generator and sets the number of its threads; both belong to who called."""
-    import torch
-
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(state)

@@ -13,6 +13,7 @@ from moola.errors import DataError
 from moola.models import Classifier, FitResources, LabelledWindows, Role
 from moola.models.arrays import load_arrays, save_arrays
 from moola.models.classical import FittedOnFeatures, linear_probe
+from moola.models.guests import aeon_as_guest
 
 KERNEL_PARTS = ("channels_per_kernel", "channel_indices", "dilations", "features_per_dilation", "biases")
 """What aeon learns of kernels, in its order; the first two only where windows have several channels."""
@@ -74,12 +75,14 @@ class MiniRocketFeatures:
         """Draw from windows [n, T, D]."""
         from aeon.transformations.collection.convolution_based import MiniRocket as AeonMiniRocket
 
-        rocket = AeonMiniRocket(n_kernels=kernels, random_state=seed, n_jobs=1)
-        return cls(rocket.fit(channels_first(inputs)))
+        with aeon_as_guest():
+            rocket = AeonMiniRocket(n_kernels=kernels, random_state=seed, n_jobs=1)
+            return cls(rocket.fit(channels_first(inputs)))
 
     def __call__(self, windows: LabelledWindows) -> np.ndarray:
         """float64 [n, kernels]."""
-        return np.asarray(self.rocket.transform(channels_first(windows.inputs)), dtype=np.float64)
+        with aeon_as_guest():
+            return np.asarray(self.rocket.transform(channels_first(windows.inputs)), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         """The five arrays that aeon learns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import tempfile
@@ -35,7 +36,7 @@ def check_model(model: Model, resources: FitResources | None = None, n_bars: int
     - Labels of the windows it judges are not looked at; a window's prediction does not depend on what else is asked.
     - One seed gives one fit, whatever state the generators of numpy and torch are in; where `Model.deterministic` says
       so, every seed does.
-    - A fit changes nothing of its windows, and four of them are enough for one.
+    - A fit changes nothing of its windows, and four of them are enough for one; torch keeps its number of threads.
     - What it saves holds no pickle, and gives the same predictions to the last bit when it is loaded, without what only
       a fit needs; where a file is missing or cut short, loading says so.
     - It learns: three of four windows it had not seen get the right class, unless it is a control.
@@ -50,9 +51,10 @@ def check_model(model: Model, resources: FitResources | None = None, n_bars: int
     _check_kind(model)
     resources = resources or small_resources(n_bars, n_inputs)
     train, judged = easy_windows(24, n_bars, n_inputs, seed=0), easy_windows(16, n_bars, n_inputs, seed=1)
-    with own_randomness(0):
+    with own_randomness(0), _own_threads() as n_threads:
         fitted = _fit_untouched(model, train, resources)
         expected = _probabilities(fitted, judged)
+        _check_threads(n_threads)
         _check_blindness(fitted, judged, expected)
         _check_independence(fitted, judged, expected)
         _check_seeds(model, train, resources, judged, expected)
@@ -93,6 +95,25 @@ def easy_windows(n: int, n_bars: int = 24, n_inputs: int = 3, seed: int = 0) -> 
     noise = np.random.default_rng(seed).normal(size=(n, n_bars, n_inputs)) * 0.3
     values = (noise + labels[:, None, None] * np.linspace(-1, 1, n_bars)[None, :, None]).astype(np.float32)
     return LabelledWindows(values, values.copy(), labels, _N_CLASSES)
+
+
+@contextlib.contextmanager
+def _own_threads() -> Iterator[int]:
+    """The number of torch's threads, which is afterwards what it was."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    try:
+        yield n_threads
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _check_threads(n_threads: int) -> None:
+    import torch
+
+    found = torch.get_num_threads()
+    assert found == n_threads, f"it leaves torch with {found} threads instead of {n_threads}: other models become slow"
 
 
 def _check_kind(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""Torch's global generator, which a check must leave as it was."""
+"""The global generators of torch and numpy, which a check must leave as they were."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Torch's global generator begins at `seed` inside, and is afterwards where it was."""
+    """The global generators begin at `seed` inside, and are afterwards where they were."""
+    import numpy as np
     import torch
 
-    before = torch.get_rng_state()
+    before, of_numpy = torch.get_rng_state(), np.random.get_state()
     torch.manual_seed(seed)
+    np.random.seed(seed)
     try:
         yield
     finally:
         torch.set_rng_state(before)
+        np.random.set_state(of_numpy)

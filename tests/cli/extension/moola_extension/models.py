@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
+from moola.layout import read_json, write_json
 from moola.models import Classifier, FitResources, LabelledWindows
 
 
@@ -18,9 +20,13 @@ class FirstClass:
     deterministic: ClassVar[bool] = True
     role: ClassVar[Literal["model"]] = "model"
     needs_pretraining: ClassVar[bool] = False
+    uses_encoder: ClassVar[bool] = False
 
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Classifier:
         return _First(self.confidence)
+
+    def load(self, folder: Path, resources: FitResources) -> Classifier:
+        return _First(read_json(folder / "confidence.json"))
 
 
 @dataclass(frozen=True)
@@ -32,3 +38,6 @@ class _First:
         row = np.full(windows.n_classes, others)
         row[0] = self.confidence
         return np.tile(row, (len(windows), 1))
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / "confidence.json", self.confidence)
