@@ -27,7 +27,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
         ConfigError: an override does not parse, or names what is not there; near names are given.
     """
     import hydra
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
@@ -36,7 +36,8 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
     try:
         decorated()
     except HydraException as error:
-        raise ConfigError([_spoken(error, words)]) from error
+        way_out = "see what there is with `moola run --help`" if isinstance(error, MissingConfigException) else ""
+        raise ConfigError([_spoken(error, words)], way_out) from error
 
 
 def _translate(words: list[str]) -> list[str]:
@@ -106,23 +107,27 @@ def _spoken(error: Exception, words: list[str]) -> str:
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        addable = f" (a new key is added with +{key}=VALUE)" if "." in key else ""  # at the top all are known
-        return f"{key}: there is no such key; {_near_keys(key, _known_keys(words))}{addable}"
+        if (config_folder() / key).is_dir() and any(word.startswith(("--config-path", "-cp")) for word in words):
+            return f"{key}: a repeated run takes no presets; leave it out, or change keys one by one (KEY=VALUE)"
+        return f"{key}: there is no such key; {_near_keys(key, _known_keys(words))}"
     return " ".join(text.split()) or type(error).__name__
 
 
 def _near_keys(key: str, known: Sequence[str]) -> str:
     """Keys that a shorter one stands for, near misses, else the keys of its own section: all would fill a screen."""
-    section = key.rpartition(".")[0]
+    section, _, last = key.rpartition(".")
     siblings = [other for other in known if other.rpartition(".")[0] == section]
     meant = [other for other in known if _stands_for(key, other)]
     if section:
-        near = meant or near_names(key, known)
+        near = meant or _near_in_last_word(last, siblings) or ([] if siblings else near_names(key, known))
     else:
         near = [*near_names(key, siblings), *meant] or _near_in_last_word(key, known)
     if near:
         return ask_for(near)
-    return did_you_mean(key, siblings or [other for other in known if "." not in other])
+    if not siblings:
+        return did_you_mean(key, [other for other in known if "." not in other])
+    told = f"known: {', '.join(sorted(other.rpartition('.')[2] for other in siblings))}"
+    return f"{told} (one that is left to its default is given with +{section}.KEY=VALUE)" if section else told
 
 
 def _stands_for(short: str, key: str) -> bool:

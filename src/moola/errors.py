@@ -20,6 +20,8 @@ EXIT_ENVIRONMENT = 5
 """A package or a device that the command needs is missing."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C; everything finished so far is kept."""
+_SHORTEST_PART = 3
+"""Letters of a name with which it counts as a part of another; fewer are in others by chance."""
 
 
 class MoolaError(Exception):
@@ -120,9 +122,12 @@ def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:
 
 
 def near_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """The near misses among what is known, the nearest first, whatever their case."""
+    """The near misses among what is known, the nearest first, whatever their case; else what holds the name."""
     folded = {other.casefold(): other for other in sorted(known, reverse=True)}
-    return [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)]
+    near = difflib.get_close_matches(name.casefold(), folded, n=n, cutoff=0.6)
+    if not near and len(name) >= _SHORTEST_PART:
+        near = sorted(other for other in folded if name.casefold() in other)[:n]
+    return [folded[other] for other in near]
 
 
 def ask_for(names: Iterable[str]) -> str:

@@ -127,13 +127,23 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (
+            ["encoder=lstm"],
+            ["no such option; did you mean 'bilstm_128x2' or", "-> see what there is with `moola run --h"],
+        ),
+        (["trainer.pretrain.bach_size=3"], [r"no such key; did you mean 'trainer\.pretrain\.batch_size'\?\n"]),
+        (
+            ["trainer.probe.foo=3"],
+            [r"no such key; known: c, neighbours \(one that is left to its default is given with"],
+        ),
+        (["model.finetuned.frozen_epochs=30"], ["frozen_epochs: 30 leaves none of .*; give at most 29, or more than"]),
         (["experiment=ucf"], ["experiment=ucf: there is no such option; did you mean 'ucr'"]),
         (["data.path=a;b"], [r"data\.path: a;b cannot be read; text with signs", r"""'data\.path="a;b"'"""]),
         (["objective.parts[0].min_bars=5"], [r"cannot be given by itself; give all of them: 'objective\.parts=\["]),
         (["encodr=bilstm_64x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
         (["encoder.hiden=3"], [r"encoder\.hiden: there is no such key; did you mean 'encoder\.hidden'"]),
         (["patience=10"], [r"patience: there is no such key; did you mean 'trainer\.pretrain\.patience'\?\n"]),
-        (["trainer.patience=10"], [r"did you mean 'trainer\.pretrain\.patience'\? \(a new key"]),
+        (["trainer.patience=10"], [r"did you mean 'trainer\.pretrain\.patience'\?\n"]),
         (["epochs=3"], [r"did you mean 'trainer\.pretrain\.epochs' or 'trainer\.finetune\.epochs'\?"]),
         (["patiance=10"], [r"did you mean 'trainer\.pretrain\.patience'\?"]),
         (["seed=1"], [r"did you mean 'seeds'\\?"]),

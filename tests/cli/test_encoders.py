@@ -45,7 +45,7 @@ def refused(done, code: int, *parts: str) -> None:
 def test_every_pretraining_has_a_name_and_the_same_one_keeps_it(pretrained, words):
     assert [one["name"] for one in listed(pretrained)] == [NAME, "bilstm_path_mae_4d_v2"]
     again = pretrained("pretrain", *words)
-    assert "is named" not in again.err
+    assert f"the encoder is named {NAME}: " in again.err
     assert len(listed(pretrained)) == 2
     room = pretrained.folder / "artifacts/encoders/pretrained"
     assert sorted(path.name for path in (room / NAME).iterdir()) == [
@@ -168,7 +168,11 @@ def test_windows_of_another_length_are_embedded_as_a_run_does_with_a_note(pretra
             2,
             ["~model.scratch: does not say which", "--seed whose"],
         ),
-        (["embed", NAME, "--out", "x.npy", "--artifacts", "no, where"], 2, ["no, where/encoders/pretrained; none"]),
+        (
+            ["embed", NAME, "--out", "x.npy", "--artifacts", "no, where"],
+            2,
+            ["no, where/encoders/pretrained; none", "`moola encoders ls --artifacts '"],
+        ),
         (["embed", NAME, "--out", "x.npy", "data=ucr", "data.name=GunPoint"], 3, ["do not fit", "level_open"]),
         (["embed", NAME], 2, ["--out"]),
         (["show", "nothing"], 2, [f"known: {NAME}"]),
@@ -184,7 +188,7 @@ def test_what_cannot_be_done_is_said_and_leaves_no_file(pretrained, asked, code,
 
 def test_a_file_that_does_not_fit_the_disk_leaves_nothing(pretrained):
     done = pretrained("encoders", "embed", NAME, *WINDOWS, "--out", "big.npy", file_bytes=64 * 1024)
-    refused(done, 4)
+    refused(done, 4, "--out: big.npy: File too large\n  -> lift", "give a file on another disk with --out\n")
     assert not list(pretrained.folder.glob("*big*"))
 
 
@@ -208,6 +212,24 @@ def test_an_encoder_that_cannot_be_used_is_listed_as_broken_with_the_reason_amon
     refused(moola("encoders", "show", NAME), 4, "another digest")
 
 
+def test_damaged_weights_are_told_by_ls_and_show_and_mended_by_the_pretraining_that_made_them(pretrained, words):
+    folder = pretrained.folder / "artifacts/encoders/pretrained" / NAME
+    weights = folder / "encoder-seed0.safetensors"
+    sound = weights.read_bytes()
+    weights.write_bytes(sound[:-8] + bytes(8))
+    (folder / "history-seed1.json").unlink()
+    done = pretrained("encoders", "ls")
+    refused(done, 0, "encoder-seed0.safetensors: is not what was published", "history-seed1.json: is missing")
+    assert [bool(one["broken"]) for one in listed(pretrained)] == [True, False]
+    done = pretrained("encoders", "show", NAME)
+    refused(done, 4, "encoder-seed0.safetensors: is not what was published", "-> put the files back, or run the pre")
+    assert "hidden=8" in done.out
+    again = pretrained("pretrain", *words)
+    assert f"encoder-seed0.safetensors, history-seed1.json of {NAME}: not what was published, so copied" in again.err
+    assert weights.read_bytes() == sound
+    assert pretrained("encoders", "show", NAME).code == 0
+
+
 def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
     from safetensors.numpy import load_file
 
@@ -216,6 +238,8 @@ def test_a_run_takes_a_named_encoder_in_place_of_pretraining(pretrained, words):
     stages = {stage["stage"]: stage for stage in json.loads((done.run_folder / "manifest.json").read_text())["stages"]}
     assert "pretrain" not in stages
     assert "no window it learned from overlaps the sealed test" in done.err
+    idle = "trainer.pretrain.batch_size=128 trainer.pretrain.lr=0.5"
+    assert f"nothing is pretrained, because encoder_from is given: without effect are {idle}\n" in done.err
     folder = Path(stages["adopt_encoder"]["folder"])
     ours = load_file(folder / "encoder-seed1.safetensors")
     theirs = load_file(folder.parent / NAME / "encoder-seed1.safetensors")
@@ -269,6 +293,9 @@ def test_every_difference_of_the_configuration_is_named_before_anything_runs(pre
     assert "--cfg" not in done.err
     refused(pretrained("pretrain", *tiny, f"encoder_from={NAME}"), 2, "nothing to pretrain")
     refused(pretrained("run", *tiny, "encoder_from=nobody"), 2, "there is no encoder named 'nobody'")
+    words = ("data=files", "data.path=x.csv", "data.channels=[a,b]", "transform=standardised")
+    done = pretrained("pretrain", *tiny[:1], *words, f"encoder_from={NAME}")
+    refused(done, 3, "the data has no channel open, high, low, close; it has a, b", f"do not fit {NAME}")
     done = pretrained("run", *tiny, f"encoder_from={NAME}", "stage.skip=[pretrain]")
     refused(done, 2, "stage.skip leaves out pretrain")
 

@@ -262,7 +262,8 @@ def test_windows_too_long_for_every_stretch_are_refused_with_the_longest(store_o
 def test_a_horizon_too_long_for_every_stretch_is_refused(store_of: Callable[..., BarStore]) -> None:
     with pytest.raises(DataError, match=r"no window of 6 bars fits \(with 2 of the horizon\)") as caught:
         WindowIndex.build(store_of(stamps([1] * 4)), WindowConfig(length=4, horizon_bars=2))
-    assert caught.value.way_out == "choose data.window.length=3 or less"
+    remark = "(one window, which no date splits: to train, cut much shorter ones or bring more bars)"
+    assert caught.value.way_out == f"choose data.window.length=3 or less {remark}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from moola.encoders.loading import load_encoder
 from moola.encoders.record import read_record
-from moola.encoders.shelf import encoder_folders, find_folder
+from moola.encoders.shelf import encoder_folders, find_folder, mend
 from moola.errors import ConfigError, StorageError
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
@@ -22,6 +22,17 @@ def test_the_same_content_keeps_its_name_and_another_gets_the_next(room, put):
     assert put("c0") == (first, False)
     assert put("c1")[0].name == "bilstm_mae_2d_v2"
     assert [folder.name for folder in encoder_folders(room)] == ["bilstm_mae_2d_v1", "bilstm_mae_2d_v2"]
+
+
+def test_what_is_damaged_is_copied_anew_and_nothing_else(room, put, tmp_path):
+    record, _ = put()
+    folder = room / record.name
+    sources = {name: tmp_path / "made" / name for name in record.files}
+    assert mend(folder, sources) == []
+    _truncate(folder)
+    _remove(folder)
+    assert mend(folder, sources) == ["encoder-seed0.safetensors", "encoder-seed1.safetensors"]
+    assert load_encoder(record.name, 0, room).record == record
 
 
 def test_a_name_is_not_given_again_when_its_folder_cannot_be_read(room, put):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,14 +83,22 @@ def test_what_comes_after_the_zone_does_not_matter(store_of: Callable[..., BarSt
     assert {label_of(closes(5.0, -3.0, after=after), store_of) for after in (-50.0, 0.0, 50.0)} == {"retracement"}
 
 
-@pytest.mark.parametrize("cut", [{"zone": (0, 75)}, {"zone": (30, 90)}])
+@pytest.mark.parametrize(
+    ("cut", "way_out"),
+    [
+        ({"zone": (0, 75)}, "give data.window.zone=[30,75], or another task"),
+        ({"zone": (30, 90)}, "give data.window.zone=[25,75], or data.window.visible=90, or another task"),
+        ({"visible": 60}, "give data.window.zone=[24,60], or data.window.visible=75, or another task"),
+    ],
+)
 def test_a_zone_without_context_or_beyond_the_visible_bars_is_refused(
-    cut: dict[str, tuple[int, int]], store_of: Callable[..., BarStore]
+    cut: dict[str, Any], way_out: str, store_of: Callable[..., BarStore]
 ) -> None:
     store = store_of(np.arange(105), channels=OHLC)
     windows = WindowIndex.build(store, WindowConfig(**{**CUT, **cut}))
-    with pytest.raises(DataError, match="needs bars before the zone, and sees the zone whole"):
+    with pytest.raises(ConfigError, match="needs bars before the zone, and sees the zone whole") as caught:
         StructureRule().label(store, windows, windows.table(store))
+    assert caught.value.way_out == way_out
 
 
 def test_data_without_candles_is_refused(store_of: Callable[..., BarStore]) -> None:

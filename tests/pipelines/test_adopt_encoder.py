@@ -22,6 +22,7 @@ from moola.pipelines.report_sections.leaderboard import split_marks
 from moola.pipelines.report_sections.statements import encoder_told
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stages.adopt_encoder import AdoptEncoder, adoption
+from moola.pipelines.stages.finetune import _transferred
 from moola.training.weights import load_weights, save_weights
 
 DAY = 86_400_000_000
@@ -60,6 +61,15 @@ def test_on_other_bars_it_has_not_seen_the_test_only_if_all_it_knows_ended_befor
     said = adoption(record(last_day), windows())
     assert (said["may_have_seen_test"], said["times_known"]) == (seen, True)
     assert told in said["told"]
+
+
+def test_layers_that_no_gradient_reached_are_named_where_the_encoder_is_used() -> None:
+    learned = dataclasses.replace(record(10), remarks={"untrained": ["projection", "mixing"]})
+    assert "Its layers projection, mixing were not trained" in adoption(learned, windows())["told"]
+    assert "not trained" not in adoption(record(10), windows())["told"]
+    report = {"transfer": {"matched": ["a", "b"]}}
+    assert _transferred(report, ["mixing"]) == "2 pretrained weights taken over (but mixing: not trained)"
+    assert _transferred(report, []) == "2 pretrained weights taken over"
 
 
 def test_cases_without_times_may_always_have_been_seen() -> None:

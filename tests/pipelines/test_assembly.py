@@ -15,7 +15,7 @@ from moola.data.window_index import WindowConfig
 from moola.errors import ConfigError, MissingPackageError
 from moola.labels import LABELLERS
 from moola.labels.unlabelled import Unlabelled
-from moola.pipelines.assembly import assemble, inserted_elsewhere, run_identity
+from moola.pipelines.assembly import assemble, forced_elsewhere, inserted_elsewhere, run_identity
 from moola.pipelines.stage import STAGES, Stage
 
 DEFAULT = [
@@ -126,6 +126,19 @@ def test_a_stage_inserted_beside_what_a_command_leaves_out_is_told(config, count
     assert not inserted_elsewhere(skipped, assemble(skipped))
 
 
+def test_a_stage_that_is_forced_where_it_does_not_run_is_told(config):
+    chosen = config("force=[oof,splits]")
+    told = "force=oof has no effect: this command does not run that stage"
+    assert forced_elsewhere(chosen, assemble(chosen, "pretrain")) == [told]
+    assert not forced_elsewhere(chosen, assemble(chosen))
+    assert not forced_elsewhere(config("force=[all]"), assemble(chosen, "pretrain"))
+
+
+def test_a_zone_that_the_labeller_cannot_take_is_refused_before_anything_runs(config):
+    with pytest.raises(ConfigError, match=r"needs bars before the zone.*\n.*zone=\[24,60\]"):
+        assemble(config("data.window.visible=60"), "finetune")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -215,7 +228,7 @@ def test_stages_that_need_labels_are_refused_before_anything_runs_where_there_ar
 
 
 NO_ENCODER = ("~model.finetuned", "~model.scratch", "~model.pretrained_probe", "~model.random_init_probe")
-SHORT = ("data.window.visible=10", "data.window.zone=[0,10]")
+SHORT = ("data.window.visible=10", "data.window.zone=[4,10]")
 
 
 def test_windows_that_do_not_suit_are_refused_before_anything_runs_with_every_problem(config):

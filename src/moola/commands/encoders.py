@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ _COMMANDS = {
 }
 _COLUMNS = ("name", "encoder", "objective", "inputs", "bars", "windows", "seeds", "created", "bytes")
 """What `ls` says of an encoder."""
-_LS = "An encoder whose folder was changed is listed as broken, with the reason on stderr; that is no failure of `ls`."
+_LS = "An encoder whose files were changed is listed as broken, with the reason on stderr; that is no failure of `ls`."
 _EMBED = """\
 Further words are overrides of `moola run` that say which windows, and where files are: data, paths, device, and the
 presets experiment and debug. What the encoder was made with it brings along: a transform, a model or seeds are refused.
@@ -89,13 +91,15 @@ def _room(artifacts: Path) -> Path:
 
 def _ls(arguments: argparse.Namespace) -> int:
     from moola.commands.encoder_lines import table_lines
-    from moola.encoders.record import read_record
+    from moola.encoders.record import read_record, verify_files
     from moola.encoders.shelf import encoder_folders
 
     rows: list[dict[str, Any]] = []
     for folder in encoder_folders(_room(arguments.artifacts)):
         try:
-            rows.append({**_row(read_record(folder), folder), "broken": None})
+            record = read_record(folder)
+            verify_files(folder, record)
+            rows.append({**_row(record, folder), "broken": None})
         except StorageError as error:
             print(error.spoken(), file=sys.stderr)
             rows.append({**dict.fromkeys(_COLUMNS), "name": folder.name, "broken": f"{error.what}: {error.why}"})
@@ -136,15 +140,16 @@ def _cell(value: Any) -> str:
 
 def _show(arguments: argparse.Namespace) -> int:
     from moola.commands.encoder_lines import fact_lines, figure_lines
-    from moola.encoders.record import read_record
+    from moola.encoders.record import read_record, verify_files
     from moola.encoders.shelf import find_folder
 
     folder = find_folder(arguments.name, _room(arguments.artifacts))
     record = read_record(folder)
     if arguments.json:
         print(json.dumps({"folder": str(folder), **record.to_json()}, indent=2, ensure_ascii=False))
-        return EXIT_OK
-    print("\n".join([*fact_lines(record), "", *figure_lines(record), "", str(folder)]))
+    else:
+        print("\n".join([*fact_lines(record), "", *figure_lines(record), "", str(folder)]))
+    verify_files(folder, record)  # last: what is known says how to make the files again
     return EXIT_OK
 
 
@@ -168,15 +173,16 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
     console = open_console()
     try:
-        done = embed_windows(
-            configs[0],
-            arguments.name,
-            arguments.out,
-            seed=arguments.seed,
-            batch_size=arguments.batch,
-            device=arguments.device,
-            listener=console,
-        )
+        with _writing(arguments.out):
+            done = embed_windows(
+                configs[0],
+                arguments.name,
+                arguments.out,
+                seed=arguments.seed,
+                batch_size=arguments.batch,
+                device=arguments.device,
+                listener=console,
+            )
     finally:
         console.close()
     if done.difference:
@@ -225,6 +231,23 @@ def _make_room_for(file: Path) -> None:
         raise StorageError(f"--out: nothing can be written to {file.parent}", "", "give another folder")
 
 
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Errors of the disk at this file are told with another --out, where those at others ask for other paths.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if str(error.filename) != str(file):
+            raise
+        lift = "lift the limit on the size of files (ulimit -f unlimited)"
+        way_out = f"{lift if error.errno == errno.EFBIG else 'free space'}, or give a file on another disk with --out"
+        raise StorageError(f"--out: {file}: {error.strerror}", "", way_out) from error
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from moola.config import reject
     from moola.encoders.loading import load_encoder
@@ -233,7 +256,8 @@ def _export(arguments: argparse.Namespace) -> int:
     reject((arguments.out.suffix != ".onnx", f"--out: {arguments.out} must end in .onnx"))
     _make_room_for(arguments.out)
     ready = load_encoder(arguments.name, arguments.seed, _room(arguments.artifacts))
-    error = export_onnx(ready, arguments.out)
+    with _writing(arguments.out):
+        error = export_onnx(ready, arguments.out)
     shape = f"[windows, {ready.record.visible_bars}, {len(ready.record.inputs)}]"
     print(f"{ready.record.name}, seed {ready.seed}: inputs {shape} -> states, embedding")
     print(f"largest relative error of onnxruntime on random windows: {error:.1e}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from moola.pipelines.events import Event
 
 
+_OF_PRETRAINING = ("objective", "augment.pretrain", "trainer.pretrain", "trainer.monitoring")
+"""Keys that only pretraining reads."""
+
+
 def main(command: str, words: Sequence[str]) -> int:
     """Run a job, e.g. ``main("oof", ["seeds=[0]"])``; with ``-m`` once for each combination."""
     line = shlex.join(["moola", command, *words])
 
     def job(config: RunConfig, config_yaml: str) -> None:
-        folder = run_once(config, config_yaml, None if command == "run" else command, line)
+        folder = run_once(config, config_yaml, None if command == "run" else command, line, _idle(config, words))
         if _speaks(os.environ):
             _print_outcome(folder)
 
@@ -33,6 +38,15 @@ def main(command: str, words: Sequence[str]) -> int:
 def _speaks(environment: Mapping[str, str]) -> bool:
     """Whether this process tells the outcome: of those that ``torchrun`` started, the first one does."""
     return "TORCHELASTIC_RUN_ID" not in environment or environment.get("RANK") == "0"
+
+
+def _idle(config: RunConfig, words: Sequence[str]) -> list[str]:
+    """What to tell of words that change nothing, because a named encoder takes the place of pretraining."""
+    keys = {word: re.split(r"[=@]", word.lstrip("+~"), maxsplit=1)[0] for word in words}
+    idle = [word for word, key in keys.items() if any(f"{key}.".startswith(f"{own}.") for own in _OF_PRETRAINING)]
+    if config.encoder_from is None or not idle:
+        return []
+    return [f"nothing is pretrained, because encoder_from is given: without effect are {' '.join(idle)}"]
 
 
 def for_each(command: str, words: Sequence[str], work: Callable[[RunConfig, str], None]) -> None:
@@ -96,7 +110,7 @@ class Interruptions:
 _interruptions = Interruptions()
 
 
-def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str) -> Path:
+def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str, notes: Sequence[str] = ()) -> Path:
     """Run one configuration as far as the stage `target`, tell how far it is, and return the run folder."""
     from moola.pipelines.console import open_console
     from moola.pipelines.run import execute
@@ -108,7 +122,7 @@ def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str)
         console(event)
 
     try:
-        return execute(config, config_yaml, target, [line], listener)
+        return execute(config, config_yaml, target, [line], listener, notes)
     finally:
         console.close()
 

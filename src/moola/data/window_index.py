@@ -327,7 +327,10 @@ def _nothing_fits(
     ways = ["a larger data.window.max_gap"] if config.max_gap is not None else []
     ways += ["longer sessions in data.calendar"] if with_calendar else []
     if longest - config.horizon_bars >= 2:
-        ways.insert(0, _keys_that_fit(config, longest - config.horizon_bars))
+        keys = _keys_that_fit(config, longest - config.horizon_bars)
+        if len(first) == 1 and not store.independent:
+            keys += " (one window, which no date splits: to train, cut much shorter ones or bring more bars)"
+        ways.insert(0, keys)
     if store.independent and not config.horizon_bars and longest >= 2 and (np.diff(store.offsets) == longest).all():
         ways.insert(0, "data.window.length=null data.window.visible=null data.window.zone=null (whole cases)")
     horizon = f" (with {config.horizon_bars} of the horizon)" if config.horizon_bars else ""

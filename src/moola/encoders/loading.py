@@ -6,12 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.encoders.record import EncoderRecord, read_record
+from moola.encoders.record import EncoderRecord, read_record, verify_files
 from moola.encoders.shelf import find_folder
 from moola.encoders.windows import build_for, learned_shape
 from moola.errors import ConfigError, StorageError
 from moola.features import TRANSFORMS, Fittable, Transform
-from moola.layout import changed_files
 from moola.models import ENCODERS, EncoderConfig
 from moola.models.encoder import Encoder, InputShape
 from moola.training.weights import load_weights, transfer_weights
@@ -95,20 +94,3 @@ def components(record: EncoderRecord) -> tuple[EncoderConfig, Transform]:
     if isinstance(transform, Fittable):
         raise StorageError(f"{record.name} cannot be used", "its transform was never fitted", "pretrain it again")
     return config, transform
-
-
-def verify_files(folder: Path, record: EncoderRecord) -> None:
-    """Compare every file of the folder with its digest.
-
-    Raises:
-        StorageError: some are missing or are not what was published; all of them are named.
-    """
-    problems = changed_files(folder, record.files)
-    needed = [f"encoder-seed{seed}.safetensors" for seed in record.seeds]
-    problems += [f"- {name}: the record lists no such file" for name in needed if name not in record.files]
-    if problems:
-        raise StorageError(
-            f"the encoder {folder} was changed since it was published",
-            "\n".join(problems),
-            "put the files back, or delete the folder and run the pretraining again: it is published anew",
-        )

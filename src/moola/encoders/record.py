@@ -9,7 +9,7 @@ from typing import Any
 
 from moola.config import describe, digest_json, structure
 from moola.errors import ConfigError, StorageError
-from moola.layout import read_json, write_json
+from moola.layout import digest_file, read_json, write_json
 from moola.registry import Registry
 
 RECORD = "encoder.json"
@@ -130,6 +130,38 @@ def read_record(folder: Path) -> EncoderRecord:
         return structure(EncoderRecord, told, RECORD)
     except ConfigError as error:
         raise _unusable(folder, error.why) from error
+
+
+def damaged_files(folder: Path, record: EncoderRecord) -> dict[str, str]:
+    """Files of the folder that are not what was published -> what is wrong with each."""
+    found: dict[str, str] = {}
+    for name, digest in record.files.items():
+        path = folder / name
+        try:
+            if digest_file(path) != digest:
+                found[name] = f"is not what was published ({path.stat().st_size:,} bytes)"
+        except FileNotFoundError:
+            found[name] = "is missing"
+        except OSError as error:
+            found[name] = f"cannot be read: {error.strerror}"
+    return found
+
+
+def verify_files(folder: Path, record: EncoderRecord) -> None:
+    """Compare every file of the folder with its digest.
+
+    Raises:
+        StorageError: some are missing or are not what was published; all of them are named.
+    """
+    problems = [f"- {name}: {wrong}" for name, wrong in damaged_files(folder, record).items()]
+    needed = [f"encoder-seed{seed}.safetensors" for seed in record.seeds]
+    problems += [f"- {name}: the record lists no such file" for name in needed if name not in record.files]
+    if problems:
+        raise StorageError(
+            f"the encoder {folder} was changed since it was published",
+            "\n".join(problems),
+            "put the files back, or run the pretraining again: it copies them anew",
+        )
 
 
 def named_section(registry: Registry[Any], component: Any) -> dict[str, Any]:

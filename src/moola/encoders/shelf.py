@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from moola.config import override
 from moola.encoders.names import next_name
-from moola.encoders.record import RECORD, EncoderRecord, read_record, write_record
+from moola.encoders.record import RECORD, EncoderRecord, damaged_files, read_record, write_record
 from moola.errors import ConfigError, StorageError, did_you_mean
 from moola.layout import digest_file, sync_folder, write_bytes
 
@@ -37,9 +39,15 @@ def find_folder(name_or_path: str, room: Path) -> Path:
         if (folder / RECORD).is_file() and not (folder / "manifest.json").exists():
             return folder
     near = did_you_mean(name_or_path, (folder.name for folder in encoder_folders(room)))
+    artifacts, ls, pretrain = str(room.absolute().parents[1]), "", ""
+    if artifacts != str(Path("artifacts").absolute()):
+        ls, pretrain = (
+            f" --artifacts {shlex.quote(artifacts)}",
+            f" {shlex.quote(override('paths.artifacts', artifacts))}",
+        )
     raise ConfigError(
         [f"there is no encoder named '{name_or_path}' in {room}; {near}"],
-        "`moola encoders ls` lists them, `moola pretrain` makes one; the path of a folder of one will do",
+        f"`moola encoders ls{ls}` lists them, `moola pretrain{pretrain}` makes one; the path of its folder will do",
     )
 
 
@@ -60,7 +68,7 @@ def publish(room: Path, stem: str, draft: EncoderRecord, sources: Mapping[str, P
         fcntl.flock(handle, fcntl.LOCK_EX)
         known = published(room, draft.lineage.content)
         if known is not None:
-            return known, False
+            return read_record(known), False
         name = next_name(stem, (path.name for path in room.iterdir()))
         building = room / f".{name}.building"
         shutil.rmtree(building, ignore_errors=True)  # left by a kill
@@ -74,13 +82,26 @@ def publish(room: Path, stem: str, draft: EncoderRecord, sources: Mapping[str, P
         return record, True
 
 
-def published(room: Path, content: str) -> EncoderRecord | None:
-    """The encoder that was made from an artifact of this content, or None; folders that cannot be read are not it."""
+def published(room: Path, content: str) -> Path | None:
+    """Folder of the encoder made from an artifact of this content, or None; one without a sound record is not it."""
     for folder in encoder_folders(room):
         try:
             record = read_record(folder)
         except StorageError:
             continue
         if record.lineage.content == content:
-            return record
+            return folder
     return None
+
+
+def mend(folder: Path, sources: Mapping[str, Path]) -> list[str]:
+    """Copy those files of an encoder anew that are not what was published; their names.
+
+    Args:
+        folder: of the encoder, whose record is sound.
+        sources: as it was published from.
+    """
+    damaged = [name for name in damaged_files(folder, read_record(folder)) if name in sources]
+    for name in damaged:
+        write_bytes(folder / name, sources[name].read_bytes())
+    return damaged

@@ -37,7 +37,8 @@ class Labeller(Protocol):
     """Gives windows their labels.
 
     One that never labels any says so with the class attribute ``labels_windows = False``, so that a pipeline that needs
-    labels is refused before it runs.
+    labels is refused before it runs. One that does not take every zone refuses it with a ConfigError in a method
+    ``check_zone(zone, visible)``, for the same reason.
     """
 
     def fingerprint(self) -> str:

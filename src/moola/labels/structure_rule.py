@@ -10,7 +10,7 @@ import polars as pl
 from moola.config import reject
 from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex
-from moola.errors import DataError
+from moola.errors import ConfigError, DataError
 from moola.features.candles import OHLC, candle_columns
 from moola.labels import WindowLabels
 
@@ -43,12 +43,33 @@ class StructureRule:
         """Nothing is read from outside."""
         return ""
 
+    def check_zone(self, zone: tuple[int, int], visible: int) -> None:
+        """Refuse windows whose zone has no context, or is not seen whole.
+
+        Raises:
+            ConfigError: with a zone that suits the visible bars.
+        """
+        first, end = zone
+        if first >= 1 and end <= visible:
+            return
+        seen = min(end, visible)
+        before = first * seen // end if first else 2 * seen // 5  # as much of the window as it has, or by default
+        ways = [f"give data.window.zone=[{max(before, 1)},{seen}]"]
+        ways += [f"data.window.visible={end}"] if first and end > visible else []
+        raise ConfigError(
+            [
+                "task.labels=structure_rule needs bars before the zone, and sees the zone whole; here are "
+                f"data.window.zone={[first, end]} and {visible} visible bars"
+            ],
+            ", or ".join([*ways, "another task"]),
+        )
+
     def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
         """Label every window.
 
         Raises:
-            DataError: the data has no candles; the zone begins at bar 0, so there is no context, or it ends after the
-                visible bars.
+            ConfigError: as `check_zone`.
+            DataError: the data has no candles.
         """
         missing = [name for name in OHLC if name not in store.channels]
         if missing:
@@ -57,13 +78,7 @@ class StructureRule:
                 f"the data has no channel {', '.join(missing)}; it has {', '.join(store.channels)}",
                 "work without labels (task=unlabelled), or give your own: task=label_file task.path=FILE",
             )
-        first, end = windows.zone
-        if first < 1 or end > windows.visible:
-            raise DataError(
-                "task.labels=structure_rule needs bars before the zone, and sees the zone whole",
-                f"data.window.zone={[first, end]} with {windows.visible} visible bars",
-                "set data.window.zone=[30,75] or choose another task",
-            )
+        self.check_zone(windows.zone, windows.visible)
         logs = np.log(np.asarray(store.values[:, candle_columns(store.channels, "structure_rule")], dtype=np.float64))
         kinds = np.concatenate([self._kinds(chunk) for chunk in _chunks(logs, windows)])
         names = pl.Series([CLASSES[kind] if kind >= 0 else None for kind in kinds], dtype=pl.String)

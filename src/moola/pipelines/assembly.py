@@ -159,6 +159,17 @@ def inserted_elsewhere(config: RunConfig, pipeline: Pipeline) -> list[str]:
     ]
 
 
+def forced_elsewhere(config: RunConfig, pipeline: Pipeline) -> list[str]:
+    """Of each stage that is to be built again and is not in the pipeline: that it is not, in words."""
+    here = {"all", *(stage.name for stage in pipeline.stages)}
+    return [
+        f"force={name} has no effect: this command does not run that stage"
+        + (", because encoder_from is given" if name == "pretrain" and config.encoder_from is not None else "")
+        for name in config.force
+        if name not in here
+    ]
+
+
 def _place(values: Mapping[str, Any]) -> str:
     """The stage that another was inserted beside."""
     return values["after"] if "after" in values else values["before"]

@@ -27,23 +27,25 @@ class EncoderNaming(Hook):
     """Publishes the encoder of a run as a folder of its own, once; see `moola.encoders`."""
 
     def after_stage(self, stage: Stage, context: Context) -> None:
-        """Emits ``encoder_named``, and a note where the name is new."""
+        """Emits ``encoder_named``, and notes that say the name and what of its folder had to be mended."""
         if stage.name != "pretrain":
             return
-        from moola.encoders.shelf import ROOM, publish, published
+        from moola.encoders.shelf import ROOM, mend, publish, published
         from moola.pipelines.stages.pretrain import Pretrain
 
         if not isinstance(stage, Pretrain):
             return
         artifact, room = context.artifacts[stage.provides], context.layout.room(ROOM)
-        record, is_new = published(room, artifact.digest), False
-        if record is None:
-            files = {name: artifact.path(name) for name in published_files(artifact)}
+        files = {name: artifact.path(name) for name in published_files(artifact)}
+        folder, is_new = published(room, artifact.digest), False
+        if folder is None:
             record, is_new = publish(room, _stem(stage, artifact), draft(stage, context), files)
-        folder = str(room / record.name)
-        context.events.emit("encoder_named", stage=stage.name, name=record.name, folder=folder, new=is_new)
-        if is_new:
-            context.events.emit("note", stage=stage.name, message=f"the encoder is named {record.name}: {folder}")
+            folder = room / record.name
+        elif mended := mend(folder, files):
+            told = f"{', '.join(mended)} of {folder.name}: not what was published, so copied there anew"
+            context.events.emit("note", stage=stage.name, message=told)
+        context.events.emit("encoder_named", stage=stage.name, name=folder.name, folder=str(folder), new=is_new)
+        context.events.emit("note", stage=stage.name, message=f"the encoder is named {folder.name}: {folder}")
 
 
 def published_files(artifact: Artifact) -> list[str]:

@@ -16,7 +16,7 @@ from moola.config import RunConfig
 from moola.errors import StorageError
 from moola.layout import Layout, read_json, remove_torn_files, replace_atomically, write_json, write_text
 from moola.pipelines.artifacts import git_state, versions
-from moola.pipelines.assembly import assemble, inserted_elsewhere, run_identity
+from moola.pipelines.assembly import assemble, forced_elsewhere, inserted_elsewhere, run_identity
 from moola.pipelines.context import Context
 from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry
@@ -30,6 +30,7 @@ def execute(
     target: str | None = None,
     command: Sequence[str] = (),
     listener: Callable[[Event], None] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Run a configuration and return its run folder.
 
@@ -39,6 +40,7 @@ def execute(
         target: stage to run with everything it reads; None for all stages.
         command: the command line, for the manifest.
         listener: called with every event.
+        notes: what else is to be told when it starts.
 
     Raises:
         MoolaError: see `Pipeline.run`. The run folder then says ``failed`` or ``interrupted`` and holds what was
@@ -63,7 +65,7 @@ def execute(
             write_text(folder / "config.yaml", config_yaml)
             hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
             events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
-            for message in inserted_elsewhere(config, pipeline):
+            for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
                 events.emit("note", message=message)
             try:
                 context = Context(

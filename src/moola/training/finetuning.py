@@ -108,14 +108,16 @@ class FinetunedEncoder:
         return (
             (
                 self.frozen_epochs >= schedule.epochs and self.trained_layers != 0,
-                f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}",
+                f"{path}.frozen_epochs: {self.frozen_epochs} leaves none of trainer.finetune.epochs={schedule.epochs}; "
+                f"give at most {schedule.epochs - 1}, or more than {self.frozen_epochs} epochs",
             ),
             (
                 self.unfreeze_every_epochs > 0
                 and self.trained_layers not in (0, 1)
                 and self.frozen_epochs < schedule.epochs <= self.frozen_epochs + self.unfreeze_every_epochs,
                 f"{path}.unfreeze_every_epochs: {self.unfreeze_every_epochs} after frozen_epochs={self.frozen_epochs} "
-                f"leaves none of trainer.finetune.epochs={schedule.epochs} to the layer before the last",
+                f"leaves none of trainer.finetune.epochs={schedule.epochs} to the layer before the last; give fewer, "
+                f"or more than {self.frozen_epochs + self.unfreeze_every_epochs} epochs",
             ),
             (
                 schedule.patience > 0,

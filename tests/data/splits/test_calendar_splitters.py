@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from moola.data.bar_store import BarStore
 from moola.data.splits.combinatorial import CombinatorialPurged
 from moola.data.splits.purged_kfold import PurgedKFold
-from moola.data.splits.sealed import moment_us
+from moola.data.splits.sealed import moment_text, moment_us
 from moola.data.splits.sessions import SessionFolds, local_days
 from moola.data.splits.walk_forward import WalkForward
 from moola.data.window_index import WindowConfig, WindowIndex, WindowSpans
@@ -146,6 +147,36 @@ def test_a_date_outside_the_bars_is_refused(date: str, missing: str) -> None:
     with pytest.raises(DataError, match=f"leaves {missing} windows") as caught:
         PurgedKFold(date).spans(SimpleNamespace(independent=False), spans(np.arange(100), 5))  # type: ignore[arg-type]
     assert "windows run from 1970-01-01T00:00:00+00:00 to 1970-04-14T00:00:00+00:00" in caught.value.why
+
+
+def _works(windows: WindowSpans, date: str, **margins: Any) -> bool:
+    try:
+        PurgedKFold(date, **margins).spans(SimpleNamespace(independent=False), windows)  # type: ignore[arg-type]
+    except DataError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("margins", [{}, {"purge_time": "9d"}, {"embargo_bars": 3, "purge_bars": 2}])
+@pytest.mark.parametrize("us_per_step", [DAY, DAY // 1000])
+def test_a_date_that_leaves_nothing_is_answered_with_the_first_and_the_last_that_do(
+    margins: dict[str, Any], us_per_step: int
+) -> None:
+    windows = spans(np.arange(100), 5, us_per_step)
+    margins = {name: value if us_per_step == DAY or name != "purge_time" else "9m" for name, value in margins.items()}
+    with pytest.raises(DataError) as caught:
+        PurgedKFold("2030-01-01", **margins).spans(SimpleNamespace(independent=False), windows)  # type: ignore[arg-type]
+    _, first, last = re.fullmatch(r"choose a (date|moment) from (\S+) to (\S+) for .*", caught.value.way_out).groups()  # type: ignore[union-attr]
+    assert [_works(windows, date, **margins) for date in (first, last)] == [True, True]
+    step = DAY if us_per_step == DAY else 1
+    for date in (moment_us(first) - step, moment_us(last) + step):
+        assert not _works(windows, moment_text(date), **margins)
+
+
+def test_bars_that_no_date_splits_are_said_to_be_too_few() -> None:
+    with pytest.raises(DataError) as caught:
+        PurgedKFold("2013-01-01").spans(SimpleNamespace(independent=False), spans([0, 1], 40))  # type: ignore[arg-type]
+    assert caught.value.way_out == "no date would do: give more bars, or shorter windows (data.window.length)"
 
 
 def test_a_purge_that_eats_the_training_span_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from moola.data.bar_store import BarStore
 from moola.data.splits.purging import Margins, PurgeConfig, too_near
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
+
+_DAY_US = 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,38 @@ def sealed_spans(store: BarStore, windows: WindowSpans, test_from: str, margins:
             f"this source has {len(store.series)} independent cases without dates",
             "use split=given_cases, or split=group_folds",
         )
-    border_us = moment_us(test_from)
-    test = windows.first_time >= border_us
-    train = windows.last_time < border_us
-    train &= ~too_near(windows, windows[test], margins)
+    train, test = _parts(windows, moment_us(test_from), margins)
     if not train.any() or not test.any():
         raise DataError(
             f"split.test_from={test_from} leaves {'no training' if not train.any() else 'no test'} windows",
             f"windows run from {moment_text(windows.first_time.min())} to {moment_text(windows.last_time.max())}",
-            "choose a date inside this span for split.test_from",
+            _date_that_works(windows, margins),
         )
     return np.where(train, "train", np.where(test, "test", "excluded"))
+
+
+def _parts(windows: WindowSpans, border_us: int, margins: Margins) -> tuple[np.ndarray, np.ndarray]:
+    """Which windows train and which test, bool [n_windows] each, where the test begins at a moment."""
+    test = windows.first_time >= border_us
+    train = windows.last_time < border_us
+    return train & ~too_near(windows, windows[test], margins), test
+
+
+def _date_that_works(windows: WindowSpans, margins: Margins) -> str:
+    """The way out of a date that leaves a part empty: the first and the last that leave none.
+
+    A later date never leaves fewer windows to train on. What trains changes just after a window begins or ends.
+    """
+    moments = np.unique(np.concatenate([windows.first_time, windows.last_time])) + 1
+    found = bisect.bisect_left(moments, True, key=lambda moment: bool(_parts(windows, moment, margins)[0].any()))
+    last = int(windows.first_time.max())
+    if found == len(moments) or moments[found] > last:
+        return "no date would do: give more bars, or shorter windows (data.window.length)"
+    first = int(moments[found])
+    next_day, last_day = -(-first // _DAY_US) * _DAY_US, last // _DAY_US * _DAY_US
+    if next_day <= last_day:  # days are easier to read and to give
+        return f"choose a date from {moment_text(next_day)[:10]} to {moment_text(last_day)[:10]} for split.test_from"
+    return f"choose a moment from {moment_text(first)} to {moment_text(last)} for split.test_from"
 
 
 def moment_us(text: str) -> int:

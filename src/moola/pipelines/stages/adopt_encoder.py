@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from moola.config import RunConfig, describe
+from moola.data.channel_names import CLOCK_CHANNELS
 from moola.data.splits.sealed import moment_us
 from moola.data.window_index import WindowSpans
 from moola.encoders.coverage import overlapping
-from moola.encoders.loading import components, verify_files
-from moola.encoders.record import EncoderRecord, Lineage, read_record
+from moola.encoders.loading import components
+from moola.encoders.record import EncoderRecord, Lineage, read_record, verify_files
 from moola.encoders.shelf import ROOM, find_folder
 from moola.encoders.windows import build_for, check_channels, told_difference
 from moola.errors import ConfigError, DataError, StorageError
@@ -53,6 +54,7 @@ class AdoptEncoder(Stage):
 
         Raises:
             ConfigError: `encoder_from` is null or names none, or its encoder is another than this run's.
+            DataError: the channels that the configuration names do not give the inputs that it takes.
         """
         if config.encoder_from is None:
             raise ConfigError(["encoder_from: is null; the stage adopt_encoder needs the name of an encoder"])
@@ -60,6 +62,7 @@ class AdoptEncoder(Stage):
         layout = Layout(Path(config.paths.data).absolute(), Path(config.paths.artifacts).absolute())
         folder = find_folder(config.encoder_from, layout.room(ROOM)).absolute()
         record = read_record(folder)
+        _check_told_channels(config, record)
         check_agreement(config, setup, record)
         return cls(setup, str(folder), record.digest)
 
@@ -118,6 +121,18 @@ class AdoptEncoder(Stage):
             save_weights(folder / "snapshots" / f"seed{seed}-epoch{epoch:03d}.safetensors", learned)
 
 
+def _check_told_channels(config: RunConfig, record: EncoderRecord) -> None:
+    """Refuse bars that cannot give its inputs, where their channels are configured: no override would help them.
+
+    Raises:
+        DataError: as `check_channels`.
+    """
+    channels = config.data.get("channels")
+    if isinstance(channels, list):
+        clock = CLOCK_CHANNELS if config.data.get("clock_timezone") is not None else ()
+        check_channels(record, components(record)[1], (*map(str, channels), *clock))
+
+
 def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> dict[str, Any]:
     """What is to be known of an encoder that comes from elsewhere.
 
@@ -147,6 +162,7 @@ def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> di
     seen, proof = _seen(lineage, test, same_bars, times_known)
     when = f" from {lineage.first_time} to {lineage.last_time}" if lineage.first_time else ""
     where = "these bars" if same_bars else "other bars"
+    untrained = ", ".join(record.remarks.get("untrained", []))
     return {
         "name": record.name,
         "content": lineage.content,
@@ -157,6 +173,7 @@ def adoption(record: EncoderRecord, data: WindowSet, difference: str = "") -> di
         "may_have_seen_test": seen,
         "times_known": times_known,
         "told": f"{record.name} was not pretrained in this run: it learned from {where}{when}; {proof}"
+        + (f". Its layers {untrained} were not trained: what they add is random" if untrained else "")
         + (f". {difference}" if difference else ""),
     }
 

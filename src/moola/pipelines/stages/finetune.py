@@ -67,12 +67,13 @@ class Finetune(Stage):
         require_labels(data)
         transform = self.setup.encoder_transform(inputs["encoder"])
         windows = data.gather(data.labels["row"], data.labels["label"], transform)
+        untrained = read_json(inputs["encoder"].path("encoder.json")).get("untrained", [])
         for number, seed in enumerate(self.setup.seeds, start=1):
             if not _finished(seed, workspace).exists():  # left whole by a run that was killed
                 self._finetune(seed, data, windows, inputs["encoder"], workspace)
             members = read_json(_finished(seed, workspace))
             changes = [moved for member in members for moved in member["relative_weight_change"]["layers"].values()]
-            what = f"seed {seed}, {_transferred(members[0])}"
+            what = f"seed {seed}, {_transferred(members[0], untrained)}"
             workspace.progress(number, len(self.setup.seeds), what, largest_change=round(max(changes), 3))
         found = [_pointers_of(seed, workspace) for seed in self.setup.seeds]
         pointers = [pl.read_parquet(path) for path in found if path.exists()]
@@ -151,9 +152,13 @@ def _pointers_of(seed: int, workspace: Workspace) -> Path:
     return workspace.folder / "resume" / f"pointers-seed{seed}.parquet"
 
 
-def _transferred(member: Mapping[str, Any]) -> str:
+def _transferred(member: Mapping[str, Any], untrained: Sequence[str]) -> str:
+    """Where the weights of a fit come from; `untrained`: layers of the encoder that pretraining left as they were."""
     report = member["transfer"]
-    return f"{len(report['matched'])} pretrained weights taken over" if report else "from scratch"
+    if not report:
+        return "from scratch"
+    but = f" (but {', '.join(untrained)}: not trained)" if untrained else ""
+    return f"{len(report['matched'])} pretrained weights taken over{but}"
 
 
 def saved_folder(seed: int) -> str:

@@ -50,6 +50,12 @@ class Windows(Stage):
             )
         )
 
+    def check_windows(self, n_bars: int) -> None:
+        """Whether the labeller takes windows with such a zone."""
+        check_zone = getattr(self.labeller, "check_zone", None)
+        if check_zone is not None:
+            check_zone(self.window.zone or (0, n_bars), n_bars)
+
     def outside(self) -> str:
         """A label file lies outside moola."""
         return self.labeller.fingerprint()
