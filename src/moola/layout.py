@@ -188,21 +188,24 @@ def read_json(path: Path) -> Any:
         raise StorageError(f"{path} is not JSON", str(error), "delete it and run the same command again") from error
 
 
-def changed_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
-    """One line for each file of a folder that is missing or is not what its digest says.
+def changed_files(folder: Path, digests: Mapping[str, str]) -> dict[str, str]:
+    """Files of a folder that are missing or are not what their digests say -> what is wrong with each.
 
     Args:
         folder: of the files.
         digests: SHA-256 (hex) by name.
     """
-    problems: list[str] = []
+    found: dict[str, str] = {}
     for name, digest in digests.items():
         path = folder / name
-        if not path.is_file():
-            problems.append(f"- {name}: is missing")
-        elif digest_file(path) != digest:
-            problems.append(f"- {name}: is not what was written ({path.stat().st_size:,} bytes)")
-    return problems
+        try:
+            if digest_file(path) != digest:
+                found[name] = f"is not what was written ({path.stat().st_size:,} bytes)"
+        except FileNotFoundError:
+            found[name] = "is missing"
+        except OSError as error:
+            found[name] = f"cannot be read: {error.strerror}"
+    return found
 
 
 def digest_file(path: Path) -> str:

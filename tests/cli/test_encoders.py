@@ -219,10 +219,10 @@ def test_damaged_weights_are_told_by_ls_and_show_and_mended_by_the_pretraining_t
     weights.write_bytes(sound[:-8] + bytes(8))
     (folder / "history-seed1.json").unlink()
     done = pretrained("encoders", "ls")
-    refused(done, 0, "encoder-seed0.safetensors: is not what was published", "history-seed1.json: is missing")
+    refused(done, 0, "encoder-seed0.safetensors: is not what was written", "history-seed1.json: is missing")
     assert [bool(one["broken"]) for one in listed(pretrained)] == [True, False]
     done = pretrained("encoders", "show", NAME)
-    refused(done, 4, "encoder-seed0.safetensors: is not what was published", "-> put the files back, or run the pre")
+    refused(done, 4, "encoder-seed0.safetensors: is not what was written", "-> put the files back, or run the pre")
     assert "hidden=8" in done.out
     again = pretrained("pretrain", *words)
     assert f"encoder-seed0.safetensors, history-seed1.json of {NAME}: not what was published, so copied" in again.err

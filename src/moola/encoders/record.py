@@ -9,7 +9,7 @@ from typing import Any
 
 from moola.config import describe, digest_json, structure
 from moola.errors import ConfigError, StorageError
-from moola.layout import digest_file, read_json, write_json
+from moola.layout import changed_files, read_json, write_json
 from moola.registry import Registry
 
 RECORD = "encoder.json"
@@ -132,28 +132,13 @@ def read_record(folder: Path) -> EncoderRecord:
         raise _unusable(folder, error.why) from error
 
 
-def damaged_files(folder: Path, record: EncoderRecord) -> dict[str, str]:
-    """Files of the folder that are not what was published -> what is wrong with each."""
-    found: dict[str, str] = {}
-    for name, digest in record.files.items():
-        path = folder / name
-        try:
-            if digest_file(path) != digest:
-                found[name] = f"is not what was published ({path.stat().st_size:,} bytes)"
-        except FileNotFoundError:
-            found[name] = "is missing"
-        except OSError as error:
-            found[name] = f"cannot be read: {error.strerror}"
-    return found
-
-
 def verify_files(folder: Path, record: EncoderRecord) -> None:
     """Compare every file of the folder with its digest.
 
     Raises:
         StorageError: some are missing or are not what was published; all of them are named.
     """
-    problems = [f"- {name}: {wrong}" for name, wrong in damaged_files(folder, record).items()]
+    problems = [f"- {name}: {wrong}" for name, wrong in changed_files(folder, record.files).items()]
     needed = [f"encoder-seed{seed}.safetensors" for seed in record.seeds]
     problems += [f"- {name}: the record lists no such file" for name in needed if name not in record.files]
     if problems:

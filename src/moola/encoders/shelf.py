@@ -12,9 +12,9 @@ from pathlib import Path
 
 from moola.config import override
 from moola.encoders.names import next_name
-from moola.encoders.record import RECORD, EncoderRecord, damaged_files, read_record, write_record
+from moola.encoders.record import RECORD, EncoderRecord, read_record, write_record
 from moola.errors import ConfigError, StorageError, did_you_mean
-from moola.layout import digest_file, sync_folder, write_bytes
+from moola.layout import changed_files, digest_file, sync_folder, write_bytes
 
 ROOM = "artifacts/encoders/pretrained"
 """Folder of the layout, see `moola.layout.Layout.room`."""
@@ -101,7 +101,7 @@ def mend(folder: Path, sources: Mapping[str, Path]) -> list[str]:
         folder: of the encoder, whose record is sound.
         sources: as it was published from.
     """
-    damaged = [name for name in damaged_files(folder, read_record(folder)) if name in sources]
+    damaged = [name for name in changed_files(folder, read_record(folder).files) if name in sources]
     for name in damaged:
         write_bytes(folder / name, sources[name].read_bytes())
     return damaged

@@ -131,7 +131,7 @@ def load_model(folder: Path, resources: FitResources) -> SavedModel:
             `resources`.
     """
     record = read_record(folder)
-    problems = changed_files(folder, record.files)
+    problems = [f"- {name}: {wrong}" for name, wrong in changed_files(folder, record.files).items()]
     known = {*record.files, RECORD}
     problems += [f"- {path.name}: does not belong to it" for path in folder.iterdir() if path.name not in known]
     if problems:
