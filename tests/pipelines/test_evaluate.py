@@ -22,6 +22,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.calibrating import calibrate
 from moola.pipelines.class_figures import class_figures
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.events import EventLog
 from moola.pipelines.judged import EvaluationConfig, judged_splits
 from moola.pipelines.leaderboard import latex_escaped, leaderboard, leaderboard_latex
 from moola.pipelines.pointer_figures import pointer_figures
@@ -29,7 +30,9 @@ from moola.pipelines.prediction_sets import score_prediction_sets
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scores import Scores
 from moola.pipelines.scoring import score
+from moola.pipelines.stage import Workspace
 from moola.pipelines.stages.evaluate import Evaluate
+from moola.pipelines.stages.label_issues import LabelIssues
 from moola.pipelines.units import TEST_FOLD, Unit, predictions_frame
 
 CLASSES, N, N_TEST, FOLDS = ("down", "up"), 300, 400, 3
@@ -222,11 +225,18 @@ def test_the_leaderboard_is_a_table_for_programs_and_one_for_papers(planted: Pla
     )
 
 
-def test_the_stage_leaves_everything_that_it_announces(
-    planted_run: Callable[..., Mapping[str, Artifact]], noise: Callable[[int], Any], tmp_path: Path
-) -> None:
-    artifacts = planted_run(tmp_path, *noise(6), sentinels=False)
-    evaluation = artifacts["evaluation"]
+Artifacts = Mapping[str, Artifact]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    planted_run: Callable[..., Artifacts], noise: Callable[[int], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Artifacts:
+    return planted_run(tmp_path_factory.mktemp("finished"), *noise(6), sentinels=False)
+
+
+def test_the_stage_leaves_everything_that_it_announces(finished: Artifacts) -> None:
+    evaluation = finished["evaluation"]
     assert set(Evaluate.publishes) <= set(evaluation.manifest["files"])
     assert "pointers.json" not in evaluation.manifest["files"]
     scores = Scores.from_json(read_json(evaluation.path("scores.json")))
@@ -234,36 +244,78 @@ def test_the_stage_leaves_everything_that_it_announces(
     assert set(table["model"]) == set(scores.figures["test"])
     calibrated = pl.read_parquet(evaluation.path("calibrated.parquet"))
     assert set(calibrated.filter(split="oof")["model"]) == {"finetuned", "scratch", "logistic_regression"}
-    data, predictions = Dataset.open(artifacts), Predictions.open(artifacts["oof"], artifacts["stack"])
+    data, predictions = Dataset.open(finished), Predictions.open(finished["oof"], finished["stack"])
     said = dataclasses.replace(predictions, table=calibrated).of_model("finetuned", "test", data.test["window_id"])
     after = read_json(evaluation.path("calibration.json"))["models"]["finetuned"]["test"]["after"]["figures"]
     loss = compute_metrics(said, data.class_numbers(data.test["true_label"]), names=("log_loss",))["log_loss"][0, 0]
     assert after["log_loss"]["value"] == pytest.approx(loss)
 
-    # Predictions that somebody changed behind the back of the store.
-    folder = artifacts["oof"].folder
-    table, head = pl.read_parquet(folder / "oof.parquet"), read_json(folder / "models.json")
 
-    def opened(table: pl.DataFrame, head: dict[str, Any]) -> Predictions:
-        (tmp_path / "changed").mkdir(exist_ok=True)
-        write_json(tmp_path / "changed" / "models.json", head)
-        table.write_parquet(tmp_path / "changed" / "oof.parquet")
-        pl.read_parquet(folder / "nested.parquet").write_parquet(tmp_path / "changed" / "nested.parquet")
-        files = {path.name: digest_file(path) for path in (tmp_path / "changed").iterdir()}
-        return Predictions.open(Artifact("oof", "0", "1", tmp_path / "changed", {"files": files}))
+# Bad input.
 
-    assert opened(table, head).models == ["finetuned", "scratch", "logistic_regression", "majority"]
-    wrong = pl.concat([table.filter(pl.col("model") != "scratch"), table.head(2)])
+
+def changed(finished: Artifacts, folder: Path, table: pl.DataFrame, classes: tuple[str, ...] = CLASSES) -> Artifact:
+    """The artifact ``oof`` with another table, changed behind the back of the store."""
+    before = finished["oof"].folder
+    write_json(folder / "models.json", {**read_json(before / "models.json"), "classes": list(classes)})
+    table.write_parquet(folder / "oof.parquet")
+    pl.read_parquet(before / "nested.parquet").write_parquet(folder / "nested.parquet")
+    files = {path.name: digest_file(path) for path in folder.iterdir()}
+    return Artifact("oof", "0", "1", folder, {"files": files})
+
+
+TURNED = {"prob_down": "prob_up", "prob_up": "prob_down"}
+
+
+def test_predictions_that_lack_a_model_or_stand_twice_or_in_another_order_are_refused_in_one_go(
+    finished: Artifacts, tmp_path: Path
+) -> None:
+    table = pl.read_parquet(finished["oof"].path("oof.parquet"))
+    assert len(Predictions.open(changed(finished, tmp_path, table)).models) == 4
+    wrong = pl.concat([table.filter(pl.col("model") != "scratch"), table.head(2)]).rename(TURNED)
     with pytest.raises(StorageError, match="the predictions of stage 'oof' cannot be used") as caught:
-        opened(wrong.rename({"prob_down": "prob_up", "prob_up": "prob_down"}), head)
+        Predictions.open(changed(finished, tmp_path, wrong))
     assert "- scratch has no prediction" in caught.value.why
     assert "- its classes are prob_up, prob_down, in models.json they are prob_down, prob_up" in caught.value.why
     assert "- 4 rows stand there more than once, of the windows bars_" in caught.value.why
     assert caught.value.way_out == "predict again with --force=oof"
-    turned = opened(table.rename({"prob_down": "prob_up", "prob_up": "prob_down"}), {**head, "classes": ["up", "down"]})
+
+
+def test_predictions_of_classes_in_another_order_than_the_labels_are_refused(
+    finished: Artifacts, tmp_path: Path
+) -> None:
+    table = pl.read_parquet(finished["oof"].path("oof.parquet")).rename(TURNED)
+    turned = Predictions.open(changed(finished, tmp_path, table, ("up", "down")))
     with pytest.raises(StorageError, match="of other classes than the labels") as caught:
-        judged_splits(data, turned, CONFIG)
+        judged_splits(Dataset.open(finished), turned, CONFIG)
     assert "predictions: up, down; labels: down, up" in caught.value.why
+
+
+def test_label_issues_of_collapsed_models_are_refused_with_the_reason_of_each(
+    finished: Artifacts, tmp_path: Path
+) -> None:
+    table = pl.read_parquet(finished["oof"].path("oof.parquet"))
+    constant = table.with_columns(prob_down=pl.lit(0.4), prob_up=pl.lit(0.6))
+    inputs = {**finished, "oof": changed(finished, tmp_path, constant)}
+    with pytest.raises(DataError, match="no model is left that could judge the labels") as caught:
+        LabelIssues().run(inputs, Workspace(tmp_path, "run", "label_issues", EventLog(), tmp_path))
+    assert "- finetuned: collapsed" in caught.value.why and "- majority: control" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("n_labelled", "n_late", "says"),
+    [
+        (60, 8, "a fold has nothing to learn a class from"),
+        (3, 1, "3 labelled moments cannot make 5 blocks"),
+    ],
+)
+def test_folds_that_lack_a_class_or_windows_are_refused(
+    planted_run: Callable[..., Artifacts], tmp_path: Path, n_labelled: int, n_late: int, says: str
+) -> None:
+    labels = ["down"] * (n_labelled - n_late) + ["up"] * n_late + ["down", "up"] * 75
+    closes = np.random.default_rng(0).normal(size=(len(labels), 8))
+    with pytest.raises(DataError, match=says):
+        planted_run(tmp_path, closes, labels)
 
 
 def test_where_all_models_collapsed_none_is_best_and_each_is_alarmed(planted: Planted) -> None:
