@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.splits import Fold
 from moola.errors import DataError
 from moola.layout import read_json, write_json
 from moola.pipelines.judged import EvaluationConfig, judged_splits
@@ -70,6 +71,7 @@ def _data(given: np.ndarray, true: np.ndarray) -> Any:
     return SimpleNamespace(
         labels=labels,
         test=test,
+        folds=[Fold(np.arange(0), np.arange(N))],
         span=SPAN,
         store=SimpleNamespace(independent=False),
         every_label_given=False,
