@@ -132,6 +132,21 @@ def test_labels_of_a_fold_have_no_say_in_its_calibration(planted: Planted) -> No
     assert same == {0: False, 1: True, 2: False, TEST_FOLD: False}
 
 
+def test_what_is_judged_out_of_fold_is_calibrated_on_nested_predictions(planted: Planted) -> None:
+    said = sharpened(planted.predictions.inner["prob_up"].to_numpy(), 2)
+    inner = planted.predictions.inner.with_columns(prob_up=pl.Series(said), prob_down=pl.Series(1 - said))
+    other = dataclasses.replace(planted.predictions, inner=inner)
+    first, second = (
+        calibrate(planted.data, some, planted.judged, "temperature")[1]["models"]["honest"]
+        for some in (planted.predictions, other)
+    )
+    temperatures = [
+        [one["parameters"]["temperature"][0] for split in ("oof", "test") for one in told[split]["calibrators"]]
+        for told in (first, second)
+    ]
+    np.testing.assert_allclose(temperatures[1], np.array(temperatures[0]) * [2, 2, 2, 1], rtol=1e-3)
+
+
 def test_without_nested_predictions_only_the_sealed_test_is_calibrated(planted: Planted) -> None:
     for inner in (planted.predictions.inner.clear(), planted.predictions.inner.filter(pl.col("outer") > 0)):
         predictions = dataclasses.replace(planted.predictions, inner=inner)
