@@ -50,6 +50,11 @@ def test_labels_of_later_windows_fire_by_how_well_they_are_told(score: float, se
     assert [alarm.severity for alarm in alarms] == severity
 
 
+def test_few_shufflings_do_not_silence_an_alarm() -> None:
+    (alarm,) = later_labels_score(found(0.9, AT_CHANCE[:19]), found(0.9), 2)
+    assert alarm.severity == "alarm" and "p = 0.05" in alarm.message
+
+
 def test_every_channel_that_looks_ahead_is_named() -> None:
     one = {"channel": "leak", "horizon_bars": 4, "future": 0.99, "past": 0.01}
     alarms = lookahead([one, {**one, "channel": "other"}])
