@@ -85,9 +85,9 @@ def test_a_mean_stands_only_where_a_model_has_every_set() -> None:
 
 
 def test_targets_are_reached_missed_or_not_known() -> None:
-    assert [target.reached for target in a_table().targets] == [True, True, True, True]
+    assert [target.reached for target in a_table().targets] == [True, True, True, True, None]
     lower = a_table(stack=0.86)
-    assert [target.reached for target in lower.targets] == [False, False, True, True]
+    assert [target.reached for target in lower.targets] == [False, False, True, True, None]
     assert lower.targets[1].found == "lowest on GunPoint: -0.030"
     alone = make_table([result("GunPoint", {"minirocket": 0.9})], {}, published())
     assert {target.reached for target in alone.targets} == {None} and alone.ranks is None

@@ -15,6 +15,9 @@ QUICK = (
     "seeds=[0]",
     "model.random_forest.trees=10",
     "evaluation.n_resamples=100",
+    "split.n_folds=2",
+    "stage.label_efficiency.models=[logistic_regression,dtw,random_forest]",
+    "stage.label_efficiency.shares=[0.1]",
     "stage.skip=[pretrain,probe,sentinels,label_issues,report]",
 )
 
@@ -42,9 +45,10 @@ def test_a_set_that_fails_is_told_and_the_others_are_compared(moola, tmp_path):
     told = json.loads((folder / "bench.json").read_text())
     assert [one["name"] for one in told["sets"]] == ["First", "Second"] and list(told["failed"]) == ["Broken"]
     assert {"stack", "random_forest", "majority"} <= set(told["means"])
+    assert set(told["few_means"]) == {"logistic_regression", "random_forest", "mean_of_few"}
     (tmp_path / "Broken_TRAIN.csv").unlink()
     again = moola(*words)
-    assert again.code == 0 and "built" not in again.err, again.err
+    assert again.code == 0 and again.err.count("reused") == 14, again.err
     assert again.out.splitlines()[-1] != str(folder)
     repeated = json.loads((Path(again.out.splitlines()[-1]) / "bench.json").read_text())
     assert repeated["sets"] == told["sets"] and not repeated["failed"]

@@ -20,6 +20,9 @@ from moola.pipelines.predictions import in_order
 METRIC = "accuracy"
 FEW = 0.1
 """Share of the labels of the label-scarce figures."""
+MEAN = "mean_of_few"
+"""Stands for the mean of the probabilities of all models that were fitted on few labels: a stack without a meta model,
+for which nothing has to be held out of the few."""
 _RESAMPLES = 1000
 
 
@@ -44,7 +47,7 @@ class SetResult:
         name: of the set.
         run_id: of the run.
         accuracy: model -> accuracy on the test split, with the interval over test cases and seeds.
-        few: model -> the same with a share `FEW` of the labels; empty where the run made no such fits.
+        few: model, or `MEAN` -> the same with a share `FEW` of the labels; empty where the run made no such fits.
         n_few: labels that these got.
         roles: model -> model, baseline, control or stack.
         costs: model -> cost of its fits; stacks have none of their own.
@@ -97,7 +100,7 @@ def _estimate(row: Mapping[str, Any]) -> Estimate:
 
 
 def _few_labels(curve: Path, run: Path) -> tuple[dict[str, Estimate], int]:
-    """Model -> accuracy on the test split with a share `FEW` of the labels; and how many labels that are."""
+    """Model, or `MEAN` -> accuracy on the test split with a share `FEW` of the labels; and how many labels that are."""
     table = pl.read_parquet(curve / "label_efficiency.parquet").filter(pl.col("share") == FEW)
     if table.is_empty():
         return {}, 0
@@ -105,9 +108,11 @@ def _few_labels(curve: Path, run: Path) -> tuple[dict[str, Estimate], int]:
     classes = [name.removeprefix("prob_") for name in table.columns if name.startswith("prob_")]
     truth = np.array([classes.index(label) for label in judged["true_label"]])
     weights = moving_block_weights(np.arange(len(judged)), 1, _RESAMPLES)  # cases are independent of each other
-    found: dict[str, Estimate] = {}
+    said: dict[str, np.ndarray] = {}
     for (model,), rows in table.group_by("model", maintain_order=True):
         seeds = rows.sort("seed").partition_by("seed", maintain_order=True)
-        said = np.stack([in_order(part, judged["window_id"], classes) for part in seeds])
-        found[str(model)] = estimates(said, truth, weights, names=(METRIC,))[METRIC]
+        said[str(model)] = np.stack([in_order(part, judged["window_id"], classes) for part in seeds])
+    if len(said) > 1:
+        said[MEAN] = np.mean(list(said.values()), axis=0)
+    found = {model: estimates(p, truth, weights, names=(METRIC,))[METRIC] for model, p in said.items()}
     return found, int(table["n_labels"].item(0))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from moola.bench.results import FEW
+from moola.bench.results import FEW, MEAN
 from moola.bench.table import BenchTable
 from moola.drawing.numbers import duration, figure, interval
 from moola.evaluation.estimates import Estimate
@@ -139,13 +139,17 @@ def _against(table: BenchTable) -> TextTable:
 def _few(table: BenchTable) -> TextTable:
     models = sorted(table.few_means, key=lambda name: -table.few_means[name].value)
     rows = tuple(
-        (display_name(name), *(_cell(one.few.get(name)) for one in table.sets), _cell(table.few_means[name]))
+        (
+            "Mean of all others" if name == MEAN else display_name(name),
+            *(_cell(one.few.get(name)) for one in table.sets),
+            _cell(table.few_means[name]),
+        )
         for name in models
     )
     return TextTable(
         "few",
         f"Accuracy with {FEW:.0%} of the labels",
-        "At least one label of each class; every seed draws its own. Labels: "
+        "At least one label of each class; every seed draws its own, all models the same. Labels: "
         + ", ".join(f"{one.name} {one.n_few}" for one in table.sets)
         + ".",
         ("", *(one.name for one in table.sets), "mean"),
