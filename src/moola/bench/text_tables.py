@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from moola.bench.results import FEW, MEAN
-from moola.bench.table import BenchTable
+from moola.bench.table import BenchTable, PairedMeans
 from moola.drawing.numbers import duration, figure, interval
 from moola.evaluation.estimates import Estimate
 from moola.pipelines.scoring import display_name
@@ -112,28 +112,27 @@ def _accuracies(table: BenchTable) -> TextTable:
 
 
 def _against(table: BenchTable) -> TextTable:
-    order = {name: place for place, name in enumerate(table.models)}
-    pairs = sorted(table.against, key=lambda pair: order[pair.a])
+    found = {(pair.a, pair.b): pair for pair in table.against}
+    others = list(dict.fromkeys(pair.b for pair in table.against))
     rows = tuple(
-        (
-            display_name(pair.a),
-            pair.b,
-            str(pair.n),
-            figure(pair.mean_a),
-            figure(pair.mean_b),
-            figure(pair.difference, signed=True),
-            f"{pair.wins} / {pair.ties} / {pair.losses}",
-            f"{figure(pair.worst_difference, signed=True)} {pair.worst}",
-        )
-        for pair in pairs
+        (display_name(model), *(_difference(found.get((model, other))) for other in others))
+        for model in table.models
+        if any(model == ours for ours, _ in found)
     )
     return TextTable(
         "against",
-        "Beside others, on the sets that both have",
-        "Means of a row are over the same sets.",
-        ("ours", "other", "sets", "ours, mean", "other, mean", "difference", "better / equal / worse", "lowest on"),
+        "Above or below published figures",
+        "Difference of the means over the sets that both have; in brackets on how many of them ours is better, equal "
+        "(to three decimals), worse.",
+        ("", *others),
         rows,
     )
+
+
+def _difference(pair: PairedMeans | None) -> str:
+    if pair is None:
+        return figure(None)
+    return f"{figure(pair.difference, signed=True)} ({pair.wins}, {pair.ties}, {pair.losses})"
 
 
 def _few(table: BenchTable) -> TextTable:
