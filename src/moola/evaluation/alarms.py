@@ -36,7 +36,7 @@ class Evidence:
         model: its name.
         test_probabilities, oof_probabilities: by split [n_seeds, n_windows, n_classes].
         test, oof: by split, metric -> Estimate.
-        constant_by_design: the majority control; it is neither collapsed nor expected to beat chance.
+        blind: a control that never looks at the windows; it may be constant and no better than chance.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Evidence:
     oof_probabilities: FloatArray | None = None
     test: Mapping[str, Estimate] = field(default_factory=dict)
     oof: Mapping[str, Estimate] = field(default_factory=dict)
-    constant_by_design: bool = False
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,14 +225,16 @@ def all_alarms(
 def _of_model(
     one: Evidence, test_truth: IntArray | None, oof_truth: IntArray | None, classes: Sequence[str]
 ) -> list[list[Alarm]]:
-    """One entry a check that could be run."""
+    """One entry a check that could be run; none on a control that never looks: nothing is expected of it."""
     results: list[list[Alarm]] = []
-    if one.test_probabilities is not None and not one.constant_by_design:
+    if one.blind:
+        return results
+    if one.test_probabilities is not None:
         results.append(constant_predictor(one.model, one.test_probabilities, test_truth, "test", classes))
-    if one.oof_probabilities is not None and not one.constant_by_design:
+    if one.oof_probabilities is not None:
         results.append(constant_predictor(one.model, one.oof_probabilities, oof_truth, "oof", classes))
     test, oof = one.test.get("balanced_accuracy"), one.oof.get("balanced_accuracy")
-    if test and test_truth is not None and not one.constant_by_design:
+    if test and test_truth is not None:
         results.append(not_better_than_chance(one.model, test, len(np.unique(test_truth))))
     if test and oof:
         results.append(worse_out_of_sample(one.model, oof, test))

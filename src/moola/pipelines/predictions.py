@@ -157,7 +157,11 @@ class Predictions:
 
     def is_control_of(self, control: str, model: str) -> bool:
         """Whether the model has to be better than this control: an encoder than every one, others than blind ones."""
-        return self.role(control) == "control" and (self.kinds[model]["encoder"] or not self.kinds[control]["encoder"])
+        return self.role(control) == "control" and (self.kinds[model]["encoder"] or self.is_blind(control))
+
+    def is_blind(self, model: str) -> bool:
+        """Whether it is a control that never looks at the windows."""
+        return self.role(model) == "control" and not self.kinds[model]["encoder"]
 
     def _of_models(self, models: Sequence[str], seed: int, table: pl.DataFrame, window_ids: pl.Series) -> np.ndarray:
         parts: list[np.ndarray] = []

@@ -104,7 +104,7 @@ def _alarms(
             judged["oof"].said.get(model),
             figures.get("test", {}).get(model, {}),
             figures["oof"].get(model, {}),
-            constant_by_design=model == "majority" and predictions.role(model) == "control",
+            blind=predictions.is_blind(model),
         )
         for model in predictions.models
     ]

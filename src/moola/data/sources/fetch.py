@@ -19,7 +19,7 @@ from moola.data.sources.public_sets import SETS, Download, PublicFile, PublicSet
 from moola.errors import DataError, StorageError, did_you_mean
 from moola.layout import digest_file, replace_file_atomically, write_bytes
 
-__all__ = ["CACHE", "MIRROR", "Fetch", "PublicSet", "mirror_folder", "obtain", "public_sets"]
+__all__ = ["CACHE", "MIRROR", "Fetch", "PublicSet", "is_at_hand", "mirror_folder", "obtain", "public_sets"]
 
 CACHE = "data/raw/unlabeled/fetched"
 """Where fetched files are kept, relative to the working directory."""
@@ -133,6 +133,15 @@ def obtain(
             f"connect to the network, or set {MIRROR} to a folder that holds {names}, each plain or as .gz",
         )
     return folder
+
+
+def is_at_hand(public: PublicSet, cache: Path = Path(CACHE), mirror: Path | None = None) -> bool:
+    """Whether `obtain` would need no network.
+
+    Raises:
+        StorageError: a cached file was changed.
+    """
+    return all(_is_cached(cache / public.name / file.name, file) or _mirrored(file, mirror) for file in public.files)
 
 
 def _is_cached(path: Path, file: PublicFile) -> bool:

@@ -84,9 +84,9 @@ class LabelEfficiency(Stage):
         return cls(oof.only([name for name in chosen if name in oof.models]), section.shares)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``label_efficiency.parquet``: `moola.schemas.predictions` and ``n_labels``; all labels among them.
+        """Writes ``label_efficiency.parquet``: `moola.schemas.predictions`, ``n_labels`` and ``share``.
 
-        No rows where nothing is sealed.
+        All labels are among the shares. No rows where nothing is sealed.
         """
         data = Dataset.open(inputs)
         require_labels(data)
@@ -101,12 +101,12 @@ class LabelEfficiency(Stage):
         ids = data.test["window_id"]
         frames = [
             predictions_frame(unit, TEST_FOLD, ids, left.probabilities, data.classes).with_columns(
-                n_labels=pl.lit(len(unit.train(data.folds, labels)), dtype=pl.Int64)
+                n_labels=pl.lit(len(unit.train(data.folds, labels)), dtype=pl.Int64), share=pl.lit(unit.share)
             )
             for unit, left in found.items()
         ]
         nothing = predictions_frame(
             Unit("", 0), TEST_FOLD, ids.clear(), np.zeros((0, len(data.classes))), data.classes
-        ).with_columns(n_labels=pl.lit(0, dtype=pl.Int64))
+        ).with_columns(n_labels=pl.lit(0, dtype=pl.Int64), share=pl.lit(1.0))
         with replace_atomically(workspace.folder / "label_efficiency.parquet") as handle:
             pl.concat([nothing, *frames]).write_parquet(handle)
