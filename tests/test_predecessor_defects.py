@@ -249,6 +249,7 @@ class Taught:
     deterministic: ClassVar[bool] = True
     role: ClassVar[Role] = "model"
     needs_pretraining: ClassVar[bool] = False
+    uses_encoder: ClassVar[bool] = False
 
     def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
         """The student repeats what the teacher says, and guesses where the teacher says nothing."""

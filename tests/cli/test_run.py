@@ -21,6 +21,17 @@ FILES = {
     "probe.json",
     "embeddings.svg",
     "reconstructions.svg",
+    "calibrated.parquet",
+    "calibration.json",
+    "conformal.json",
+    "judged.parquet",
+    "leaderboard.csv",
+    "leaderboard.tex",
+    "per_class.json",
+    "scores.json",
+    "sentinels.json",
+    "pictures",
+    "tables",
 }
 
 
@@ -57,8 +68,9 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["command"][0].startswith("moola run debug=fast")
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
-    files = {"oof.parquet", "label_issues.csv", "metrics.json", "report.html", "summary.json"}
-    assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg", "reconstructions.svg"}
+    written = {"manifest.json", "config.yaml", "events.jsonl"}
+    assert {name.partition("/")[0] for name in manifest["files"]} == FILES - written
+    assert all((finished.run_folder / name).is_file() for name in manifest["files"])
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
         "ingest", "windows", "splits", "pretrain", "probe", "sentinels",
@@ -76,7 +88,8 @@ def test_the_predictions_in_the_run_folder_are_probabilities_of_every_model(fini
 
 
 def test_a_constant_predictor_sets_off_the_alarm_in_a_real_run_and_its_control_does_not(make_moola, finished, tiny):
-    words = [*tiny, "+model.lazy.kind=majority", "~model.finetuned", "~model.scratch", "~model.pretrained_probe"]
+    lazy = ("+model.lazy.kind=logistic_regression", "+model.lazy.c=1e-12")  # so penalised that it says one thing
+    words = [*tiny, *lazy, "~model.finetuned", "~model.scratch", "~model.pretrained_probe"]
     done = make_moola(finished.folder)("run", *words, "stage.skip=[pretrain,probe]")
     alarms = json.loads((done.run_folder / "summary.json").read_text())["alarms"]
     constant = [alarm for alarm in alarms if alarm["code"] == "constant_predictor"]
@@ -88,7 +101,7 @@ def test_the_same_command_is_the_same_run_and_reuses_every_stage(finished, make_
     before = (finished.run_folder / "metrics.json").read_bytes()
     again = make_moola(finished.folder)("run", *tiny)
     assert again.run_folder == finished.run_folder
-    assert again.err.count("reused") == 9
+    assert again.err.count("reused") == 12
     assert (finished.run_folder / "metrics.json").read_bytes() == before
     manifest = json.loads((finished.run_folder / "manifest.json").read_text())
     assert manifest["attempts"] >= 2
@@ -100,7 +113,7 @@ def test_config_path_of_a_run_folder_repeats_the_run_from_a_relative_path_too(fi
     assert (again.code, "debug: a repeated run takes no presets; leave it out" in again.err) == (2, True)
     again = make_moola(finished.folder)("run", "--config-path", str(finished.run_folder))
     assert again.run_folder == finished.run_folder
-    assert again.err.count("reused") == 9
+    assert again.err.count("reused") == 12
     relative = finished.run_folder.relative_to(finished.folder)
     assert make_moola(finished.folder)("run", f"--config-path={relative}").run_folder == finished.run_folder
     assert {path.name for path in finished.folder.iterdir()} == {"data", "artifacts"}  # Hydra made no outputs/

@@ -19,8 +19,8 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.stages.oof import nested_frame
-from moola.pipelines.stages.stack import Lesson, Stack, learn_from
-from moola.pipelines.units import nested_rows, plan_units, predictions_frame
+from moola.pipelines.stages.stack import Lesson, Made, Recipe, learn_from
+from moola.pipelines.units import Unit, nested_rows, plan_units, predictions_frame
 
 CLASSES = ("a", "b")
 N, K = 150, 5
@@ -65,12 +65,16 @@ def stacked_accuracies(seed: int) -> list[float]:
     models, meta = predictions.models, LogisticMeta(c=10.0)
     table = pl.DataFrame({"window_id": [f"w{row:03d}" for row in range(N)], "label": np.array(CLASSES)[labels]})
     data: Any = SimpleNamespace(
-        classes=CLASSES, class_numbers=lambda names: (np.array(names.to_list()) == CLASSES[1]).astype(np.int64)
+        labels=table,
+        folds=folds,
+        classes=CLASSES,
+        class_numbers=lambda names: (np.array(names.to_list()) == CLASSES[1]).astype(np.int64),
     )
     right = np.zeros((2, N), dtype=bool)
     for number, fold in enumerate(folds):
         known, ids = table[fold.train.tolist()], table["window_id"][fold.held_out.tolist()]
-        nested = Stack(meta)._stack(0, Lesson(number, known, models, {}), ids, predictions, data)
+        made = Made.by(Recipe(meta), {number: Lesson(number, known, models, {})})
+        nested = made.predict(Unit("stack", 0), number, predictions, data)
         plain = meta.fit(predictions.of_seed(models, "oof", 0, known["window_id"]), labels[fold.train], 0)
         unnested = plain(predictions.to_judge(models, number, 0, ids))[:, 1]
         for answers, said in zip(right, (nested["prob_b"].to_numpy(), unnested), strict=True):
@@ -100,7 +104,7 @@ def finished(
 
 
 def test_bases_that_know_something_are_stacked_and_judged_out_of_fold(finished: Mapping[str, Artifact]) -> None:
-    told = read_json(finished["stack"].path("stack.json"))
+    told = read_json(finished["stack"].path("stack.json"))["stack"]
     assert told["stacked"] and [lesson["fold"] for lesson in told["lessons"]] == [0, 1, 2, 3, 4, -1]
     for lesson in told["lessons"]:
         assert set(lesson["bases"]) <= {"finetuned", "scratch", "logistic_regression"} and len(lesson["bases"]) > 1
@@ -140,5 +144,5 @@ def test_with_one_base_there_is_no_stack(
 ) -> None:
     alone = {name: model for name, model in planted_models().items() if name in ("finetuned", "majority")}
     artifacts = planted_run(tmp_path, *noise(4), models=alone, sentinels=False)
-    assert not read_json(artifacts["stack"].path("stack.json"))["stacked"]
+    assert not read_json(artifacts["stack"].path("stack.json"))["stack"]["stacked"]
     assert summary_of(artifacts).scores.stack is None

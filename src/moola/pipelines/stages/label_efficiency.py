@@ -12,6 +12,7 @@ import polars as pl
 from moola.config import RunConfig, build_all, reject, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.layout import replace_atomically
+from moola.models import MODELS
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
@@ -27,7 +28,8 @@ class LabelEfficiencySection:
     """The section ``stage.label_efficiency``.
 
     Attributes:
-        models: which of the models of the run; null: those of `USUAL` that it has.
+        models: which of the models of the run; null: those of `USUAL` that it has. A usual name or a kind of model that
+            the run goes without is passed over, so that a model can be left out of an experiment that lists it here.
         shares: of the labels.
     """
 
@@ -75,7 +77,8 @@ class LabelEfficiency(Stage):
             lambda: Oof.from_config(config, settings),
         )
         chosen = USUAL if section.models is None else section.models
-        unknown = [name for name in section.models or () if name not in oof.models]
+        passed_over = {*USUAL, "pretrained_probe", *MODELS.names()}
+        unknown = [name for name in section.models or () if name not in oof.models and name not in passed_over]
         if unknown:
             raise ConfigError(
                 f"stage.label_efficiency.models: the run has no model '{name}'; {did_you_mean(name, oof.models)}"

@@ -95,7 +95,7 @@ class Stack(Stage):
         folds = [*range(len(data.folds)), *([TEST_FOLD] if len(data.test) else [])]
         lessons = {fold: learn_from(predictions, fold, data) for fold in folds}
         made = {
-            name: _Made.by(recipe, {fold: lesson.without(recipe.without) for fold, lesson in lessons.items()})
+            name: Made.by(recipe, {fold: lesson.without(recipe.without) for fold, lesson in lessons.items()})
             for name, recipe in self.stacks.items()
         }
         frames = [
@@ -173,7 +173,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """A stack with what it learns for each fold.
 
     Attributes:
