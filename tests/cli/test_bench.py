@@ -16,7 +16,7 @@ QUICK = (
     "model.random_forest.trees=10",
     "evaluation.n_resamples=100",
     "split.n_folds=2",
-    "stage.label_efficiency.models=[logistic_regression,dtw,random_forest]",
+    "stage.label_efficiency.models=[logistic_regression,random_forest]",
     "stage.label_efficiency.shares=[0.1]",
     "stage.skip=[pretrain,probe,sentinels,label_issues,report]",
 )

@@ -20,6 +20,8 @@ from moola.pipelines.predictions import in_order
 METRIC = "accuracy"
 FEW = 0.1
 """Share of the labels of the label-scarce figures."""
+FEW_MODELS = ("finetuned", "pretrained_probe", "minirocket", "multirocket_hydra")
+"""Models that are fitted on that share, where a run has them."""
 MEAN = "mean_of_few"
 """Stands for the mean of the probabilities of all models that were fitted on few labels: a stack without a meta model,
 for which nothing has to be held out of the few."""

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,19 +157,21 @@ def _plan(asked: _Asked) -> list[_Planned] | None:
     from moola.pipelines.assembly import assemble
 
     planned: list[_Planned] = []
-    chosen = choose_sets(asked.sets, asked.folder)
-    models: tuple[str, ...] = ()
-    for one in chosen:
+    models: tuple[str, ...] | None = None
+    for one in choose_sets(asked.sets, asked.folder):
         words = _words(one, asked)
-        if asked.models and not models:
-            models = _without_others(asked.models, words)
+        if models is None:
+            first = _composed(one, words)
+            if first is None:
+                return None
+            models = _model_words(asked, first.config)
         plan = _composed(one, (*words, *models))
-        if plan is None:
-            return None
-        if _missing(one, plan.config):
-            if one.name in asked.sets:
-                raise DataError(f"the set {one.name} is not here", _missing(one, plan.config), _WAY_TO_FETCH)
-            print(f"{one.name} is left out: {_missing(one, plan.config)}; {_WAY_TO_FETCH}", file=sys.stderr)
+        assert plan is not None
+        missing = _missing(plan.config)
+        if missing and one.name in asked.sets:
+            raise DataError(f"the set {one.name} is not here", missing, _WAY_TO_FETCH)
+        if missing:
+            print(f"{one.name} is left out: {missing}; {_WAY_TO_FETCH}", file=sys.stderr)
             continue
         assemble(plan.config)
         planned.append(plan)
@@ -198,26 +200,21 @@ def _composed(one: BenchSet, words: Sequence[str]) -> _Planned | None:
     return found[0] if found else None
 
 
-def _without_others(asked: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
-    """Overrides that leave out every model that was not asked for."""
+def _model_words(asked: _Asked, config: RunConfig) -> tuple[str, ...]:
+    """Overrides that leave out every model that was not asked for, and fit some of the others on few labels, too."""
+    from moola.bench.results import FEW, FEW_MODELS
     from moola.bench.sets import unwanted_models
-    from moola.commands.jobs import for_each
     from moola.config import override
 
-    configs: list[RunConfig] = []
-    for_each("bench", words, lambda config, text: configs.append(config))
-    if not configs:
-        return ()
-    (config,) = configs
-    unwanted = unwanted_models(asked, list(config.model))
-    section: Mapping[str, object] = config.stage.get("label_efficiency", {})
-    few = section.get("models")
-    kept = [] if not isinstance(few, Sequence) else [name for name in few if name not in unwanted]
-    fewer = () if few is None else (override("stage.label_efficiency.models", kept),)
-    return (*(f"~model.{name}" for name in unwanted), *fewer)
+    unwanted = unwanted_models(asked.models, list(config.model)) if asked.models else []
+    words = [f"~model.{name}" for name in unwanted]
+    if not any(word.startswith("stage.label_efficiency") for word in asked.overrides):
+        few = [name for name in FEW_MODELS if name in config.model and name not in unwanted]
+        words += [override("stage.label_efficiency.models", few), override("stage.label_efficiency.shares", [FEW])]
+    return tuple(words)
 
 
-def _missing(one: BenchSet, config: RunConfig) -> str:
+def _missing(config: RunConfig) -> str:
     """Why a set cannot be read without a download; empty where it can."""
     from moola.data.sources.fetch import is_at_hand, mirror_folder
     from moola.data.sources.public_sets import find_set
