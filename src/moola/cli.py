@@ -38,6 +38,7 @@ JOBS = {
     "report": "report.html: all of it on one page",
 }
 COMMANDS = {
+    "compare": "two runs on the same windows, or many in one table",
     "data": "validate, describe and compare bars; fetch public ones",
     "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",

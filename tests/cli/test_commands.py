@@ -70,7 +70,7 @@ def test_a_misspelt_command_is_answered_with_the_near_name(typed, meant, capsys)
 
 def test_a_command_like_no_other_is_answered_with_all_of_them(capsys):
     assert main(["xyzzy"]) == 2
-    assert "known: data, doctor, encoders, finetune, ingest" in capsys.readouterr().err
+    assert "known: compare, data, doctor, encoders, evaluate, finetune, ingest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["stages", "extra"], ["doctor", "--loud"], ["--nope"]])
