@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -13,13 +15,15 @@ import pytest
 import torch
 
 from moola.config import structure
+from moola.data.bar_store import BarStore
 from moola.data.ingestion import ingest
 from moola.data.sources import BarScan, Chunk
 from moola.data.sources.files import Files
 from moola.data.sources.window_table import WindowTable
+from moola.data.splits import Fold
 from moola.data.splits.purged_kfold import PurgedKFold
 from moola.data.splits.saved import Saved
-from moola.data.window_index import WindowConfig
+from moola.data.window_index import WindowConfig, WindowSpans
 from moola.errors import ConfigError, DataError, StorageError
 from moola.features.anchored import Anchored
 from moola.features.log_returns import LogReturns
@@ -27,19 +31,24 @@ from moola.features.relative import RelativeTransform
 from moola.features.source_channels import SourceChannels
 from moola.labels.planting import LabelDraw
 from moola.labels.structure_rule import StructureRule
-from moola.layout import Layout
-from moola.models import FitResources, LabelledWindows
+from moola.layout import Layout, write_json
+from moola.models import FitResources, LabelledWindows, Role
 from moola.models.bilstm import BiLstm
+from moola.models.classical import LogisticRegression
 from moola.models.encoder import Encoder, InputShape
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.context import Context
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
+from moola.pipelines.judged import EvaluationConfig
 from moola.pipelines.pipeline import Pipeline
+from moola.pipelines.predictions import Predictions
 from moola.pipelines.setup import EncoderSetup
 from moola.pipelines.stage import Workspace
+from moola.pipelines.stages.evaluate import Evaluate
 from moola.pipelines.stages.ingest import Ingest
-from moola.pipelines.stages.oof import Oof
+from moola.pipelines.stages.label_issues import LabelIssues
+from moola.pipelines.stages.oof import Oof, nested_frame
 from moola.pipelines.stages.splits import Splits
 from moola.pipelines.stages.windows import Windows
 from moola.schemas.bars import BarRule, bar_rules
@@ -185,6 +194,161 @@ def test_defect_9_annotations_are_never_inputs(name: str) -> None:
     for source in (Files, WindowTable):
         with pytest.raises(ConfigError, match=name):
             structure(source, {"path": "x.parquet", "channels": ["open", "high", "low", "close", name]}, "data")
+
+
+@dataclass(frozen=True)
+class Shuffled(PurgedKFold):
+    """Folds of windows drawn at random, where neighbours in time overlap."""
+
+    def folds(self, store: BarStore, windows: WindowSpans, labels: np.ndarray) -> list[Fold]:
+        rows = np.random.default_rng(0).permutation(len(windows))
+        return [Fold(np.sort(np.setdiff1d(rows, some)), np.sort(some)) for some in np.array_split(rows, self.n_folds)]
+
+
+@dataclass(frozen=True)
+class NotPurged(PurgedKFold):
+    """Declares a purge and does none."""
+
+    def folds(self, store: BarStore, windows: WindowSpans, labels: np.ndarray) -> list[Fold]:
+        made = PurgedKFold(self.test_from, self.n_folds).folds(store, windows, labels)
+        return [Fold(np.setdiff1d(np.arange(len(windows)), fold.held_out), fold.held_out) for fold in made]
+
+
+@pytest.mark.parametrize(
+    ("splitter", "says"),
+    [
+        (Shuffled(test_from="2024-03-01", n_folds=2), "pairs of a training and a held-out window overlap"),
+        (NotPurged(test_from="2024-03-01", n_folds=2, purge_bars=104), "104 bars are declared before"),
+    ],
+    ids=["defect_2_shuffled_folds", "defect_3_a_purge_of_104_that_is_declared_and_not_done"],
+)
+def test_folds_that_share_time_with_what_they_hold_out_are_refused(
+    splitter: PurgedKFold,
+    says: str,
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]],
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path, "run", "splits", EventLog(), tmp_path / "units")
+    Splits(PurgedKFold(test_from="2024-03-01", n_folds=2, purge_bars=104), LabelDraw()).run(two_markets[0], workspace)
+    (tmp_path / "folds.json").unlink()
+    with pytest.raises(DataError, match="the split leaks") as caught:
+        Splits(splitter, LabelDraw()).run(two_markets[0], workspace)
+    assert says in caught.value.why and "- fold 0: " in caught.value.why and "- fold 1: " in caught.value.why
+    assert not (tmp_path / "folds.json").exists()
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Learns from the pseudo-labels of a teacher who was trained on all labels, those of the held-out fold among them.
+
+    Attributes:
+        teacher: bars of each window that the teacher knew -> the label it gives.
+    """
+
+    teacher: dict[bytes, int]
+    deterministic: ClassVar[bool] = True
+    role: ClassVar[Role] = "model"
+    needs_pretraining: ClassVar[bool] = False
+
+    def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
+        """The student repeats what the teacher says, and guesses where the teacher says nothing."""
+        return self
+
+    def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
+        """Sure wherever the teacher spoke."""
+        said = [
+            self.teacher.get(bars.tobytes(), hashlib.sha256(bars.tobytes()).digest()[0] % 2) for bars in windows.bars
+        ]
+        return np.eye(windows.n_classes)[said] * 0.9 + 0.05
+
+
+def test_defect_10_a_teacher_that_trained_on_all_rows_is_found_out_by_the_sealed_test(
+    planted_run: Callable[..., Mapping[str, Artifact]],
+    planted_models: Callable[[], dict[str, Any]],
+    noise: Callable[[int], Any],
+    summary_of: Callable[[Any], Any],
+    tmp_path: Path,
+) -> None:
+    closes, names = noise(0)
+    few = {name: model for name, model in planted_models().items() if name in ("logistic_regression", "majority")}
+    bars = np.repeat((1000 + closes)[..., None], 4, axis=2).astype(np.float32)
+    teacher = {some.tobytes(): int(name == "up") for some, name in zip(bars[:174], names[:174], strict=True)}
+    models = {"taught": Taught(teacher), **few}
+    found = summary_of(planted_run(tmp_path, closes, names, models=models, sentinels=False))
+    assert found.scores.figures["oof"]["taught"]["balanced_accuracy"].value == 1.0
+    assert {("worse_out_of_sample", "taught"), ("not_better_than_chance", "taught")} <= set(found.fired)
+    assert found.verdict[1].startswith("No model is shown to be better than nothing: taught")
+    assert "something leaks between folds" in next(a.message for a in found.alarms if a.code == "worse_out_of_sample")
+
+
+def test_defect_10_a_model_never_gets_a_label_of_what_it_predicts(
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]], tmp_path: Path
+) -> None:
+    seen: list[LabelledWindows] = []
+
+    class Curious(Taught):
+        def predict_proba(self, windows: LabelledWindows) -> np.ndarray:
+            seen.append(windows)
+            return super().predict_proba(windows)
+
+    workspace = Workspace(tmp_path, "run", "oof", EventLog(), tmp_path / "units")
+    Oof(SETUP, BRIEFLY, {"curious": Curious({})}).run(two_markets[0], workspace)
+    assert len(seen) > 2 and all((windows.labels == -1).all() and windows.pointers is None for windows in seen)
+
+
+def test_defect_11_label_issues_come_from_predictions_of_held_out_windows_alone(
+    two_markets: tuple[Mapping[str, Artifact], Mapping[str, Artifact]], tmp_path: Path
+) -> None:
+    stage = Oof(SETUP, BRIEFLY, {"logistic_regression": LogisticRegression()})
+    workspace = Workspace(tmp_path, "run", "oof", EventLog(), tmp_path / "units")
+    stage.run(two_markets[0], workspace)
+    files = {path.name: "" for path in tmp_path.iterdir() if path.is_file()}
+    inputs = {**two_markets[0], "oof": Artifact("oof", "0" * 64, "1" * 64, tmp_path, {"files": files})}
+    LabelIssues().run(inputs, workspace)
+    assert (tmp_path / "label_issues.csv").exists()
+    table = pl.read_parquet(tmp_path / "oof.parquet")
+    in_sample = table.with_columns(fold=pl.when(pl.col("split") == "oof").then(1 - pl.col("fold")).otherwise("fold"))
+    in_sample.write_parquet(tmp_path / "oof.parquet")  # each window by the model that trained on it
+    with pytest.raises(StorageError, match="predicted by folds that did not hold them out") as caught:
+        LabelIssues().run(inputs, workspace)
+    assert "- fold 0: " in caught.value.why and "- fold 1: " in caught.value.why
+    with pytest.raises(StorageError, match="did not hold them out"):
+        Evaluate(1, EvaluationConfig(n_resamples=100)).run(inputs, workspace)
+
+
+@pytest.mark.parametrize("first", ["up", "down"])
+def test_defect_11_the_order_of_classes_is_written_and_never_guessed_from_row_0(first: str, tmp_path: Path) -> None:
+    """Whichever label row 0 has, and whichever class is named first, each probability goes with its name."""
+    table = pl.DataFrame(
+        {
+            "window_id": ["a", "b"],
+            "model": ["m", "m"],
+            "seed": [0, 0],
+            "split": ["oof", "oof"],
+            "fold": [0, 0],
+            "prob_down": [0.9, 0.2],
+            "prob_up": [0.1, 0.8],
+        }
+    )
+    classes = ("down", "up")
+    write_json(
+        tmp_path / "models.json",
+        {
+            "models": {"m": {"role": "model", "deterministic": True, "encoder": False}},
+            "classes": [first, "up" if first == "down" else "down"],
+        },
+    )
+    table.write_parquet(tmp_path / "oof.parquet")
+    nested_frame(table.clear(), 0).write_parquet(tmp_path / "nested.parquet")
+    files = {path.name: "" for path in tmp_path.iterdir()}
+    artifact = Artifact("oof", "0" * 64, "1" * 64, tmp_path, {"files": files})
+    if first == "up":  # the columns say otherwise
+        with pytest.raises(StorageError, match=r"its classes are prob_down, prob_up, in models\.json they are prob_up"):
+            Predictions.open(artifact)
+        return
+    predictions = Predictions.open(artifact)
+    assert predictions.classes == classes
+    assert predictions.of_model("m", "oof", pl.Series(["b", "a"]))[0].tolist() == [[0.2, 0.8], [0.9, 0.1]]
 
 
 def test_defect_12_no_rule_knows_a_price_limit(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from moola.errors import ConfigError, MissingPackageError, StorageError
-from moola.layout import Layout, digest_file, read_json, write_text
+from moola.layout import Layout, digest_file, read_json, write_json, write_text
 from moola.pipelines.artifacts import Artifact, ArtifactStore
 from moola.pipelines.events import EventLog
 from moola.pipelines.pipeline import Pipeline, recipe_of
@@ -210,6 +210,27 @@ def test_the_manifest_says_what_the_artifact_is_worth(fakes, fresh_context):
     assert manifest["seconds"] >= 0
     assert manifest["started"].endswith("Z")
     assert manifest["cost_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda manifest: manifest["files"].update({"letters.txt": "0" * 64}), "its digest is not that of its files"),
+        (lambda manifest: manifest.update(digest="0" * 64), "its digest is not that of its files"),
+        (lambda manifest: manifest.update(key="0" * 64), "its key is that of another configuration"),
+        (lambda manifest: manifest.pop("files"), "it lists no files"),
+    ],
+)
+def test_a_manifest_that_was_edited_by_hand_is_refused(fakes, fresh_context, edit, says):
+    folder = Pipeline([fakes.Letters()]).run(fresh_context()).artifacts["letters"].folder
+    manifest = read_json(folder / "manifest.json")
+    edit(manifest)
+    write_json(folder / "manifest.json", manifest)
+    with pytest.raises(StorageError, match="was changed since it was written") as caught:
+        Pipeline([fakes.Letters()]).run(fresh_context())
+    assert f"- manifest.json: {says}" in caught.value.why and "--force=letters" in caught.value.way_out
+    Pipeline([fakes.Letters()]).run(fresh_context(force=("letters",)))
+    Pipeline([fakes.Letters()]).run(fresh_context())
 
 
 @dataclass(frozen=True)

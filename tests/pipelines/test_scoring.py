@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.data.splits import Fold
 from moola.errors import DataError
 from moola.layout import read_json, write_json
 from moola.pipelines.judged import EvaluationConfig, judged_splits
@@ -70,6 +71,7 @@ def _data(given: np.ndarray, true: np.ndarray) -> Any:
     return SimpleNamespace(
         labels=labels,
         test=test,
+        folds=[Fold(np.arange(0), np.arange(N))],
         span=SPAN,
         store=SimpleNamespace(independent=False),
         every_label_given=False,
@@ -138,16 +140,41 @@ def test_blocks_shorter_than_a_window_are_refused(given: np.ndarray) -> None:
         judged_splits(_data(given, given), _predictions(given), EvaluationConfig(block_bars=2))
 
 
-def test_the_stack_has_no_figure_out_of_fold_and_is_never_chosen(given: np.ndarray) -> None:
-    predictions = _predictions(given)
-    stacked = _rows("stack", "test", [f"t{i}" for i in range(N_TEST)], _guess(np.arange(N_TEST) % 2, 1.0, 99))
+def _stacked(given: np.ndarray, *splits: str) -> Predictions:
+    """With a stack that is right about every window of some splits."""
+    predictions, frames = _predictions(given), []
+    for split, letter, truth in (("oof", "w", given), ("test", "t", np.arange(N_TEST) % 2)):
+        if split in splits:
+            ids = [f"{letter}{i}" for i in range(len(truth))]
+            frames.append(_rows("stack", split, ids, _guess(truth, 1.0, 99)))
     kinds = {**predictions.kinds, "stack": {"role": "stack", "deterministic": True}}
-    scores = scored(
-        _data(given, given),
-        Predictions(pl.concat([predictions.table, stacked]), kinds, CLASSES, predictions.inner),
-    )
+    return Predictions(pl.concat([predictions.table, *frames]), kinds, CLASSES, predictions.inner)
+
+
+def test_a_stack_without_a_figure_out_of_fold_is_never_chosen(given: np.ndarray) -> None:
+    scores = scored(_data(given, given), _stacked(given, "test"))
     assert "stack" not in scores.figures["oof"] and "stack" in scores.figures["test"]
     assert scores.verdict[1].startswith("first, chosen")
+
+
+def test_a_stack_is_chosen_by_its_figure_out_of_fold_and_held_against_the_base_that_is_best_there(
+    given: np.ndarray, tmp_path: Path
+) -> None:
+    scores = scored(_data(given, given), _stacked(given, "oof", "test"))
+    assert scores.verdict[1].startswith("Stack, chosen")
+    assert scores.stack is not None and scores.stack.accepted
+    assert scores.stack.single == "first"  # the best base out of fold, whichever is best on the test
+    write_json(tmp_path / "scores.json", scores.to_json())
+    assert Scores.from_json(read_json(tmp_path / "scores.json")) == scores
+
+
+def test_what_is_sure_alone_is_not_sure_among_many(given: np.ndarray) -> None:
+    scores = scored(_data(given, given), _stacked(given, "oof", "test"))
+    sure = next(one for one in scores.differences if one.a == "stack" and one.split == "test")
+    assert sure.adjusted < 0.05 and sure.sentence == "Stack is better"
+    assert dataclasses.replace(sure, adjusted=0.2).sentence == "Stack may be better: not sure among so many"
+    unsure = dataclasses.replace(sure.difference, low=-0.1)
+    assert dataclasses.replace(sure, difference=unsure).sentence == "cannot be told apart"
 
 
 def test_controls_and_collapsed_models_are_not_stacked(given: np.ndarray) -> None:

@@ -60,7 +60,7 @@ def later_labels_score(found: Mapping[str, Any], own: Mapping[str, Any], n_class
         n_classes: for chance.
     """
     p, chance = permutation_p(found["score"], found["shuffled"]), 1 / n_classes
-    if p > LATER_P:
+    if p > max(LATER_P, 1 / (1 + len(found["shuffled"]))):  # few shufflings cannot give a smaller one
         return []
     much = found["score"] - chance >= (own["score"] - chance) / 2
     message = (

@@ -115,17 +115,21 @@ class ArtifactStore:
         """The finished artifact, checked file by file, or None.
 
         Raises:
-            StorageError: a file is missing or is not what was written.
+            StorageError: a file is missing or is not what was written, or the manifest was edited.
         """
         folder = self.folder(recipe)
         if not (folder / "manifest.json").exists():
             return None
         manifest = read_json(folder / "manifest.json")
-        changed = [name for name, digest in manifest["files"].items() if not _is_file(folder / name, digest)]
-        if changed:
+        if edited := _edited(manifest, recipe):
+            problems = [f"- manifest.json: {edited}"]
+        else:
+            changed = [name for name, digest in manifest["files"].items() if not _is_file(folder / name, digest)]
+            problems = [f"- {name}: {_what_is_wrong(folder / name)}" for name in changed]
+        if problems:
             raise StorageError(
                 f"the artifact {folder} was changed since it was written",
-                "\n".join(f"- {name}: {_what_is_wrong(folder / name)}" for name in changed),
+                "\n".join(problems),
                 f"make it again with --force={recipe.stage}, or put the files back",
             )
         return Artifact(recipe.stage, manifest["key"], manifest["digest"], folder, manifest)
@@ -213,6 +217,15 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def _edited(manifest: Any, recipe: Recipe) -> str:
+    """What shows that a manifest was changed by hand; empty where nothing does."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return "it lists no files"
+    if manifest.get("key") != recipe.key:
+        return "its key is that of another configuration"
+    return "" if manifest.get("digest") == digest_json(manifest["files"]) else "its digest is not that of its files"
 
 
 def _what_is_wrong(path: Path) -> str:

@@ -81,7 +81,8 @@ def judged_splits(data: Dataset, predictions: Predictions, config: EvaluationCon
     """Out of fold, and the sealed test where it holds a window whose label is known.
 
     Raises:
-        StorageError: the predictions are of other classes, or of the same in another order.
+        StorageError: the predictions are of other classes, of the same in another order, or of windows that a fold did
+            not hold out.
         DataError: blocks shorter than a window were asked for.
     """
     if predictions.classes != data.classes:
@@ -90,6 +91,7 @@ def judged_splits(data: Dataset, predictions: Predictions, config: EvaluationCon
             f"predictions: {', '.join(predictions.classes)}; labels: {', '.join(data.classes)}",
             "predict again with --force=oof",
         )
+    predictions.check_held_out(data.labels, data.folds)
     parts: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
     if len(data.test):
         parts["test"] = data.test

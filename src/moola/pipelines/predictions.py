@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from moola.data.splits import Fold
 from moola.errors import StorageError
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
@@ -125,6 +126,32 @@ class Predictions:
     def to_judge(self, models: Sequence[str], fold: int, seed: int, window_ids: pl.Series) -> np.ndarray:
         """What models say of the windows of a fold, or of the sealed test; otherwise as `of_seed`."""
         return self.of_seed(models, "test" if fold == TEST_FOLD else "oof", seed, window_ids)
+
+    def check_held_out(self, labels: pl.DataFrame, folds: Sequence[Fold]) -> None:
+        """Refuse out-of-fold predictions of windows that the fold did not hold out: a model knew their labels.
+
+        Args:
+            labels: labelled windows, with ``window_id``.
+            folds: over the rows of `labels`.
+
+        Raises:
+            StorageError: there are such predictions; the folds are named.
+        """
+        rows = self.table.filter(pl.col("split") == "oof").select("window_id", "fold").unique()
+        held_out = pl.concat(
+            [
+                pl.DataFrame({"window_id": labels["window_id"][fold.held_out.tolist()], "fold": number})
+                for number, fold in enumerate(folds)
+            ]
+        )
+        wrong = rows.join(held_out.cast({"fold": pl.Int64}), on=["window_id", "fold"], how="anti")
+        if len(wrong):
+            counts = wrong["fold"].value_counts().sort("fold").iter_rows()
+            raise StorageError(
+                f"{len(wrong)} windows are predicted by folds that did not hold them out",
+                "\n".join(f"- fold {fold}: {n}" for fold, n in counts),
+                "predict again with --force=oof",
+            )
 
     def is_control_of(self, control: str, model: str) -> bool:
         """Whether the model has to be better than this control: an encoder than every one, others than blind ones."""

@@ -43,6 +43,7 @@ class LabelIssues(Stage):
 
         data = Dataset.open(inputs)
         predictions = Predictions.open(inputs["oof"])
+        predictions.check_held_out(data.labels, data.folds)
         models, left_out = choose_bases(predictions, data)
         if not models:
             raise DataError(
