@@ -17,7 +17,7 @@ def main() -> int:
     try:
         table = aggregate_results(arguments.results)
     except MoolaError as error:
-        print(error, file=sys.stderr)
+        print(error.spoken(), file=sys.stderr)
         return error.exit_code
     target = arguments.csv or arguments.results / "aggregate.csv"
     table.write_csv(target)

@@ -39,6 +39,7 @@ JOBS = {
 }
 COMMANDS = {
     "bench": "all models on labelled sets of the field, with published figures beside ours",
+    "compare": "two runs on the same windows, or many in one table",
     "data": "validate, describe and compare bars; fetch public ones",
     "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",

@@ -52,7 +52,9 @@ def test_figures_have_a_true_minus_and_three_decimals() -> None:
 
 
 def test_durations_choose_their_unit() -> None:
-    assert [duration(s) for s in (0.44, 59.97, 134, 3721)] == [
+    assert [duration(s) for s in (0, 0.004, 0.44, 59.97, 134, 3721)] == [
+        "0.0 s",
+        "4 ms",
         "0.4 s",
         "1 min 00 s",
         "2 min 14 s",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from moola import drawing
+from moola.drawing.theme import in_light
 from moola.errors import DataError, MoolaError
 
 EVIL = "<script>alert('&\"')</script>\x00"
@@ -283,3 +284,55 @@ WRONG: list[Callable[[], str]] = [
 def test_wrong_shapes_are_refused(draw: Callable[[], str]) -> None:
     with pytest.raises(MoolaError, match="cannot be drawn"):
         draw()
+
+
+def test_intervals_of_curves_are_whiskers_that_lie_beside_each_other() -> None:
+    curves = [drawing.Curve(name, [10, 20], [0.5, 0.6], low=[0.4, NAN], high=[0.7, NAN]) for name in "ab"]
+    root = inside(drawing.draw_curves(curves, title="labels"))
+    whiskers = [part for part in root.iter("line") if part.attrib["class"].startswith("whisker")]
+    assert len(whiskers) == 2 and whiskers[0].attrib["x1"] != whiskers[1].attrib["x1"]
+    with pytest.raises(DataError, match="intervals"):
+        drawing.draw_curves([drawing.Curve("a", [1, 2], [1, 2], low=[1], high=[2])], title="")
+
+
+def test_steps_of_one_thing_are_shades_and_the_strongest_lies_on_top() -> None:
+    points, groups = [[0, 0], [1, 1], [2, 0]], [0, 1, 2]
+    root = inside(drawing.draw_scatter(points, groups, ["low", EVIL, "high"], title="doubt", ordered=True))
+    shades = [part.attrib["class"] for part in root.iter("circle")]
+    assert shades[:3] == ["point shade0", "point shade2", "point shade3"] and shades[-1] == "point shade0"
+
+
+@pytest.mark.parametrize("n", [1, 2, 12, 40])
+def test_a_confusion_matrix_stays_inside_and_shades_rows_by_their_shares(n: int) -> None:
+    root = inside(drawing.draw_confusion(np.eye(n) * 7, [EVIL * 2] * n, title="confusion"))
+    cells = [part for part in root.iter("rect") if part.attrib["class"].startswith("cell")]
+    assert len(cells) == n * n and sum(part.attrib["class"] == "cell step10" for part in cells) == n
+    assert ("100%" in texts(root)) == (n <= 12)
+
+
+@pytest.mark.parametrize("counts", [[[1, 2]], [[1, NAN], [0, 1]], [[-1, 0], [0, 1]]])
+def test_what_is_no_confusion_matrix_is_refused(counts: Any) -> None:
+    with pytest.raises(DataError, match="confusion matrix"):
+        drawing.draw_confusion(counts, ["a", "b"], title="")
+
+
+def test_an_empty_class_has_no_shares_and_fractions_keep_a_decimal() -> None:
+    root = inside(drawing.draw_confusion([[1.5, 0.5], [0, 0]], ["a", "b"], title="confusion"))
+    assert "1.5" in texts(root) and texts(root).count("0%") == 2
+
+
+def test_reliability_after_calibration_is_a_second_curve() -> None:
+    bins = ([0.2, 0.8], [0.3, 0.7], [10, 20])
+    root = inside(drawing.draw_reliability(*bins, title="r", after=([0.3, NAN], [0.3, NAN], [30, 0])))
+    assert [part.attrib["class"] for part in root.iter("circle")] == ["symbol model", "symbol model", "ring s1"]
+
+
+def test_a_picture_is_rendered_in_the_light_palette_without_a_browser() -> None:
+    svg = drawing.svg_file([("curve", drawing.draw_curves([drawing.Curve("a", [0, 1], [0, 1])], title="t"))], title="t")
+    small, large = (drawing.png_file(svg, zoom) for zoom in (1, 2))
+    assert small.startswith(b"\x89PNG\r\n") and int.from_bytes(large[16:20]) == 2 * int.from_bytes(small[16:20])
+
+
+def test_colours_are_written_out_for_readers_without_custom_properties() -> None:
+    plain = in_light(drawing.STYLESHEET)
+    assert "var(" not in plain and "prefers-color-scheme" not in plain and "fill: #fdfdfb" in plain

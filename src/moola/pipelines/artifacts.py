@@ -20,6 +20,7 @@ import moola
 from moola.config import digest_json
 from moola.errors import StorageError
 from moola.layout import Layout, digest_file, read_json, remove_torn_files, sync_folder, write_json
+from moola.pipelines.energy import EnergyMeter
 from moola.pipelines.events import now
 
 _PACKAGES = (
@@ -166,7 +167,7 @@ class ArtifactStore:
         final, building = self.folder(recipe), self.building(recipe)
         building.mkdir(parents=True, exist_ok=True)
         remove_torn_files(building)
-        started, clock = now(), time.monotonic()
+        started, clock, meter = now(), time.monotonic(), EnergyMeter()
         run(building)
         shutil.rmtree(building / "resume", ignore_errors=True)
         files = {
@@ -185,6 +186,7 @@ class ArtifactStore:
             "versions": versions(),
             "started": started,
             "seconds": round(time.monotonic() - clock, 3),
+            "energy_wh": meter.watt_hours(),
             "cost_usd": None,
         }
         write_json(building / "manifest.json", manifest)

@@ -1,14 +1,25 @@
-"""All finished runs of a results folder in one table."""
+"""Finished runs as their folders tell them: wherever they lie, whoever made them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 
-from moola.errors import DataError
+from moola.errors import DataError, MoolaError, StorageError, did_you_mean
+from moola.evaluation.estimates import Estimate
 from moola.layout import read_json
+from moola.pipelines.predictions import Predictions
+from moola.pipelines.scores import HEADLINE, SplitName, display_name, read_estimate
 
+STACK = "stack"
+SPLITS: Mapping[SplitName, str] = MappingProxyType({"test": "Sealed test", "oof": "Out of fold"})
+"""What splits are called on pages, the one that readers ask for first."""
 _COLUMNS = {
     "run_id": pl.String,
     "experiment": pl.String,
@@ -23,20 +34,190 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that came to its end, and what its folder holds.
+
+    Attributes:
+        folder: the run folder.
+        manifest: ``manifest.json``.
+        rows: ``metrics.json``.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self.manifest["run_id"]
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return self.manifest["name"]
+
+    @cached_property
+    def figures(self) -> Mapping[tuple[str, str, str], Estimate]:
+        """(split, model, metric) -> figure."""
+        return {(row["split"], row["model"], row["metric"]): read_estimate(row) for row in self.rows}
+
+    @cached_property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Model -> what it is; the stack among them where it was scored.
+
+        Raises:
+            StorageError: an older moola made the run and did not say.
+        """
+        kinds = dict(self._head["models"])
+        if any(model == STACK for _, model, _ in self.figures):
+            kinds[STACK] = {"role": "stack", "deterministic": False, "encoder": False}
+        return kinds
+
+    @property
+    def block_steps(self) -> int:
+        """Steps of time over which windows depend on each other; 1 for cases that do not."""
+        return self._head["block_steps"]
+
+    @cached_property
+    def _head(self) -> Mapping[str, Any]:
+        path = self.folder / "models.json"
+        head = read_json(path) if path.exists() else {}
+        if "block_steps" not in head:
+            raise StorageError(
+                f"{self.folder} does not say what its models are",
+                "an older moola made the run, or somebody took models.json away",
+                f"make it again: moola run --config-path {self.folder}",
+            )
+        return head
+
+    @cached_property
+    def alarms(self) -> Sequence[Mapping[str, Any]]:
+        """What fired."""
+        return read_json(self.folder / "summary.json")["alarms"]
+
+    @property
+    def verdict(self) -> Sequence[str]:
+        """Three sentences."""
+        return read_json(self.folder / "summary.json")["verdict"]
+
+    @cached_property
+    def judged(self) -> pl.DataFrame:
+        """The windows that models were judged on: ``window_id``, ``split``, ``true_label``, ``step``."""
+        return pl.read_parquet(self.folder / "judged.parquet")
+
+    def predictions(self) -> Predictions:
+        """What all models said of them."""
+        parts = [pl.read_parquet(self.folder / "oof.parquet")]
+        if STACK in self.models and (self.folder / "stack.parquet").exists():
+            parts.append(pl.read_parquet(self.folder / "stack.parquet"))
+        return Predictions(pl.concat(parts), self.models, tuple(self._head["classes"]), pl.DataFrame())
+
+    def chosen(self) -> str | None:
+        """The model that is best out of fold in the headline metric; None where there is none to choose.
+
+        Controls, baselines and models under an alarm do not compete, and no figure of the sealed test has a say.
+
+        Raises:
+            StorageError: as `models`.
+        """
+        barred = {alarm["model"] for alarm in self.alarms if alarm["severity"] == "alarm" and alarm["split"] != "test"}
+        own = {
+            model: found.value
+            for (split, model, metric), found in self.figures.items()
+            if (split, metric) == ("oof", HEADLINE)
+            and self.models.get(model, {}).get("role") in ("model", "stack")
+            and display_name(model) not in barred
+        }
+        return max(own, key=lambda model: own[model]) if own else None
+
+
+def open_run(folder: Path) -> FinishedRun:
+    """The run of a folder.
+
+    Raises:
+        StorageError: it has not come to its end, or its files are not what a run leaves.
+    """
+    try:
+        manifest = read_json(folder / "manifest.json")
+        status = manifest["status"]
+        if status != "finished":
+            raise StorageError(f"{folder} is {status}", "only a finished run has figures", "let it finish first")
+        if not (folder / "metrics.json").exists():
+            why = f"it was made as far as the stage {manifest['target']}"
+            raise StorageError(f"{folder} has no figures", why, f"go on: moola run --config-path {folder}")
+        run = FinishedRun(folder, manifest, read_json(folder / "metrics.json"))
+        for part in ("run_id", "experiment", "figures", "alarms", "judged"):  # whatever is broken shows now
+            getattr(run, part)
+    except (KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
+        why = f"its files are not what a run leaves ({type(error).__name__}: {error})"
+        raise StorageError(
+            f"{folder} cannot be read", why, "copy the run folder again, or make the run again"
+        ) from error
+    return run
+
+
+def find_runs(words: Iterable[str], results: Path) -> list[Path]:
+    """Run folders that are named: by run id, by folder, or as a folder of run folders.
+
+    Args:
+        words: as typed.
+        results: where run ids are looked up.
+
+    Raises:
+        DataError: some name no run; near names are suggested, all in one go.
+    """
+    found: list[Path] = []
+    unknown: list[str] = []
+    known = sorted(path.parent.name for path in results.glob("*/manifest.json"))
+    for word in words:
+        places = [place for place in (results / word, Path(word)) if place.exists()]
+        found += [run for place in places for run in _runs_at(place)]
+        if not places:
+            unknown.append(f"- '{word}': {_near(word, known)}")
+    if unknown:
+        raise DataError("there are no such runs", "\n".join(unknown), f"run ids are looked up in {results}")
+    return list(dict.fromkeys(path.resolve() for path in found))
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    """As `did_you_mean`, but without a list of hundreds where nothing is near."""
+    told = did_you_mean(word, known)
+    return told if len(known) < 20 or told.startswith("did") else f"none of {len(known)} runs has a name like it"
+
+
+def _runs_at(place: Path) -> list[Path]:
+    """A run folder, those in a folder of runs, or a place that is none and will be told so."""
+    if (place / "manifest.json").exists():
+        return [place]
+    if (place / "compare.html").exists():  # made beside the runs by `moola compare`
+        return []
+    return sorted(path.parent for path in place.glob("*/manifest.json")) or [place]
+
+
+def open_runs(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[MoolaError]]:
+    """The finished ones of some runs, and what is wrong with each of the others."""
+    runs: list[FinishedRun] = []
+    broken: list[MoolaError] = []
+    for folder in folders:
+        try:
+            runs.append(open_run(folder))
+        except MoolaError as error:
+            broken.append(error)
+    return runs, broken
+
+
 def aggregate_results(results: Path) -> pl.DataFrame:
     """Every figure of every finished run below `results`, with its interval and its run id.
 
-    Runs that failed or are under way have no say.
+    Runs that failed, are under way or cannot be read have no say.
 
     Raises:
         DataError: there is no finished run.
     """
-    rows: list[dict[str, object]] = []
-    for path in sorted(results.rglob("metrics.json")):
-        manifest = read_json(path.with_name("manifest.json"))
-        if manifest["status"] == "finished":
-            origin = {"run_id": manifest["run_id"], "experiment": manifest["name"]}
-            rows += [origin | row for row in read_json(path)]
-    if not rows:
+    runs, _ = open_runs(sorted(path.parent for path in results.rglob("manifest.json")))
+    if not runs:
         raise DataError(f"there is no finished run below {results}", "", "make one with `moola run`")
-    return pl.DataFrame(rows, schema=_COLUMNS)
+    rows = [{"run_id": run.run_id, "experiment": run.experiment, **row} for run in runs for row in run.rows]
+    return pl.DataFrame(rows, schema=_COLUMNS, infer_schema_length=None)

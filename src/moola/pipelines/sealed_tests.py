@@ -58,6 +58,17 @@ def open_sealed_test(path: Path, digest: str, run_id: str) -> list[Opening]:
     return before[:earlier]
 
 
+def read_openings(path: Path) -> list[Opening]:
+    """Everything on the list, the earliest first; nothing where there is no list.
+
+    Raises:
+        StorageError: the list is not what was written.
+    """
+    if not path.exists():
+        return []
+    return _parsed([line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")], path)
+
+
 def _parsed(lines: list[str], path: Path) -> list[Opening]:
     try:
         return [Opening(**json.loads(line)) for line in lines]

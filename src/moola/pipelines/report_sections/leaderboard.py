@@ -9,7 +9,8 @@ from moola.evaluation.metrics import METRICS
 from moola.evaluation.report_content import Comparison, CostRow, Costs, Leaderboard, Metric, ModelRow, Split
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.report_sections.material import SPLITS, Material
+from moola.pipelines.report_sections.material import Material
+from moola.pipelines.results import SPLITS
 from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 from moola.pipelines.setup import adopted_encoder
 

@@ -19,8 +19,6 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 
-SPLITS: dict[SplitName, str] = {"test": "Sealed test", "oof": "Out of fold"}
-
 
 @dataclass(frozen=True)
 class Material:

@@ -20,7 +20,8 @@ from moola.evaluation.report_content import (
 )
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.report_sections.material import SPLITS, Material
+from moola.pipelines.report_sections.material import Material
+from moola.pipelines.results import SPLITS
 from moola.pipelines.scores import HEADLINE, display_name, read_estimate
 
 

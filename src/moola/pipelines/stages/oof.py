@@ -63,7 +63,7 @@ class Oof(Stage):
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits")
     uses: ClassVar[tuple[str, ...]] = ("encoder",)
     room: ClassVar[str] = "artifacts/oof/supervised"
-    publishes: ClassVar[tuple[str, ...]] = ("oof.parquet",)
+    publishes: ClassVar[tuple[str, ...]] = ("costs.json", "models.json", "oof.parquet")
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data", "sklearn": "evidence"}
 
@@ -169,7 +169,10 @@ class Oof(Stage):
             }
             for name, model in self.models.items()
         }
-        write_json(workspace.folder / "models.json", {"models": kinds, "classes": list(data.classes)})
+        # How far windows depend on each other: whoever finds the run folder alone needs it for intervals.
+        block_steps = 1 if data.store.independent else data.span
+        head = {"models": kinds, "classes": list(data.classes), "block_steps": block_steps}
+        write_json(workspace.folder / "models.json", head)
 
     def unit_path(self, unit: Unit, inputs: Mapping[str, Artifact], cache: Path) -> Path:
         """Where the predictions of a unit are kept; by all that can change them."""

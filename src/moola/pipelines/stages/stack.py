@@ -58,6 +58,7 @@ class Stack(Stage):
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"oof": PREDICTION_FILES}
     room: ClassVar[str] = "artifacts/models/ensemble"
+    publishes: ClassVar[tuple[str, ...]] = ("stack.parquet",)
     needs_labels: ClassVar[bool] = True
     packages: ClassVar[Mapping[str, str]] = {"sklearn": "evidence"}
 

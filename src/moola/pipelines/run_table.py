@@ -1,0 +1,159 @@
+"""Many runs in one table: a figure each, the best first, and what choosing among them would be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from moola.config import digest_json
+from moola.errors import DataError, MoolaError, did_you_mean
+from moola.evaluation.comparison import plain
+from moola.evaluation.estimates import Estimate
+from moola.evaluation.metrics import METRICS, known_metrics
+from moola.pipelines.results import FinishedRun
+from moola.pipelines.scores import HEADLINE, SplitName, display_name
+from moola.pipelines.sealed_tests import read_openings
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run with the figure of one of its models.
+
+    Attributes:
+        run: which.
+        model: whose figure.
+        found: the figure.
+        alarms: how many of the whole run fired, notes apart.
+    """
+
+    run: FinishedRun
+    model: str
+    found: Estimate
+    alarms: int
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """Runs by a figure, the best first.
+
+    Attributes:
+        metric, split: of the figures.
+        rows: the best first; runs whose figure is not a number come last.
+        skipped: runs that have no such figure, and why.
+        warnings: what the order must not be taken for.
+    """
+
+    metric: str
+    split: SplitName
+    rows: tuple[RunRow, ...]
+    skipped: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def frame(self) -> pl.DataFrame:
+        """The same as a table for other programs; ends of intervals that are not known are null."""
+        rows = [
+            {
+                "run_id": row.run.run_id,
+                "experiment": row.run.experiment,
+                "model": row.model,
+                "split": self.split,
+                "metric": self.metric,
+                **vars(row.found),
+                "alarms": row.alarms,
+                "finished": row.run.manifest["finished"],
+                "folder": str(row.run.folder),
+            }
+            for row in self.rows
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+    def text(self) -> str:
+        """The same for a terminal."""
+        cells = [
+            (row.run.run_id, display_name(row.model), plain(row.found), str(row.found.seeds), str(row.alarms))
+            for row in self.rows
+        ]
+        heads = ("run", "model", f"{METRICS[self.metric].label}, {self.split}", "seeds", "alarms")
+        widths = [max(len(line[column]) for line in (heads, *cells)) for column in range(len(heads))]
+        return "\n".join(
+            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+            for line in (heads, *cells)
+        )
+
+
+def tabulate_runs(
+    runs: Sequence[FinishedRun], metric: str = HEADLINE, model: str | None = None, split: SplitName | None = None
+) -> RunTable:
+    """One figure of every run, the best first.
+
+    Args:
+        runs: finished ones.
+        metric: key of `moola.evaluation.metrics.METRICS`.
+        model: whose figure; None: that of the model which each run would choose out of fold.
+        split: None: the sealed test, where some run has one.
+
+    Raises:
+        ConfigError: there is no such metric.
+        DataError: no run has such a figure.
+    """
+    known_metrics((metric,))
+    split = split or ("test" if any(row["split"] == "test" for run in runs for row in run.rows) else "oof")
+    rows: list[RunRow] = []
+    skipped: list[str] = []
+    for run in runs:
+        try:
+            rows.append(_row(run, metric, model, split))
+        except MoolaError as error:
+            skipped.append(f"{run.run_id}: {error.what}" + (f" ({error.why})" if error.why else ""))
+    if not rows:
+        raise DataError(f"no run has {METRICS[metric].label} on '{split}'", "\n".join(f"- {why}" for why in skipped))
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    rows.sort(key=lambda row: (math.isnan(row.found.value), sign * row.found.value, row.run.run_id))
+    return RunTable(metric, split, tuple(rows), tuple(skipped), _warnings([row.run for row in rows], split))
+
+
+def _row(run: FinishedRun, metric: str, model: str | None, split: SplitName) -> RunRow:
+    name = model or run.chosen()
+    if name is None:
+        raise DataError("no model was chosen", "none competes out of fold without an alarm")
+    found = run.figures.get((split, name, metric))
+    if found is None:
+        models = sorted({own for part, own, _ in run.figures if part == split})
+        raise DataError(f"it has no figure of '{name}' on '{split}'", did_you_mean(name, models))
+    return RunRow(run, name, found, sum(alarm["severity"] == "alarm" for alarm in run.alarms))
+
+
+def _warnings(runs: Sequence[FinishedRun], split: SplitName) -> tuple[str, ...]:
+    told: list[str] = []
+    tests = {judged_digest(run, split) for run in runs}
+    if len(tests) > 1:
+        told.append(
+            f"these runs were judged on {len(tests)} different sets of windows: figures of different sets cannot be "
+            "ranked against each other."
+        )
+    if split == "test":
+        told.append(
+            f"{openings(runs)} runs have opened the sealed test. To choose among runs by it is to choose on the test, "
+            "and the best of them then flatters: choose with --split oof."
+        )
+    return tuple(told)
+
+
+def judged_digest(run: FinishedRun, split: SplitName) -> str:
+    """Of the windows that a run was judged on, and their truth."""
+    windows = run.judged.filter(pl.col("split") == split).sort("window_id")
+    return digest_json([windows["window_id"].to_list(), windows["true_label"].to_list()])
+
+
+def openings(runs: Sequence[FinishedRun]) -> int:
+    """How many runs have looked at the sealed tests of these: they themselves, and others on the lists beside them."""
+    own = {run.run_id for run in runs}
+    known: set[str] = set()
+    for path in {run.folder.parent.parent / "metadata" / "sealed_tests.jsonl" for run in runs}:
+        listed = read_openings(path)
+        digests = {one.digest for one in listed if one.run_id in own}
+        known |= {one.run_id for one in listed if one.digest in digests}
+    return len(own | known)
