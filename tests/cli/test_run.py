@@ -9,19 +9,13 @@ import polars as pl
 
 from moola.pipelines.events import read_events
 
-FILES = {
-    "manifest.json",
-    "config.yaml",
-    "metrics.json",
-    "events.jsonl",
-    "oof.parquet",
-    "label_issues.csv",
-    "report.html",
-    "summary.json",
-    "probe.json",
-    "embeddings.svg",
-    "reconstructions.svg",
+PUBLISHED = {
+    *("calibrated.parquet", "calibration.json", "conformal.json", "costs.json", "embeddings.svg", "judged.parquet"),
+    *("label_issues.csv", "leaderboard.csv", "leaderboard.tex", "metrics.json", "models.json", "oof.parquet"),
+    *("per_class.json", "probe.json", "reconstructions.svg", "report.html", "scores.json", "sentinels.json"),
+    *("stack.parquet", "summary.json"),
 }
+FILES = PUBLISHED | {"manifest.json", "config.yaml", "events.jsonl", "pictures", "tables"}
 
 
 def test_the_last_line_on_stdout_is_the_run_folder_and_it_holds_everything(finished):
@@ -57,8 +51,8 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["command"][0].startswith("moola run debug=fast")
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
-    files = {"oof.parquet", "label_issues.csv", "metrics.json", "report.html", "summary.json"}
-    assert set(manifest["files"]) == files | {"probe.json", "embeddings.svg", "reconstructions.svg"}
+    assert {name for name in manifest["files"] if "/" not in name} == PUBLISHED
+    assert {"pictures/leaderboard.svg", "tables/costs.csv"} <= set(manifest["files"])
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
         "ingest", "windows", "splits", "pretrain", "probe", "sentinels",
@@ -88,7 +82,7 @@ def test_the_same_command_is_the_same_run_and_reuses_every_stage(finished, make_
     before = (finished.run_folder / "metrics.json").read_bytes()
     again = make_moola(finished.folder)("run", *tiny)
     assert again.run_folder == finished.run_folder
-    assert again.err.count("reused") == 9
+    assert again.err.count("reused") == 12
     assert (finished.run_folder / "metrics.json").read_bytes() == before
     manifest = json.loads((finished.run_folder / "manifest.json").read_text())
     assert manifest["attempts"] >= 2
@@ -98,7 +92,7 @@ def test_the_same_command_is_the_same_run_and_reuses_every_stage(finished, make_
 def test_config_path_of_a_run_folder_repeats_the_run_from_a_relative_path_too(finished, make_moola):
     again = make_moola(finished.folder)("run", "--config-path", str(finished.run_folder))
     assert again.run_folder == finished.run_folder
-    assert again.err.count("reused") == 9
+    assert again.err.count("reused") == 12
     relative = finished.run_folder.relative_to(finished.folder)
     assert make_moola(finished.folder)("run", f"--config-path={relative}").run_folder == finished.run_folder
     assert {path.name for path in finished.folder.iterdir()} == {"data", "artifacts"}  # Hydra made no outputs/
