@@ -59,7 +59,7 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
     own = [name for name in names if name.startswith("moola/")]
     configs = {f"moola/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs == {name for name in own if name.startswith("moola/configs/")}
-    assert "moola/evaluation/report.html.j2" in own
+    assert {"moola/evaluation/report.html.j2", "moola/pipelines/run_pair_page.html.j2"} <= set(own)
     assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2"}
     assert {name.partition("/")[0] for name in names} == {
         "moola",
