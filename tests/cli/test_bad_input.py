@@ -128,8 +128,8 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
     ("words", "parts"),
     [
         (
-            ["encoder=lstm"],
-            ["no such option; did you mean 'bilstm_128x2' or", "-> see what there is with `moola run --h"],
+            ["encoder=bilstm"],
+            ["no such option; did you mean 'bilstm_8x1' or", "-> see what there is with `moola run --h"],
         ),
         (["trainer.pretrain.bach_size=3"], [r"no such key; did you mean 'trainer\.pretrain\.batch_size'\?\n"]),
         (

@@ -119,6 +119,6 @@ def test_interrupting_pretraining_and_predictions_keeps_what_is_done_and_says_so
     assert json.loads((run_folder(moola.folder) / "manifest.json").read_text())["status"] == "finished"
     second, third = attempts(moola.folder)[1:]
     assert epochs_of(second)[0] > 1
-    assert stages_of(third, "stage_reused") == STAGES[:5]
+    assert stages_of(third, "stage_reused") == STAGES[:6]
     assert metrics(moola.folder) == long_metrics
     assert_nothing_left(moola.folder)
