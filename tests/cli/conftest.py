@@ -138,11 +138,17 @@ def moola(make_moola: Callable[..., Moola], tmp_path: Path) -> Moola:
 
 
 @pytest.fixture(scope="session")
-def finished(make_moola: Callable[..., Moola]) -> Command:
-    """One whole run that nothing disturbed."""
+def finished_once(make_moola: Callable[..., Moola]) -> tuple[Command, dict[str, Any]]:
+    """One whole run that nothing disturbed, and its manifest before any test repeated it."""
     command = make_moola()("run", *TINY)
     assert command.code == 0, command.err
-    return command
+    return command, json.loads((command.run_folder / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def finished(finished_once: tuple[Command, dict[str, Any]]) -> Command:
+    """One whole run that nothing disturbed."""
+    return finished_once[0]
 
 
 @pytest.fixture(scope="session")

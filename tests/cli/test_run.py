@@ -44,13 +44,11 @@ def test_every_row_of_metrics_has_its_model_split_interval_and_counts(finished):
         assert row["low"] is None or row["low"] <= row["high"]
 
 
-def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_lineage(finished):
-    manifest = json.loads((finished.run_folder / "manifest.json").read_text())
+def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_lineage(finished_once):
+    finished, manifest = finished_once
     assert manifest["status"] == "finished"
     assert manifest["run_id"] == finished.run_folder.name
-    assert manifest["command"][0].startswith(
-        "moola run "
-    )  # the last one: other tests repeat this run in their own words
+    assert manifest["command"][0].startswith("moola run debug=fast")
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
     assert {name for name in manifest["files"] if "/" not in name} == PUBLISHED
