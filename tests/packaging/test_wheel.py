@@ -60,7 +60,8 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
     configs = {f"moola/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs == {name for name in own if name.startswith("moola/configs/")}
     assert {"moola/evaluation/report.html.j2", "moola/pipelines/run_pair_page.html.j2"} <= set(own)
-    assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2"}
+    assert {name for name in own if name.endswith(".json")} == {"moola/bench/published.json"}
+    assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2", ".json"}
     assert {name.partition("/")[0] for name in names} == {
         "moola",
         next(n for n in names if "dist-info" in n).partition("/")[0],
