@@ -15,6 +15,7 @@ from moola.data.window_index import WindowConfig
 from moola.errors import ConfigError, MissingPackageError
 from moola.labels import LABELLERS
 from moola.labels.unlabelled import Unlabelled
+from moola.models import MODELS
 from moola.pipelines.assembly import assemble, forced_elsewhere, inserted_elsewhere, run_identity
 from moola.pipelines.stage import STAGES, Stage
 
@@ -293,3 +294,10 @@ def test_a_named_set_is_the_same_under_its_own_configuration(config):
         same = config("data=fetch", f"data.name={section['name']}").data
         assert {**section, "window": None} == {**same, "window": None}
         assert find_set(section["name"])
+
+
+def test_a_model_that_lacks_a_part_is_refused_before_anything_runs(config, monkeypatch):
+    attributes = {"deterministic": True, "role": "model", "fit": None, "__annotations__": {}}
+    monkeypatch.setitem(MODELS._registered, "half", dataclass(type("Half", (), attributes)))
+    with pytest.raises(ConfigError, match=r"model\.mine: Half is no whole model: it lacks needs_pretraining, uses_enc"):
+        assemble(config("+model.mine={kind: half}"))

@@ -72,7 +72,7 @@ def material(said: np.ndarray, truth: list[str], starts: list[int]) -> Any:
     )
     data.store.independent = True
     return SimpleNamespace(
-        chosen="finetuned",
+        scores=SimpleNamespace(chosen="finetuned"),
         data=data,
         headline="test",
         predictions=SimpleNamespace(has=lambda model, split: True),

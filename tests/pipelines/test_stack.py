@@ -20,7 +20,7 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.stages.oof import nested_frame
 from moola.pipelines.stages.stack import Lesson, Made, Recipe, learn_from
-from moola.pipelines.units import Unit, nested_rows, plan_units, predictions_frame
+from moola.pipelines.units import Unit, nested_plan, nested_rows, plan_units, predictions_frame
 
 CLASSES = ("a", "b")
 N, K = 150, 5
@@ -46,13 +46,14 @@ def out_of_fold(seed: int) -> tuple[np.ndarray, list[Fold], Predictions]:
     ids = pl.Series([f"w{row:03d}" for row in rows])
     bases = {"nearest": nearest, "frequency": frequency}
     plain, inner = [], []
-    for unit in plan_units(dict.fromkeys(bases, Majority()), (0,), folds, labels, sealed=False, nested=True):
+    plan = nested_plan(folds, labels)
+    for unit in plan_units(dict.fromkeys(bases, Majority()), (0,), folds, plan, sealed=False):
         train, asked = unit.train(folds, labels), unit.predicted(folds)
         up = bases[unit.model](inputs[train], labels[train], inputs[asked])
         said = np.stack([1 - up, up], axis=1)
         if len(unit.left_out) == 1:
             plain.append(predictions_frame(unit, unit.left_out[0], ids[asked.tolist()], said, CLASSES))
-        for outer, number, some, places in nested_rows(folds, labels, unit):
+        for outer, number, some, places in nested_rows(folds, plan, unit):
             frame = predictions_frame(unit, number, ids[some.tolist()], said[places], CLASSES)
             inner.append(nested_frame(frame, outer))
     kinds = {name: {"role": "model", "deterministic": True, "encoder": False} for name in bases}

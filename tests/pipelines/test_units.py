@@ -38,13 +38,13 @@ def test_no_fit_for_an_outer_fold_trains_on_what_that_fold_may_not_know(make, n,
     folds, labels = make(n, k, purge), np.random.default_rng(seed).integers(0, 2, n)
     plan = nested_plan(folds, labels)
     told: dict[int, set[int]] = {}
-    units = plan_units({"m": Majority()}, (0,), folds, labels, sealed=False, nested=True)
+    units = plan_units({"m": Majority()}, (0,), folds, plan, sealed=False)
     assert len(set(units)) == len(units)
     for unit in units:
         train = unit.train(folds, labels)
         for number in unit.left_out:
             assert np.isin(train, folds[number].train).all()
-        for outer, inner, rows, places in nested_rows(folds, labels, unit):
+        for outer, inner, rows, places in nested_rows(folds, plan, unit):
             assert np.isin(train, folds[outer].train).all() and np.isin(train, folds[inner].train).all()
             assert np.isin(rows, folds[outer].train).all()
             assert np.array_equal(unit.predicted(folds)[places], rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from moola.errors import DataError
+from moola.errors import ConfigError, DataError
 from moola.registry import Registry
 
 if TYPE_CHECKING:
@@ -164,6 +164,21 @@ class Model(Protocol):
             StorageError: a file is missing or damaged, or does not fit these resources.
         """
         ...
+
+
+def require_model(component: object, path: str) -> None:
+    """Refuse a component that is no whole `Model` before anything is fitted.
+
+    Raises:
+        ConfigError: parts are missing; all of them.
+    """
+    promised = ("deterministic", "role", "needs_pretraining", "uses_encoder", "fit", "load")
+    missing = [name for name in promised if not hasattr(component, name)]
+    if missing:
+        raise ConfigError(
+            [f"{path}: {type(component).__name__} is no whole model: it lacks {', '.join(missing)}"],
+            "moola.models.Model says what each is, and moola.testing.check_model checks it",
+        )
 
 
 def require_classes(windows: LabelledWindows) -> None:

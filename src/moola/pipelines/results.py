@@ -15,7 +15,7 @@ from moola.errors import DataError, MoolaError, StorageError, did_you_mean
 from moola.evaluation.estimates import Estimate
 from moola.layout import read_json
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scores import HEADLINE, SplitName, display_name, read_estimate
+from moola.pipelines.scores import SplitName, read_estimate
 
 STACK = "stack"
 SPLITS: Mapping[SplitName, str] = MappingProxyType({"test": "Sealed test", "oof": "Out of fold"})
@@ -92,15 +92,19 @@ class FinishedRun:
             )
         return head
 
-    @cached_property
+    @property
     def alarms(self) -> Sequence[Mapping[str, Any]]:
         """What fired."""
-        return read_json(self.folder / "summary.json")["alarms"]
+        return self._summary["alarms"]
 
     @property
     def verdict(self) -> Sequence[str]:
         """Three sentences."""
-        return read_json(self.folder / "summary.json")["verdict"]
+        return self._summary["verdict"]
+
+    @cached_property
+    def _summary(self) -> Mapping[str, Any]:
+        return read_json(self.folder / "summary.json")
 
     @cached_property
     def judged(self) -> pl.DataFrame:
@@ -114,23 +118,10 @@ class FinishedRun:
             parts.append(pl.read_parquet(self.folder / "stack.parquet"))
         return Predictions(pl.concat(parts), self.models, tuple(self._head["classes"]), pl.DataFrame())
 
+    @property
     def chosen(self) -> str | None:
-        """The model that is best out of fold in the headline metric; None where there is none to choose.
-
-        Controls, baselines and models under an alarm do not compete, and no figure of the sealed test has a say.
-
-        Raises:
-            StorageError: as `models`.
-        """
-        barred = {alarm["model"] for alarm in self.alarms if alarm["severity"] == "alarm" and alarm["split"] != "test"}
-        own = {
-            model: found.value
-            for (split, model, metric), found in self.figures.items()
-            if (split, metric) == ("oof", HEADLINE)
-            and self.models.get(model, {}).get("role") in ("model", "stack")
-            and display_name(model) not in barred
-        }
-        return max(own, key=lambda model: own[model]) if own else None
+        """The model that the verdict chose; None where there was none to choose."""
+        return self._summary["chosen"]
 
 
 def open_run(folder: Path) -> FinishedRun:
@@ -148,7 +139,7 @@ def open_run(folder: Path) -> FinishedRun:
             why = f"it was made as far as the stage {manifest['target']}"
             raise StorageError(f"{folder} has no figures", why, f"go on: moola run --config-path {folder}")
         run = FinishedRun(folder, manifest, read_json(folder / "metrics.json"))
-        for part in ("run_id", "experiment", "figures", "alarms", "judged"):  # whatever is broken shows now
+        for part in ("run_id", "experiment", "figures", "alarms", "chosen", "judged"):  # whatever is broken shows now
             getattr(run, part)
     except (KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
         why = f"its files are not what a run leaves ({type(error).__name__}: {error})"

@@ -222,7 +222,7 @@ def _corrected(pairs: Sequence[ModelPair]) -> list[ModelPair]:
 
 def _paired_names(a: FinishedRun, b: FinishedRun, split: SplitName) -> Iterator[tuple[str, str]]:
     """The chosen models where they differ, then every model of either run."""
-    chosen = a.chosen(), b.chosen()
+    chosen = a.chosen, b.chosen
     if chosen[0] and chosen[1] and chosen[0] != chosen[1]:
         yield chosen[0], chosen[1]
     own = [{model for part, model, _ in run.figures if part == split} for run in (a, b)]

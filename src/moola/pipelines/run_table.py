@@ -116,7 +116,7 @@ def tabulate_runs(
 
 
 def _row(run: FinishedRun, metric: str, model: str | None, split: SplitName) -> RunRow:
-    name = model or run.chosen()
+    name = model or run.chosen
     if name is None:
         raise DataError("no model was chosen", "none competes out of fold without an alarm")
     found = run.figures.get((split, name, metric))

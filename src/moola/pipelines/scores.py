@@ -83,6 +83,8 @@ class Scores:
         differences: paired, in the headline metric.
         alarms: what fired, of how many checks.
         verdict: three sentences.
+        chosen: the model that is best out of fold in the headline metric on the labels as given, and under no alarm but
+            such of the sealed test; controls and baselines do not compete. None where there is none.
         stack: the stack against its best base; None where one of the two has no figure on a sealed test.
     """
 
@@ -90,6 +92,7 @@ class Scores:
     differences: tuple[PairedDifference, ...]
     alarms: AlarmReport
     verdict: tuple[str, str, str]
+    chosen: str | None
     stack: StackGate | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +119,7 @@ class Scores:
         gate = told["stack"] and StackGate(
             **{**told["stack"], "f1": read_estimate(told["stack"]["f1"]), "ece": read_estimate(told["stack"]["ece"])}
         )
-        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), gate)
+        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), told["chosen"], gate)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""

@@ -83,9 +83,17 @@ def score(
         split: _compared(predictions, inputs, judged[split]) for split in reversed(list(judged))
     }
     differences = [one for split, compared in made.items() for one in _differences(split, compared)]
+    chosen = _chosen(predictions, inputs)
     if "test" in judged:
-        inputs = dataclasses.replace(inputs, comparisons=_tested(predictions, inputs, judged["test"], made["test"]))
-    return Scores(figures, tuple(differences), alarms, verdict(inputs), stack_gate(predictions, judged, figures))
+        inputs = dataclasses.replace(inputs, comparisons=_tested(chosen, judged["test"], made["test"]))
+    gate = stack_gate(predictions, judged, figures)
+    return Scores(figures, tuple(differences), alarms, verdict(inputs), chosen, gate)
+
+
+def _chosen(predictions: Predictions, inputs: VerdictInputs) -> str | None:
+    """The model that the verdict calls the best."""
+    best = choose_best(inputs)
+    return next((model for model in predictions.models if best and display_name(model) == best.name), None)
 
 
 def _alarms(
@@ -178,12 +186,12 @@ def _verdict_inputs(
 
 def _compared(predictions: Predictions, inputs: VerdictInputs, part: Judged) -> dict[tuple[str, str], Comparison]:
     """Comparisons worth making: what pretraining gave, and every model against the best simple thing."""
-    simple, best = choose_best(inputs, controls=True), choose_best(inputs)
+    simple, chosen = choose_best(inputs, controls=True), _chosen(predictions, inputs)
     pairs = [(FINETUNED, SCRATCH), ("pretrained_probe", "random_init_probe")]
     if simple is not None:
         called = {display_name(model): model for model in predictions.models}
         own = [model for model in predictions.models if predictions.role(model) in ("model", "stack")]
-        first = [called[best.name]] if best else []
+        first = [chosen] if chosen else []
         pairs += [(model, called[simple.name]) for model in dict.fromkeys([*first, *own])]
     said = part.said
     return {
@@ -203,14 +211,12 @@ def _differences(split: SplitName, compared: Mapping[tuple[str, str], Comparison
 
 
 def _tested(
-    predictions: Predictions, inputs: VerdictInputs, test: Judged, compared: Mapping[tuple[str, str], Comparison]
+    chosen: str | None, test: Judged, compared: Mapping[tuple[str, str], Comparison]
 ) -> dict[tuple[str, str], Comparison]:
-    """Comparisons on the sealed test as the verdict names them, with that of the best model and chance."""
+    """Comparisons on the sealed test as the verdict names them, with that of the chosen model and chance."""
     found = {(display_name(a), display_name(b)): one for (a, b), one in compared.items()}
-    best = choose_best(inputs)
-    model = next((m for m in test.said if best is not None and display_name(m) == best.name), None)
-    if best is not None and model is not None:
-        found[best.name, CHANCE] = against_chance(test.said[model], test.truth, test.weights, HEADLINE)
+    if chosen is not None and chosen in test.said:
+        found[display_name(chosen), CHANCE] = against_chance(test.said[chosen], test.truth, test.weights, HEADLINE)
     return found
 
 

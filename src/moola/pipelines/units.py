@@ -73,7 +73,11 @@ def _drawn(rows: np.ndarray, labels: np.ndarray, share: float, seed: int) -> np.
     return np.sort(np.concatenate([part[: max(1, round(share * len(part)))] for part in parts]))
 
 
-def nested_plan(folds: Sequence[Fold], labels: np.ndarray) -> dict[tuple[int, int], tuple[int, ...]]:
+NestedPlan = Mapping[tuple[int, int], tuple[int, ...]]
+"""(outer, inner) -> folds left out by the fit that predicts the inner one for the outer one."""
+
+
+def nested_plan(folds: Sequence[Fold], labels: np.ndarray) -> NestedPlan:
     """Which fit predicts an inner fold for an outer one, without having seen anything of the outer one's windows.
 
     What is learned from predictions (a stack, a calibration) and judged on a fold must be learned from predictions
@@ -86,9 +90,9 @@ def nested_plan(folds: Sequence[Fold], labels: np.ndarray) -> dict[tuple[int, in
         labels: their class numbers, int64 [n].
 
     Returns:
-        (outer, inner) -> folds left out by the fit that predicts the inner one. A pair whose fit would lack a class
-        is not in it, nor one whose inner windows the outer fold may not know. Nothing where folds hold windows out
-        more than once (combinatorial ones): so many pairs would cost more than they tell.
+        A pair whose fit would lack a class is not in it, nor one whose inner windows the outer fold may not know.
+        Nothing where folds hold windows out more than once (combinatorial ones): so many pairs would cost more than
+        they tell.
     """
     plan: dict[tuple[int, int], tuple[int, ...]] = {}
     held_out = np.concatenate([fold.held_out for fold in folds])
@@ -108,10 +112,9 @@ def plan_units(
     models: Mapping[str, Model],
     seeds: Sequence[int],
     folds: Sequence[Fold],
-    labels: np.ndarray,
+    nested: NestedPlan,
     *,
     sealed: bool,
-    nested: bool,
 ) -> list[Unit]:
     """Every fit that is needed, model by model.
 
@@ -119,12 +122,11 @@ def plan_units(
         models: name -> model; one without randomness is fitted with the first seed only.
         seeds: of the run.
         folds: over labelled windows.
-        labels: their class numbers, int64 [n].
+        nested: what `nested_plan` asks for; empty where it is not wanted.
         sealed: whether there is a sealed test to predict.
-        nested: whether `nested_plan` is wanted too.
     """
     alone = [(number,) for number in range(len(folds))]
-    pairs = {left_out for left_out in nested_plan(folds, labels).values() if len(left_out) > 1} if nested else set()
+    pairs = {left_out for left_out in nested.values() if len(left_out) > 1}
     wanted = [*alone, *sorted(pairs), *([()] if sealed else [])]
     return [
         Unit(name, seed, left_out)
@@ -135,7 +137,7 @@ def plan_units(
 
 
 def nested_rows(
-    folds: Sequence[Fold], labels: np.ndarray, unit: Unit
+    folds: Sequence[Fold], nested: NestedPlan, unit: Unit
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """What a fit says for outer folds: (outer, inner, labelled rows, their places among the rows it predicts)."""
     place = 0
@@ -143,7 +145,7 @@ def nested_rows(
     for number in unit.left_out:
         places[number] = np.arange(place, place + len(folds[number].held_out))
         place += len(folds[number].held_out)
-    for (outer, inner), left_out in nested_plan(folds, labels).items():
+    for (outer, inner), left_out in nested.items():
         if left_out == unit.left_out:
             known = np.isin(folds[inner].held_out, folds[outer].train)
             yield outer, inner, folds[inner].held_out[known], places[inner][known]

@@ -72,7 +72,7 @@ def _absent(material: Material) -> dict[str, str]:
         told["reconstructions"] = "this objective rebuilds nothing"
     if material.headline != "test":
         told["wrong"] = told["label_efficiency"] = "no sealed window has a known label"
-    if material.chosen is None:
+    if material.scores.chosen is None:
         told["confusion"] = told["wrong"] = "no model was chosen, see the verdict"
     return told
 

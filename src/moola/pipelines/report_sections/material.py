@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,14 +9,11 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from moola.evaluation.estimates import Estimate
-from moola.evaluation.metrics import compute_metrics
-from moola.evaluation.verdict import Candidate, VerdictInputs, choose_best
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.scores import Scores, SplitName
 
 
 @dataclass(frozen=True)
@@ -67,20 +63,3 @@ class Material:
             return None
         labels = {"given_label": pl.String, "pred_label": pl.String}
         return pl.read_csv(self.inputs["label_issues"].path("label_issues.csv"), schema_overrides=labels)
-
-    @cached_property
-    def chosen(self) -> str | None:
-        """The model that the verdict chooses: by labels as given, out of fold, never by the sealed test."""
-        windows = self.predictions.judged(self.data.labels)
-        given = self.data.class_numbers(windows["label"])
-        candidates: list[Candidate] = []
-        for model in self.predictions.models:
-            if self.predictions.has(model, "oof"):
-                said = self.predictions.of_model(model, "oof", windows["window_id"])
-                value = float(compute_metrics(said, given, names=(HEADLINE,))[HEADLINE].mean())
-                found = Estimate(value, math.nan, math.nan, len(given), len(said))
-                is_control = self.predictions.role(model) in ("baseline", "control")
-                candidates.append(Candidate(display_name(model), found, is_control=is_control))
-        alarms = self.scores.alarms.alarms
-        best = choose_best(VerdictInputs(len(given), len(self.seeds), 0, models=candidates, alarms=alarms))
-        return next((m for m in self.predictions.models if best and display_name(m) == best.name), None)

@@ -27,7 +27,7 @@ from moola.pipelines.scores import HEADLINE, display_name, read_estimate
 
 def confusion(material: Material) -> Confusion | None:
     """Of the chosen model on the sealed test, or out of fold where nothing is sealed; None where none was chosen."""
-    split, model = material.headline, material.chosen
+    split, model = material.headline, material.scores.chosen
     told = _told(material.inputs, "per_class.json")
     if model is None or told is None or model not in told["splits"][split]:
         return None

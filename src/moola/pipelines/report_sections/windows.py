@@ -25,7 +25,7 @@ def wrong_windows(material: Material) -> WrongWindows | None:
 
     Sorted by the mean over seeds of -log p(truth), so that the probability shown is a geometric mean.
     """
-    model, data = material.chosen, material.data
+    model, data = material.scores.chosen, material.data
     if model is None or material.headline != "test" or not material.predictions.has(model, "test"):
         return None
     said, truth = material.said(model, "test")

@@ -17,7 +17,7 @@ from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, digest_json, reject, structure
 from moola.errors import ConfigError
 from moola.layout import replace_atomically, write_json
-from moola.models import MODELS, LabelledWindows, Model
+from moola.models import MODELS, LabelledWindows, Model, require_model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
@@ -26,7 +26,7 @@ from moola.pipelines.parallel import run_all
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.unit_cache import KeptUnit, read_unit, write_unit
-from moola.pipelines.units import TEST_FOLD, Unit, nested_rows, plan_units, predictions_frame
+from moola.pipelines.units import TEST_FOLD, NestedPlan, Unit, nested_plan, nested_rows, plan_units, predictions_frame
 from moola.pretraining import check_windows
 from moola.training.device import choose_device
 from moola.training.finetuning import FinetunedEncoder
@@ -108,15 +108,14 @@ class Oof(Stage):
         """
         data = Dataset.open(inputs)
         require_labels(data)
-        labels = data.class_numbers(data.labels["label"])
-        sealed = len(data.test) > 0
-        units = plan_units(self.models, self.setup.seeds, data.folds, labels, sealed=sealed, nested=self.nested)
+        plan = nested_plan(data.folds, data.class_numbers(data.labels["label"])) if self.nested else {}
+        units = plan_units(self.models, self.setup.seeds, data.folds, plan, sealed=len(data.test) > 0)
         found = self.predict_units(units, data, inputs, workspace)
         frames, nested = [], []
         for unit in units:
             predicted = found[unit].probabilities
-            frames += list(_plain(unit, predicted, data))
-            nested += list(_nested(unit, predicted, data, labels)) if self.nested else []
+            frames += _plain(unit, predicted, data)
+            nested += _nested(unit, predicted, data, plan)
         self._write(frames, nested, data, workspace)
         write_json(workspace.folder / "costs.json", _costs(found))
 
@@ -266,9 +265,9 @@ def _plain(unit: Unit, predicted: np.ndarray, data: Dataset) -> Iterator[pl.Data
         yield predictions_frame(unit, unit.left_out[0], ids, predicted, data.classes)
 
 
-def _nested(unit: Unit, predicted: np.ndarray, data: Dataset, labels: np.ndarray) -> Iterator[pl.DataFrame]:
+def _nested(unit: Unit, predicted: np.ndarray, data: Dataset, plan: NestedPlan) -> Iterator[pl.DataFrame]:
     """What a unit says for outer folds that it knows nothing of."""
-    for outer, inner, rows, places in nested_rows(data.folds, labels, unit):
+    for outer, inner, rows, places in nested_rows(data.folds, plan, unit):
         ids = data.labels["window_id"][rows.tolist()]
         yield nested_frame(predictions_frame(unit, inner, ids, predicted[places], data.classes), outer)
 
@@ -278,11 +277,15 @@ def nested_frame(frame: pl.DataFrame, outer: int) -> pl.DataFrame:
     return frame.drop("split").insert_column(3, pl.Series("outer", [outer] * len(frame), dtype=pl.Int64))
 
 
+def _model(values: Any, path: str) -> Model:
+    model = MODELS.build_section(values, path, key="kind")
+    require_model(model, path)
+    return model
+
+
 def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
     if not section:
         raise ConfigError(["model: needs at least one"])
-    builders = (
-        functools.partial(MODELS.build_section, values, f"model.{name}", key="kind") for name, values in section.items()
-    )
+    builders = (functools.partial(_model, values, f"model.{name}") for name, values in section.items())
     return dict(zip(section, build_all(*builders), strict=True))
