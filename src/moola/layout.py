@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -142,9 +143,15 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_torn_files(folder: Path) -> None:
-    """Delete temporary files that a killed process left below `folder`, which no other process may be writing to."""
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)
+    """Delete temporary files that a killed process left below `folder`, which no other process may be writing to.
+
+    A folder that was to appear as a whole (a saved model) goes with all it holds.
+    """
+    for path in list(folder.rglob(".*.part")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

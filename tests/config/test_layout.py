@@ -145,6 +145,8 @@ def test_torn_files_are_swept_and_others_stay(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in (".file.x1.part", "deep/.file.x2.part", "file", "part", "deep/file.part"):
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".model.x3.part" / ".weights.x4.part").mkdir(parents=True)
+    (tmp_path / ".model.x3.part" / "weights").write_bytes(b"")
     remove_torn_files(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["deep/file.part", "file", "part"]

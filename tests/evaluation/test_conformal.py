@@ -55,13 +55,17 @@ def test_realised_coverage_comes_with_its_interval() -> None:
 
 def test_too_few_labels_for_a_coverage_are_named() -> None:
     p, labels = drawn(np.random.default_rng(0), 60)
-    labels[:] = np.repeat([0, 1, 2], [30, 22, 8])
+    labels[:] = np.repeat([0, 1, 2], [30, 21, 9])
     prediction_sets(p, labels, p, 0.9)
-    with pytest.raises(DataError, match="needs 9 labels of each class, there are 8 of class 2") as caught:
+    with pytest.raises(DataError, match="needs 10 labels of each class, there are 9 of class 2") as caught:
         prediction_sets(p, labels, p, 0.9, by_class=True)
     assert "no coverage by class" in caught.value.way_out
-    with pytest.raises(DataError, match="needs 99 labels, there are 60"):
+    with pytest.raises(DataError, match="needs 100 labels, there are 60"):
         prediction_sets(p, labels, p, 0.99)
+    for coverage, n in ((0.9, 10), (0.8, 5), (0.5, 2), (0.4, 3)):  # as many as it says are enough
+        with pytest.raises(DataError, match=f"needs {n} labels, there are {n - 1}"):
+            prediction_sets(p[: n - 1], labels[: n - 1], p, coverage)
+        assert prediction_sets(p[:n], labels[:n], p, coverage).shape == p.shape
     with pytest.raises(DataError, match="coverage is 1"):
         prediction_sets(p, labels, p, 1.0)
     with pytest.raises(DataError, match="cannot be scored"):

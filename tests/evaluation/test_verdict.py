@@ -94,8 +94,8 @@ def test_direction_of_the_metric() -> None:
         (replace(FULL, fine_tuned="", comparisons={}), "there is no fine-tuned model"),
         (replace(FULL, scratch="", comparisons={}), "there is no scratch model"),
         (replace(FULL, comparisons={}), "tuned and scratch were not compared"),
-        (replace(FULL, comparisons={}, why_missing="the stage 'finetune' was switched off"), "switched off"),
         (replace(FULL, alarms=(alarm("constant_predictor", "scratch"),)), "scratch stands under the alarm"),
+        (replace(FULL, alarms=(alarm("lookahead", ""),)), "the whole run stands under the alarm lookahead"),
     ],
 )
 def test_whether_pretraining_helped_may_be_unknown(inputs: VerdictInputs, says: str) -> None:
@@ -148,6 +148,10 @@ def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
             "no model free of alarms was scored out of fold",
         ),
         (replace(FULL, n_test=0), "was not scored on a sealed test"),
+        (
+            replace(FULL, alarms=(alarm("lookahead", ""), alarm("duplicates", ""))),
+            "No best model can be named, because the whole run stands under the alarms lookahead, duplicates: tuned",
+        ),
         (replace(FULL, models=(Candidate("tuned", figure(0.9)),)), "was not scored on a sealed test"),
         (replace(FULL, models=MODELS[:2]), "no simple baseline was scored out of fold"),
         (replace(FULL, comparisons={}), "which was not held against chance"),

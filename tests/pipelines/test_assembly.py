@@ -301,3 +301,8 @@ def test_a_model_that_lacks_a_part_is_refused_before_anything_runs(config, monke
     monkeypatch.setitem(MODELS._registered, "half", dataclass(type("Half", (), attributes)))
     with pytest.raises(ConfigError, match=r"model\.mine: Half is no whole model: it lacks needs_pretraining, uses_enc"):
         assemble(config("+model.mine={kind: half}"))
+
+
+def test_a_model_must_not_be_named_as_another_is_called(config):
+    with pytest.raises(ConfigError, match="'MiniRocket' is how 'minirocket' is called on pages"):
+        assemble(config("+model.MiniRocket={kind: dtw}"))

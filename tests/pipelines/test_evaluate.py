@@ -167,9 +167,9 @@ def test_prediction_sets_cover_what_they_say_and_too_few_labels_are_told(planted
             assert 1 < found["mean_size"]["value"] < 2
         assert min(kinds["by_class"]["by_class"]) > 0.85
     oof = planted.judged["oof"]
-    few = dataclasses.replace(oof, given=oof.given[:6], said={m: p[:, :6] for m, p in oof.said.items()})
+    few = dataclasses.replace(oof, given=oof.given[:9], said={m: p[:, :9] for m, p in oof.said.items()})
     told = score_prediction_sets(planted.predictions, {**planted.judged, "oof": few}, 0.9)
-    assert "needs 9 labels, there are 6" in told["models"]["honest"]["marginal"]["why"]
+    assert "needs 10 labels, there are 9" in told["models"]["honest"]["marginal"]["why"]
     assert score_prediction_sets(planted.predictions, {"oof": oof}, 0.9) == {"coverage": 0.9, "models": {}}
 
 
@@ -339,7 +339,7 @@ def test_where_all_models_collapsed_none_is_best_and_each_is_alarmed(planted: Pl
     scores = score(planted.data, predictions, judged_splits(planted.data, predictions, CONFIG), 1)
     assert "every model that is not a control stands under an alarm (honest, loud)" in scores.verdict[1]
     constant = [alarm.model for alarm in scores.alarms.alarms if alarm.code == "constant_predictor"]
-    assert constant == ["honest", "honest", "loud", "loud"] and scores.stack is None
+    assert constant == ["honest", "honest", "loud", "loud"] and not scores.stacks
 
 
 def test_settings_that_make_no_sense_are_refused_together() -> None:

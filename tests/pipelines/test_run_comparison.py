@@ -221,7 +221,7 @@ def test_a_diagnosis_holds_every_twin_and_refuses_a_run_without_one(tmp_path: Pa
         "alarms": {"alarms": [], "n_checks": 1},
         "verdict": ["", "", ""],
         "chosen": None,
-        "stack": None,
+        "stacks": [],
     }
     write_json(folder / "scores.json", scores | {"differences": [one | {"difference": estimate}]})
     write_json(folder / "probe.json", [{"seed": 0, "epoch": e, "linear": 0.5 + e, "knn": 0.4} for e in (0, 0.25)])

@@ -162,8 +162,9 @@ def test_a_stack_is_chosen_by_its_figure_out_of_fold_and_held_against_the_base_t
 ) -> None:
     scores = scored(_data(given, given), _stacked(given, "oof", "test"))
     assert scores.verdict[1].startswith("Stack, chosen")
-    assert scores.stack is not None and scores.stack.accepted
-    assert scores.stack.single == "first"  # the best base out of fold, whichever is best on the test
+    (gate,) = scores.stacks
+    assert gate.accepted
+    assert gate.single == "first"  # the best base out of fold, whichever is best on the test
     write_json(tmp_path / "scores.json", scores.to_json())
     assert Scores.from_json(read_json(tmp_path / "scores.json")) == scores
 

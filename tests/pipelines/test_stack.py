@@ -133,7 +133,7 @@ def test_a_stack_may_be_the_best_model_by_its_own_figure_out_of_fold(
     oof = found.scores.figures["oof"]
     best = max(("finetuned", "scratch", "stack"), key=lambda model: oof[model]["balanced_accuracy"].value)
     assert found.verdict[1].startswith({"stack": "Stack", "finetuned": "Fine-tuned", "scratch": "Same"}[best])
-    assert found.scores.stack is not None and found.scores.stack.sentence.startswith("Stack")
+    assert [one.stack for one in found.scores.stacks] == ["Stack"]
 
 
 def test_with_one_base_there_is_no_stack(
@@ -146,4 +146,4 @@ def test_with_one_base_there_is_no_stack(
     alone = {name: model for name, model in planted_models().items() if name in ("finetuned", "majority")}
     artifacts = planted_run(tmp_path, *noise(4), models=alone, sentinels=False)
     assert not read_json(artifacts["stack"].path("stack.json"))["stack"]["stacked"]
-    assert summary_of(artifacts).scores.stack is None
+    assert not summary_of(artifacts).scores.stacks

@@ -24,8 +24,8 @@ MIN_CASES = 10.0
 """Independent cases that the sealed test should amount to; intervals hold from 6 on, but are very wide."""
 MIN_PER_CLASS = 30
 _WHERE = {"oof": "out of fold", "test": "on the sealed test"}
-TEST_BASED = frozenset({"not_better_than_chance", "worse_out_of_sample", "overconfident", "underconfident"})
-"""Codes that rest on the sealed test's labels: they are told, but must not choose between models."""
+OF_TEST_FIGURES = frozenset({"not_better_than_chance", "worse_out_of_sample"})
+"""Codes that say how a figure of the sealed test fell out, and nothing against its being a figure."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def not_better_than_chance(model: str, balanced_accuracy: Estimate, n_classes: i
         f"{model} is not shown to be better than chance: balanced accuracy on the sealed test is "
         f"{plain(e)}, chance is {chance:.3f}."
     )
-    return [Alarm("not_better_than_chance", "alarm", model, message)]
+    return [Alarm("not_better_than_chance", "alarm", model, message, "test")]
 
 
 def worse_out_of_sample(model: str, oof: Estimate, test: Estimate) -> list[Alarm]:
@@ -121,7 +121,7 @@ def worse_out_of_sample(model: str, oof: Estimate, test: Estimate) -> list[Alarm
         f"{model} scores {plain(oof)} out of fold but {plain(test)} on the sealed test: "
         "something leaks between folds, or the later span differs."
     )
-    return [Alarm("worse_out_of_sample", "alarm", model, message)]
+    return [Alarm("worse_out_of_sample", "alarm", model, message, "test")]
 
 
 def few_effective_windows(
@@ -187,7 +187,7 @@ def overconfident(model: str, ece: Estimate, gap: float) -> list[Alarm]:
         return []
     code, words = ("overconfident", "too sure") if gap > 0 else ("underconfident", "less sure than it may be")
     how = f"expected calibration error {plain(ece)}, mean confidence minus accuracy {gap:+.3f}"
-    return [Alarm(code, "note", model, f"{model} is {words}: {how}.")]
+    return [Alarm(code, "note", model, f"{model} is {words}: {how}.", "test")]
 
 
 def all_alarms(

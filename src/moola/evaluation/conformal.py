@@ -109,8 +109,8 @@ def _check(p: FloatArray, y: IntArray, new: FloatArray, coverage: float, by_clas
         raise DataError("no prediction set can be made", why, "give [n, n_classes] of both, and a share below 1")
     check_predictions(p[None], y)
     check_predictions(new[None], np.zeros(len(new), dtype=np.int64))
-    # Of n scores the ceil((n + 1) coverage)-th is the threshold, so there must be that many.
-    needed = math.ceil(round(coverage / (1 - coverage), 9))
+    # Of n scores the ceil((n + 1) coverage)-th is the threshold, so coverage / (1 - coverage) do; MAPIE wants more.
+    needed = math.ceil(round(max(1 / coverage, 1 / (1 - coverage)), 9))
     counts = np.bincount(y, minlength=p.shape[1]) if by_class else np.array([len(y)])
     few = [f"{int(count)}{f' of class {k}' if by_class else ''}" for k, count in enumerate(counts) if count < needed]
     if few:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from moola.evaluation.alarms import TEST_BASED
+from moola.evaluation.alarms import OF_TEST_FIGURES
 from moola.evaluation.comparison import corrected, plain, signed
 from moola.evaluation.estimates import Alarm, Comparison, Estimate
 from moola.evaluation.significance import LEVEL
@@ -53,7 +53,6 @@ class VerdictInputs:
         models: all models, controls among them.
         comparisons: (model, other) -> paired comparison on the sealed test, model minus other; other may be `CHANCE`.
         fine_tuned, scratch: names of the pretrained network and of its untrained twin; "" if there is none.
-        why_missing: why a comparison is missing, e.g. "the stage 'finetune' was switched off".
         alarms, n_checks: all that fired, of how many checks.
         n_test: windows in the sealed test; 0 when there is none.
         stretches: independent stretches of time in it; None for cases independent of each other.
@@ -69,7 +68,6 @@ class VerdictInputs:
     comparisons: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
     fine_tuned: str = ""
     scratch: str = ""
-    why_missing: str = ""
     alarms: Sequence[Alarm] = ()
     n_checks: int = 0
     n_test: int = 0
@@ -103,7 +101,13 @@ def _barring(inputs: VerdictInputs) -> list[Alarm]:
 
 def _discrediting(inputs: VerdictInputs) -> list[Alarm]:
     """Alarms that take the worth from a model's figures, wherever its predictions collapsed."""
-    return [a for a in inputs.alarms if a.severity == "alarm" and a.code not in TEST_BASED]
+    return [a for a in inputs.alarms if a.severity == "alarm" and a.code not in OF_TEST_FIGURES]
+
+
+def _of_the_run(inputs: VerdictInputs) -> str:
+    """What takes the worth from every figure: alarms that speak of no single model; empty where there is none."""
+    codes = dict.fromkeys(a.code for a in _discrediting(inputs) if not a.model)
+    return f"the whole run stands under the alarm{'s' * (len(codes) > 1)} {', '.join(codes)}" if codes else ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,8 @@ def _did_pretraining_help(inputs: VerdictInputs, tests: Mapping[tuple[str, str],
 
 def _why_pretraining_is_in_doubt(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -> str:
     """What takes the worth from the difference; empty where nothing does."""
+    if doubt := _of_the_run(inputs):
+        return doubt
     both = {inputs.fine_tuned, inputs.scratch}
     for alarm in _discrediting(inputs):
         if alarm.model in both:
@@ -186,8 +192,6 @@ def _why_pretraining_is_in_doubt(inputs: VerdictInputs, tests: Mapping[tuple[str
 
 
 def _why_no_difference(inputs: VerdictInputs) -> str:
-    if inputs.why_missing:
-        return inputs.why_missing
     if not inputs.n_test:
         return "there is no sealed test"
     if not (inputs.fine_tuned and inputs.scratch):
@@ -201,6 +205,9 @@ def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -
         return f"No best model can be named, because {_why_no_best(inputs)}."
     chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} on the given labels ({plain(best.oof)}), "
     chosen += "not on the test,"
+    if doubt := _of_the_run(inputs):
+        would = f"would read {plain(best.test)} on the sealed test" if inputs.n_test and best.test else "has no more"
+        return f"No best model can be named, because {doubt}: {chosen} {would}."
     if not inputs.n_test or best.test is None:
         return f"{chosen} was not scored on a sealed test, so how it does on new data is not known."
     fired = sorted({a.code for a in inputs.alarms if a.model == best.name and a.severity == "alarm"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from moola.pipelines.units import TEST_FOLD
 
 PREDICTION_FILES = ("models.json", "nested.parquet", "oof.parquet")
 """What `Predictions.open` reads of the artifact ``oof`` (`moola.pipelines.stage.Stage.reads`); no times are in it."""
+STACKED: Mapping[str, Any] = MappingProxyType({"role": "stack", "deterministic": False, "encoder": False})
+"""What every stack is, as ``models.json`` says it of other models."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Predictions:
     """
 
     table: pl.DataFrame
-    kinds: dict[str, dict[str, Any]]
+    kinds: Mapping[str, Mapping[str, Any]]
     classes: tuple[str, ...]
     inner: pl.DataFrame
 
@@ -48,12 +51,9 @@ class Predictions:
         table = _checked(pl.read_parquet(oof.path("oof.parquet")), kinds, classes, "oof")
         if stack is not None:
             stacked = pl.read_parquet(stack.path("stack.parquet"))
-            own = {
-                name: {"role": "stack", "deterministic": False, "encoder": False}
-                for name in stacked["model"].unique(maintain_order=True)
-            }
+            own = dict.fromkeys(stacked["model"].unique(maintain_order=True), STACKED)
             table = pl.concat([table, _checked(stacked, own, classes, "stack")])
-            kinds |= own
+            kinds = {**kinds, **own}
         return cls(table, kinds, classes, pl.read_parquet(oof.path("nested.parquet")))
 
     @property

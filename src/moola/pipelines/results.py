@@ -14,10 +14,9 @@ import polars as pl
 from moola.errors import DataError, MoolaError, StorageError, did_you_mean
 from moola.evaluation.estimates import Estimate
 from moola.layout import read_json
-from moola.pipelines.predictions import Predictions
+from moola.pipelines.predictions import STACKED, Predictions
 from moola.pipelines.scores import SplitName, read_estimate
 
-STACK = "stack"
 SPLITS: Mapping[SplitName, str] = MappingProxyType({"test": "Sealed test", "oof": "Out of fold"})
 """What splits are called on pages, the one that readers ask for first."""
 _COLUMNS = {
@@ -64,16 +63,14 @@ class FinishedRun:
         return {(row["split"], row["model"], row["metric"]): read_estimate(row) for row in self.rows}
 
     @cached_property
-    def models(self) -> dict[str, dict[str, Any]]:
-        """Model -> what it is; the stack among them where it was scored.
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """Model -> what it is; stacks, which are made of the others, among them where they were scored.
 
         Raises:
             StorageError: an older moola made the run and did not say.
         """
         kinds = dict(self._head["models"])
-        if any(model == STACK for _, model, _ in self.figures):
-            kinds[STACK] = {"role": "stack", "deterministic": False, "encoder": False}
-        return kinds
+        return {**kinds, **{model: STACKED for _, model, _ in self.figures if model not in kinds}}
 
     @property
     def block_steps(self) -> int:
@@ -114,7 +111,7 @@ class FinishedRun:
     def predictions(self) -> Predictions:
         """What all models said of them."""
         parts = [pl.read_parquet(self.folder / "oof.parquet")]
-        if STACK in self.models and (self.folder / "stack.parquet").exists():
+        if (self.folder / "stack.parquet").exists():
             parts.append(pl.read_parquet(self.folder / "stack.parquet"))
         return Predictions(pl.concat(parts), self.models, tuple(self._head["classes"]), pl.DataFrame())
 

@@ -85,7 +85,7 @@ class Scores:
         verdict: three sentences.
         chosen: the model that is best out of fold in the headline metric on the labels as given, and under no alarm but
             such of the sealed test; controls and baselines do not compete. None where there is none.
-        stack: the stack against its best base; None where one of the two has no figure on a sealed test.
+        stacks: each stack against the best single model; none without a sealed test.
     """
 
     figures: Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]]
@@ -93,7 +93,7 @@ class Scores:
     alarms: AlarmReport
     verdict: tuple[str, str, str]
     chosen: str | None
-    stack: StackGate | None = None
+    stacks: tuple[StackGate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, null for an end that is not known; `from_json` gives the same back."""
@@ -116,10 +116,11 @@ class Scores:
             for one in told["differences"]
         )
         alarms = AlarmReport(tuple(Alarm(**one) for one in told["alarms"]["alarms"]), told["alarms"]["n_checks"])
-        gate = told["stack"] and StackGate(
-            **{**told["stack"], "f1": read_estimate(told["stack"]["f1"]), "ece": read_estimate(told["stack"]["ece"])}
+        gates = (
+            StackGate(**{**one, "f1": read_estimate(one["f1"]), "ece": read_estimate(one["ece"])})
+            for one in told["stacks"]
         )
-        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), told["chosen"], gate)
+        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), told["chosen"], tuple(gates))
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""

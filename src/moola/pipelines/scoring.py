@@ -32,7 +32,6 @@ from moola.pipelines.scores import (
 )
 
 GATE_METRIC = "macro_f1"
-STACK = "stack"
 Figures = Mapping[SplitName, Mapping[str, Mapping[str, Estimate]]]
 
 
@@ -86,8 +85,8 @@ def score(
     chosen = _chosen(predictions, inputs)
     if "test" in judged:
         inputs = dataclasses.replace(inputs, comparisons=_tested(chosen, judged["test"], made["test"]))
-    gate = stack_gate(predictions, judged, figures)
-    return Scores(figures, tuple(differences), alarms, verdict(inputs), chosen, gate)
+    gates = stack_gates(predictions, judged, figures)
+    return Scores(figures, tuple(differences), alarms, verdict(inputs), chosen, gates)
 
 
 def _chosen(predictions: Predictions, inputs: VerdictInputs) -> str | None:
@@ -220,11 +219,14 @@ def _tested(
     return found
 
 
-def stack_gate(predictions: Predictions, judged: Mapping[SplitName, Judged], figures: Figures) -> StackGate | None:
-    """The stack against the base with the best macro F1 out of fold; None where one has no figure on a sealed test."""
+def stack_gates(
+    predictions: Predictions, judged: Mapping[SplitName, Judged], figures: Figures
+) -> tuple[StackGate, ...]:
+    """Every stack against the single model with the best macro F1 out of fold; none without a sealed test."""
     oof, test = judged["oof"], judged.get("test")
-    if test is None or STACK not in test.said:
-        return None
+    if test is None:
+        return ()
+    stacks = [model for model in test.said if predictions.role(model) == "stack"]
     bases = [
         model
         for model, said in oof.said.items()
@@ -234,9 +236,15 @@ def stack_gate(predictions: Predictions, judged: Mapping[SplitName, Judged], fig
     ]
     single = _best_of(bases, oof)
     if single is None:
-        return None
-    gained = paired_comparison(test.said[STACK], test.said[single], test.truth, test.weights, GATE_METRIC)
-    return StackGate(display_name(STACK), display_name(single), gained.difference, figures["test"][STACK]["ece"])
+        return ()
+    gained = {
+        stack: paired_comparison(test.said[stack], test.said[single], test.truth, test.weights, GATE_METRIC).difference
+        for stack in stacks
+    }
+    return tuple(
+        StackGate(display_name(stack), display_name(single), f1, figures["test"][stack]["ece"])
+        for stack, f1 in gained.items()
+    )
 
 
 def _best_of(models: Sequence[str], oof: Judged) -> str | None:

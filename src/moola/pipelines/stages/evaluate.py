@@ -74,7 +74,7 @@ class Evaluate(Stage):
         """Writes figures, and what they must not be taken for.
 
         - ``scores.json``: everything (`moola.pipelines.scores.Scores`); ``metrics.json``: the figures, a row each;
-          ``summary.json``: the verdict, the model it chose, what the stack is worth, and the alarms;
+          ``summary.json``: the verdict, the model it chose, what stacks are worth, and the alarms;
         - ``leaderboard.csv`` and ``leaderboard.tex`` (`moola.pipelines.leaderboard`);
         - ``per_class.json`` (`moola.pipelines.class_figures`), ``calibration.json`` and ``calibrated.parquet``
           (`moola.pipelines.calibrating`), ``conformal.json`` (`moola.pipelines.prediction_sets`), and ``pointers.json``
@@ -134,7 +134,7 @@ def _summary(scores: Scores) -> dict[str, Any]:
     return {
         "verdict": list(scores.verdict),
         "chosen": scores.chosen,
-        "stack": scores.stack.sentence if scores.stack else None,
+        "stacks": [one.sentence for one in scores.stacks],
         "alarms": [vars(alarm) for alarm in scores.alarms.alarms],
     }
 

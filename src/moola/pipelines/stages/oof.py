@@ -23,6 +23,7 @@ from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
 from moola.pipelines.parallel import run_all
+from moola.pipelines.scores import display_name
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.unit_cache import KeptUnit, read_unit, write_unit
@@ -287,5 +288,16 @@ def _models(section: Mapping[str, Any]) -> dict[str, Model]:
     """Build every model of ``model``: name -> kind and parameters; all problems in one go."""
     if not section:
         raise ConfigError(["model: needs at least one"])
+    reject(
+        *(
+            (
+                name == display_name(other),
+                f"model.{name}: '{name}' is how '{other}' is called on pages; name it otherwise",
+            )
+            for name in section
+            for other in section
+            if other != name
+        )
+    )
     builders = (functools.partial(_model, values, f"model.{name}") for name, values in section.items())
     return dict(zip(section, build_all(*builders), strict=True))
