@@ -28,13 +28,13 @@ check: $(READY) ## format, lint, types, import contract
 	$(BIN)/lint-imports
 
 test: $(READY) ## the default tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --dist loadfile
 
 test-all: $(READY) ## the default tests and the slow ones
-	$(BIN)/pytest -m 'not gpu'
+	$(BIN)/pytest -n logical --dist loadfile -m 'not gpu'
 
 gpu: $(READY) ## tests that need a CUDA device
 	$(BIN)/pytest -m gpu
 
 bench: $(READY) ## every benchmark, quick: one table, one JSON file each in benchmarks/out
-	for name in startup data training self_supervised market; do $(BIN)/python benchmarks/$$name.py --quick --json benchmarks/out/$$name.json || exit 1; done
+	for name in startup data training self_supervised market evidence; do $(BIN)/python benchmarks/$$name.py --quick --json benchmarks/out/$$name.json || exit 1; done
