@@ -278,7 +278,7 @@ def test_defect_10_a_teacher_that_trained_on_all_rows_is_found_out_by_the_sealed
     found = summary_of(planted_run(tmp_path, closes, names, models=models, sentinels=False))
     assert found.scores.figures["oof"]["taught"]["balanced_accuracy"].value == 1.0
     assert {("worse_out_of_sample", "taught"), ("not_better_than_chance", "taught")} <= set(found.fired)
-    assert found.verdict[1].startswith("No model is shown to be better than nothing: taught")
+    assert found.verdict[1].startswith("No winner is named: taught")
     assert "something leaks between folds" in next(a.message for a in found.alarms if a.code == "worse_out_of_sample")
 
 

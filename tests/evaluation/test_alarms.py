@@ -109,9 +109,17 @@ def test_few_effective_windows() -> None:
     (wide,) = few_effective_windows(6.25, [440, 325])
     assert (wide.severity, wide.split) == ("note", "test") and "765 windows amount to 6.2" in wide.message
     (absent,) = few_effective_windows(math.nan, [440, 325])
-    assert absent.severity == "alarm" and "no interval can be made" in absent.message
+    assert absent.severity == "alarm" and "too few apart in time for any interval" in absent.message
     (classes,) = few_effective_windows(14.3, [440, 12], min_per_class=20)
     assert "12 of class 1" in classes.message and "20" in classes.message
+
+
+def test_a_sealed_test_of_one_class_shows_nothing_and_no_model_is_blamed_for_it() -> None:
+    right = np.tile([[0.9, 0.1]], (2, len(TRUTH), 1))
+    models = [evidence("good", good()), Evidence("right", right, None)]
+    report = all_alarms(models, test_truth=np.zeros_like(TRUTH), classes=("calm", "wild"))
+    (alarm,) = [one for one in report.alarms if one.severity == "alarm"]
+    assert (alarm.code, alarm.model) == ("one_class_only", "") and "only windows of class calm" in alarm.message
 
 
 def test_classes_are_named_where_their_names_are_known() -> None:
@@ -136,7 +144,7 @@ def evidence(model: str, p: np.ndarray, blind: bool = False) -> Evidence:
 def test_all_alarms_counts_what_it_ran() -> None:
     models = [evidence("good", good()), evidence("stuck", constant())]
     report = all_alarms(models, test_truth=TRUTH, oof_truth=TRUTH, cases=20.0)
-    assert report.n_checks == 1 + 2 * 5
+    assert report.n_checks == 2 + 2 * 5
     assert {a.model for a in report.alarms} == {"stuck"}
     assert codes(report.alarms) == [
         "constant_predictor",
@@ -149,7 +157,7 @@ def test_all_alarms_counts_what_it_ran() -> None:
 
 def test_the_majority_control_is_spared_and_what_is_missing_is_not_checked() -> None:
     report = all_alarms([evidence("majority", constant(0.51), blind=True)], test_truth=TRUTH, cases=20.0)
-    assert (report.alarms, report.n_checks) == ((), 1)  # how many windows there are
+    assert (report.alarms, report.n_checks) == ((), 2)  # how many windows there are, and of how many classes
     assert all_alarms([Evidence("nothing")]) == all_alarms([])
     assert all_alarms([]).n_checks == 0
     out_of_fold = all_alarms([Evidence("lstm", oof_probabilities=constant())], oof_truth=TRUTH)

@@ -220,6 +220,7 @@ def test_a_diagnosis_holds_every_twin_and_refuses_a_run_without_one(tmp_path: Pa
         "figures": {},
         "alarms": {"alarms": [], "n_checks": 1},
         "verdict": ["", "", ""],
+        "as_given": {},
         "chosen": None,
         "stacks": [],
     }

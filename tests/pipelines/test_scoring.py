@@ -113,7 +113,7 @@ def test_the_truth_behind_the_given_labels_takes_no_part_in_the_choice(given: np
 
 def test_the_sealed_test_takes_no_part_in_the_choice_even_when_a_model_collapses_on_it(given: np.ndarray) -> None:
     collapsed = scored(_data(given, given), _predictions(given, np.full(N_TEST, 0.9)))
-    assert collapsed.verdict[1].startswith("No model is shown to be better than nothing: first, chosen")
+    assert collapsed.verdict[1].startswith("No winner is named: first, chosen")
     assert "under the alarm" in collapsed.verdict[1]
     (alarm,) = (a for a in collapsed.alarms.alarms if a.code == "constant_predictor" and a.model == "first")
     assert alarm.split == "test" and f"gives class {CLASSES[1]} to 100.0%" in alarm.message

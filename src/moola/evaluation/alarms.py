@@ -124,6 +124,21 @@ def worse_out_of_sample(model: str, oof: Estimate, test: Estimate) -> list[Alarm
     return [Alarm("worse_out_of_sample", "alarm", model, message, "test")]
 
 
+def one_class_only(counts: Sequence[int], classes: Sequence[str] = ()) -> list[Alarm]:
+    """Fires if the sealed test holds windows of one class: there is nothing to tell apart.
+
+    Args:
+        counts: windows of each class.
+        classes: their names; without them they are numbers.
+    """
+    present = [label for label, count in enumerate(counts) if count]
+    if len(present) > 1:
+        return []
+    only = f"only windows of class {_named(present[0], classes)}" if present else "no window"
+    message = f"The sealed test holds {only}: nothing can be told apart there, and its figures show nothing."
+    return [Alarm("one_class_only", "alarm", "", message, "test")]
+
+
 def few_effective_windows(
     cases: float | None,
     class_counts: Sequence[int],
@@ -143,7 +158,7 @@ def few_effective_windows(
     code, found = "few_effective_windows", list[Alarm]()
     windows = f"The sealed test's {sum(class_counts):,} windows"
     if cases is not None and math.isnan(cases):
-        message = f"{windows} overlap so much in time that no interval can be made: its figures show nothing."
+        message = f"{windows} are too few apart in time for any interval: its figures show nothing."
         found.append(Alarm(code, "alarm", "", message, "test"))
     elif cases is not None and cases < min_cases:
         message = f"{windows} amount to {cases:.1f} independent cases: its intervals are wide, and few models differ."
@@ -217,6 +232,7 @@ def all_alarms(
         n_classes = max((p.shape[2] for p in known), default=0)
         counts = np.bincount(test_truth, minlength=n_classes).tolist()
         results.append(few_effective_windows(cases, counts, min_per_class=min_per_class, classes=classes))
+        results.append(one_class_only(counts, classes))
     for one in evidence:
         results += _of_model(one, test_truth, oof_truth, classes)
     return AlarmReport(tuple(alarm for found in results for alarm in found), len(results))
@@ -229,13 +245,14 @@ def _of_model(
     results: list[list[Alarm]] = []
     if one.blind:
         return results
-    if one.test_probabilities is not None:
+    n_classes = 0 if test_truth is None else len(np.unique(test_truth))
+    if one.test_probabilities is not None and n_classes != 1:
         results.append(constant_predictor(one.model, one.test_probabilities, test_truth, "test", classes))
     if one.oof_probabilities is not None:
         results.append(constant_predictor(one.model, one.oof_probabilities, oof_truth, "oof", classes))
     test, oof = one.test.get("balanced_accuracy"), one.oof.get("balanced_accuracy")
-    if test and test_truth is not None:
-        results.append(not_better_than_chance(one.model, test, len(np.unique(test_truth))))
+    if test and n_classes > 1:
+        results.append(not_better_than_chance(one.model, test, n_classes))
     if test and oof:
         results.append(worse_out_of_sample(one.model, oof, test))
     if "ece" in one.test and one.test_probabilities is not None and test_truth is not None:

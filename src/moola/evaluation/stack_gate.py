@@ -31,7 +31,7 @@ class StackGate:
 
     @property
     def gains(self) -> bool:
-        """At least two points of F1 are gained, and the interval lies above zero."""
+        """A gain of F1 is shown (its interval lies above zero), and as measured it is two points or more."""
         return self.f1.value >= MIN_F1_GAIN and self.f1.low > 0
 
     @property
@@ -51,7 +51,9 @@ class StackGate:
         f1 = f"macro F1 on the sealed test {signed(self.f1)} against {self.single}, the best single model out of fold"
         figures = f"{f1}; calibration error {plain(self.ece)}"
         if self.gains:
-            return f"{self.stack} is accepted: it gains at least {MIN_F1_GAIN:g} ({figures})."
+            return (
+                f"{self.stack} is accepted: a gain is shown, and as measured it is {MIN_F1_GAIN:g} or more ({figures})."
+            )
         if self.calibrated:
             return f"{self.stack} is accepted for its probabilities: their calibration error is small ({figures})."
         return (

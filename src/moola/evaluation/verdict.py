@@ -168,6 +168,7 @@ def _did_pretraining_help(inputs: VerdictInputs, tests: Mapping[tuple[str, str],
         would = f"the difference would read {signed(test.difference)}"
         return f"Whether pretraining helped cannot be said, because {doubt}; {would} ({basis})."
     said = {1: "helped", -1: "hurt", 0: "made no difference that this test can show"}[test.outcome]
+    said += " in the one seed that ran" if inputs.n_seeds == 1 else ""
     direction = "" if inputs.higher_is_better else ", where lower is better,"
     return (
         f"Pretraining {said} ({test.told}): this is {inputs.fine_tuned} minus {inputs.scratch} "
@@ -214,7 +215,8 @@ def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -
     doubt = f" while under the alarm {', '.join(fired)}" if fired else ""
     doing = f"reaches {plain(best.test)} on the sealed test"
     if not _knows_something(best, tests):
-        return f"No model is shown to be better than nothing: {chosen} {doing}{_above_chance(best, tests)}{doubt}."
+        above = _above_chance(best, tests)
+        return f"No winner is named: {chosen} {doing}{above}{doubt}, which does not show that it knows anything."
     simple = choose_best(inputs, controls=True)
     test = tests.get((best.name, simple.name)) if simple else None
     if simple is None:

@@ -12,6 +12,7 @@ from moola.pipelines.predictions import Predictions
 from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 
 PRINTED = ("balanced_accuracy", "macro_f1", "log_loss", "ece")
+AS_GIVEN = "as_given"
 _SPLITS: dict[SplitName, str] = {"test": "sealed test", "oof": "out of fold"}
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -26,7 +27,8 @@ def leaderboard(scores: Scores, predictions: Predictions) -> pl.DataFrame:
 
     Returns:
         ``model``, ``name``, ``role``, ``split``, ``n``, ``seeds``, and for every metric its value, ``<metric>_low`` and
-        ``<metric>_high``, null where not known.
+        ``<metric>_high``, null where not known; ``as_given`` is the headline metric on the labels as given, by which
+        models are chosen.
     """
     rows = [
         {
@@ -37,6 +39,9 @@ def leaderboard(scores: Scores, predictions: Predictions) -> pl.DataFrame:
             "n": figures[HEADLINE].n,
             "seeds": figures[HEADLINE].seeds,
             **{column: value for name, found in figures.items() for column, value in _columns(name, found).items()},
+            **(
+                _columns(AS_GIVEN, scores.as_given[model]) if split == "oof" else dict.fromkeys(_column_names(AS_GIVEN))
+            ),
         }
         for split in _SPLITS
         for model, figures in _ranked(scores, split)
@@ -74,8 +79,12 @@ def _ranked(scores: Scores, split: SplitName) -> list[tuple[str, dict[str, Estim
 
 
 def _columns(name: str, found: Estimate) -> dict[str, float | None]:
-    values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    values = dict(zip(_column_names(name), (found.value, found.low, found.high), strict=True))
     return {column: value if math.isfinite(value) else None for column, value in values.items()}
+
+
+def _column_names(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
 
 
 def _printed(found: Estimate) -> str:

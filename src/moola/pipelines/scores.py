@@ -83,8 +83,10 @@ class Scores:
         differences: paired, in the headline metric.
         alarms: what fired, of how many checks.
         verdict: three sentences.
-        chosen: the model that is best out of fold in the headline metric on the labels as given, and under no alarm but
-            such of the sealed test; controls and baselines do not compete. None where there is none.
+        as_given: model -> the headline metric out of fold on the labels as given, by which models are chosen: a user
+            with wrong labels has no others. `figures` are against the truth where it is known.
+        chosen: the model that is best in `as_given`, and under no alarm but such of the sealed test; controls and
+            baselines do not compete. None where there is none.
         stacks: each stack against the best single model; none without a sealed test.
     """
 
@@ -92,6 +94,7 @@ class Scores:
     differences: tuple[PairedDifference, ...]
     alarms: AlarmReport
     verdict: tuple[str, str, str]
+    as_given: Mapping[str, Estimate]
     chosen: str | None
     stacks: tuple[StackGate, ...] = ()
 
@@ -116,11 +119,12 @@ class Scores:
             for one in told["differences"]
         )
         alarms = AlarmReport(tuple(Alarm(**one) for one in told["alarms"]["alarms"]), told["alarms"]["n_checks"])
+        as_given = {model: read_estimate(found) for model, found in told["as_given"].items()}
         gates = (
             StackGate(**{**one, "f1": read_estimate(one["f1"]), "ece": read_estimate(one["ece"])})
             for one in told["stacks"]
         )
-        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), told["chosen"], tuple(gates))
+        return cls(figures, tuple(differences), alarms, tuple(told["verdict"]), as_given, told["chosen"], tuple(gates))
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.json``; ends of intervals that cannot be known are null."""

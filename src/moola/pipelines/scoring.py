@@ -74,7 +74,9 @@ def score(
         for split, part in judged.items()
     }
     alarms = _alarms(data, predictions, judged, figures, findings)
-    inputs = _verdict_inputs(data, predictions, judged, figures, n_seeds)
+    oof = judged["oof"]
+    as_given = {m: estimates(p, oof.given, oof.weights, (HEADLINE,))[HEADLINE] for m, p in oof.said.items()}
+    inputs = _verdict_inputs(data, predictions, as_given, figures, n_seeds)
     inputs = dataclasses.replace(
         inputs, alarms=alarms.alarms, n_checks=alarms.n_checks, transductive=findings.pretrained
     )
@@ -86,7 +88,7 @@ def score(
     if "test" in judged:
         inputs = dataclasses.replace(inputs, comparisons=_tested(chosen, judged["test"], made["test"]))
     gates = stack_gates(predictions, judged, figures)
-    return Scores(figures, tuple(differences), alarms, verdict(inputs), chosen, gates)
+    return Scores(figures, tuple(differences), alarms, verdict(inputs), as_given, chosen, gates)
 
 
 def _chosen(predictions: Predictions, inputs: VerdictInputs) -> str | None:
@@ -151,14 +153,13 @@ def _seen_by(adopted: Mapping[str, Any], predictions: Predictions) -> list[Alarm
 
 
 def _verdict_inputs(
-    data: Dataset, predictions: Predictions, judged: Mapping[SplitName, Judged], figures: Figures, n_seeds: int
+    data: Dataset, predictions: Predictions, as_given: Mapping[str, Estimate], figures: Figures, n_seeds: int
 ) -> VerdictInputs:
     """All but the alarms and the comparisons on the sealed test.
 
     Choices are made on the labels as given: a user with wrong labels has no truth to choose by.
     """
-    oof, test = judged["oof"], figures.get("test", {})
-    as_given = {m: estimates(p, oof.given, oof.weights, (HEADLINE,))[HEADLINE] for m, p in oof.said.items()}
+    test = figures.get("test", {})
     candidates = [
         Candidate(
             display_name(model),

@@ -20,6 +20,10 @@ SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
 }
 
 
+AS_GIVEN = Metric(f"{METRICS[HEADLINE].label}, labels as given", METRICS[HEADLINE].higher_is_better)
+"""Models are chosen by it; a column of its own where some of the labels given are known to be wrong."""
+
+
 def split_marks(inputs: Mapping[str, Artifact]) -> dict[SplitName, str]:
     """What the heading of a split says of the encoder that its figures rest on."""
     if "encoder" not in inputs:
@@ -38,7 +42,10 @@ def leaderboard(material: Material) -> Leaderboard:
     majority = first.get("majority")
     return Leaderboard(
         splits=tuple(Split(SPLITS[split], marks.get(split, "")) for split in shown),
-        metrics=tuple(Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS["test"]),
+        metrics=(
+            AS_GIVEN,
+            *(Metric(METRICS[name].label, METRICS[name].higher_is_better) for name in SHOWN_METRICS["test"]),
+        ),
         rows=tuple(
             _row(material, model, shown) for model in sorted(models, key=lambda model: -first[model][HEADLINE].value)
         ),
@@ -48,13 +55,15 @@ def leaderboard(material: Material) -> Leaderboard:
 
 
 def _row(material: Material, model: str, shown: list[SplitName]) -> ModelRow:
-    name = display_name(model)
+    name, scores = display_name(model), material.scores
     cells = {
-        (SPLITS[split], METRICS[metric].label): material.scores.figures[split][model][metric]
+        (SPLITS[split], METRICS[metric].label): scores.figures[split][model][metric]
         for split in shown
-        if model in material.scores.figures[split]
+        if model in scores.figures[split]
         for metric in SHOWN_METRICS[split]
     }
+    if "oof" in shown and any(scores.as_given[m] != of_m[HEADLINE] for m, of_m in scores.figures["oof"].items()):
+        cells |= {(SPLITS["oof"], AS_GIVEN.name): scores.as_given[model]} if model in scores.as_given else {}
     return ModelRow(name, name, material.predictions.role(model), cells)
 
 

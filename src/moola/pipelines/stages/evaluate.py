@@ -21,7 +21,7 @@ from moola.pipelines.leaderboard import leaderboard, leaderboard_latex
 from moola.pipelines.pointer_figures import pointer_figures
 from moola.pipelines.prediction_sets import score_prediction_sets
 from moola.pipelines.predictions import PREDICTION_FILES, Predictions, in_order
-from moola.pipelines.scores import HEADLINE, Scores, SplitName, without_nan
+from moola.pipelines.scores import HEADLINE, Scores, SplitName, without_nan, written_estimate
 from moola.pipelines.scoring import Findings, score
 from moola.pipelines.sealed_tests import open_sealed_test
 from moola.pipelines.setup import adopted_encoder
@@ -74,7 +74,7 @@ class Evaluate(Stage):
         """Writes figures, and what they must not be taken for.
 
         - ``scores.json``: everything (`moola.pipelines.scores.Scores`); ``metrics.json``: the figures, a row each;
-          ``summary.json``: the verdict, the model it chose, what stacks are worth, and the alarms;
+          ``summary.json``: the verdict, the model it chose and by which figures, what stacks are worth, and the alarms;
         - ``leaderboard.csv`` and ``leaderboard.tex`` (`moola.pipelines.leaderboard`);
         - ``per_class.json`` (`moola.pipelines.class_figures`), ``calibration.json`` and ``calibrated.parquet``
           (`moola.pipelines.calibrating`), ``conformal.json`` (`moola.pipelines.prediction_sets`), and ``pointers.json``
@@ -134,6 +134,7 @@ def _summary(scores: Scores) -> dict[str, Any]:
     return {
         "verdict": list(scores.verdict),
         "chosen": scores.chosen,
+        "as_given": {model: written_estimate(found) for model, found in scores.as_given.items()},
         "stacks": [one.sentence for one in scores.stacks],
         "alarms": [vars(alarm) for alarm in scores.alarms.alarms],
     }
