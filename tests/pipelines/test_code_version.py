@@ -107,3 +107,15 @@ def test_components_in_fields_count():
     from moola.pipelines.code_version import _modules_of
 
     assert _modules_of({"a": [BiLstm()]}) == {"moola.models.bilstm"}
+
+
+@pytest.mark.parametrize(
+    ("module", "computes_with"), [("models.dtw", {"aeon", "numba"}), ("models.classical", {"sklearn", "scipy"})]
+)
+def test_what_other_packages_compute_with_counts(monkeypatch, module, computes_with):
+    from moola.pipelines import code_version
+
+    asked: list[str] = []
+    monkeypatch.setattr(code_version, "_version", lambda name: asked.append(name) or "")
+    code_version._digest.__wrapped__((f"moola.{module}",))
+    assert computes_with <= set(asked)

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
 from moola.errors import ConfigError, MissingPackageError, StorageError
 from moola.layout import Layout, digest_file, read_json, write_json, write_text
+from moola.pipelines import spent
 from moola.pipelines.artifacts import Artifact, ArtifactStore
 from moola.pipelines.events import EventLog
 from moola.pipelines.pipeline import Pipeline, recipe_of
@@ -206,7 +208,7 @@ def test_the_manifest_says_what_the_artifact_is_worth(fakes, fresh_context):
     assert manifest["key"] == large.key == recipe_of(fakes.Large(), {"letters": letters}, "any").key
     assert large.folder.name == f"large-{large.key[:16]}"
     assert {"digest", "git_commit", "git_dirty", "moola"} == set(manifest["code"])
-    assert {"python", "numpy", "torch"} <= set(manifest["versions"])
+    assert {"python", "mapie", "numba", "numpy", "scipy", "torch"} <= set(manifest["versions"])
     assert manifest["seconds"] >= 0
     assert manifest["started"].endswith("Z")
     assert manifest["cost_usd"] is None
@@ -266,9 +268,41 @@ def test_after_a_crash_nothing_stands_under_the_final_name_and_the_next_run_gets
     assert context.events.seen[-1]["event"] == "stage_failed"
     broken.unlink()
     artifact = pipeline.run(fresh_context()).artifacts["fragile"]
-    assert json.loads((tmp_path / "seen.json").read_text()) == ["part.txt", "state.txt"]  # and no torn file
+    left = json.loads((tmp_path / "seen.json").read_text())
+    assert left == ["part.txt", "spent.json", "state.txt"]  # and no torn file
     assert sorted(path.name for path in artifact.folder.rglob("*")) == ["manifest.json", "part.txt"]
     assert not list(final.parent.glob(".*.building"))
+
+
+def test_time_and_energy_of_all_attempts_add_up(fresh_context, monkeypatch, tmp_path):
+    clock, energy = [0.0], [None]
+
+    def run(self, inputs, workspace):
+        kept = workspace.folder / "resume" / "spent.json"
+        clock[0] += 5
+        workspace.progress(1, 2, "parts")
+        killed.append(kept.read_bytes())
+        clock[0] += 2
+        if len(killed) < 3:
+            raise KeyboardInterrupt
+
+    killed: list[bytes] = []
+    monkeypatch.setattr(spent, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(spent, "EnergyMeter", lambda: SimpleNamespace(watt_hours=lambda: energy[0]))
+    monkeypatch.setattr(Fragile, "run", run)
+    pipeline = Pipeline([Fragile("")])
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(fresh_context())
+    energy[0] = 1.5
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(fresh_context())
+    store = ArtifactStore(fresh_context().layout)
+    building = store.building(recipe_of(Fragile(""), {}, "run-1"))
+    (building / "resume" / "spent.json").write_bytes(killed[-1])  # as if it had been killed without a last word
+    manifest = pipeline.run(fresh_context()).artifacts["fragile"].manifest
+    assert (manifest["seconds"], manifest["energy_wh"]) == (7 + 5 + 7, 3.0)
+    manifest = pipeline.run(fresh_context(force=("fragile",))).artifacts["fragile"].manifest
+    assert (manifest["seconds"], manifest["energy_wh"]) == (7, 1.5)
 
 
 def test_force_does_not_go_on_from_what_a_crash_left(fresh_context, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.commands.compare import main as compare
 from moola.errors import ConfigError, DataError, StorageError
 from moola.evaluation.comparison import estimates
 from moola.evaluation.intervals import moving_block_weights
@@ -241,3 +242,14 @@ def test_a_diagnosis_holds_every_twin_and_refuses_a_run_without_one(tmp_path: Pa
     write_json(folder / "scores.json", scores | {"differences": []})
     with pytest.raises(DataError, match="says nothing of pretraining"):
         diagnose_transfer(open_run(folder))
+
+
+@pytest.mark.parametrize("run_id", ["/../../../escaped/x", "..", "a/b", "a\0b", "", 7])
+def test_a_run_whose_id_names_another_place_gets_no_page(run_id: Any, tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / "pulled", name, {"good": 0.8}) for name in ("a", "b")]
+    told = json.loads((folders[1] / "manifest.json").read_text())
+    write_json(folders[1] / "manifest.json", {**told, "run_id": run_id})
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(StorageError, match="is no name of a run"):
+        compare([*map(str, folders), "--artifacts", str(tmp_path / "artifacts")])
+    assert set(tmp_path.rglob("*")) == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.data.splits import Fold
+from moola.features.standardised import Standardised
+from moola.models.bilstm import BiLstm
 from moola.models.controls import Majority
+from moola.pipelines.events import EventLog
+from moola.pipelines.setup import EncoderSetup
+from moola.pipelines.stage import Workspace
+from moola.pipelines.stages import oof
+from moola.pipelines.unit_cache import KeptUnit
 from moola.pipelines.units import Unit, nested_plan, nested_rows, plan_units, trained_on
+from moola.training.schedule import FitConfig
 
 
 def purged_folds(n: int, k: int, purge: int) -> list[Fold]:
@@ -94,3 +104,18 @@ def test_a_larger_share_of_labels_holds_a_smaller_one_and_every_class(seed: int,
         assert np.isin(smaller, larger).all()
     assert all(set(labels[rows]) == set(labels) for rows in drawn) and np.array_equal(drawn[-1], np.arange(n))
     assert not np.array_equal(drawn[1], Unit("m", seed + 1, (), 0.3).train([], labels)) or n < 20
+
+
+def test_what_units_leave_is_in_their_order_whichever_ends_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def last_first(tasks: list[Any], *_: Any) -> list[tuple[Any, tuple[KeptUnit, list[Any]]]]:
+        return [(task, (KeptUnit(np.ones((1, 1)), 1.0), [])) for task in reversed(tasks)]
+
+    monkeypatch.setattr(oof, "run_all", last_first)
+    setup = EncoderSetup((0,), "cpu", Standardised(), BiLstm())
+    stage = oof.Oof(setup, FitConfig(epochs=1, batch_size=8), {"majority": Majority()})
+    units = [Unit("majority", 0, (), share) for share in (0.1, 0.5, 1.0)]
+    workspace = Workspace(tmp_path, "run", "oof", EventLog(), tmp_path / "units", fresh=True)
+    data: Any = None  # no fit is made here that would look at it
+    assert list(stage.predict_units(units, data, {}, workspace)) == units

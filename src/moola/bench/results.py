@@ -54,7 +54,7 @@ class SetResult:
         roles: model -> model, baseline, control or stack.
         costs: model -> cost of its fits; stacks have none of their own.
         alarms: sentences of the run's alarms, without its notes.
-        seconds: wall time of all stages when they were made.
+        seconds: wall time of all stages when they were made, in all attempts.
     """
 
     name: str

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_artifacts
-from moola.errors import EXIT_OK, DataError
+from moola.errors import EXIT_OK, DataError, StorageError
 
 if TYPE_CHECKING:
     from moola.pipelines.results import FinishedRun
@@ -60,8 +60,8 @@ def _pair(a: FinishedRun, b: FinishedRun, arguments: argparse.Namespace, results
     from moola.pipelines.run_pair import compare_runs
     from moola.pipelines.run_pair_page import pair_json, pair_text, render_pair
 
+    page = results / f"compare-{_plain_name(a)}-{_plain_name(b)}" / "compare.html"
     pair = compare_runs(a, b, arguments.metric)
-    page = results / f"compare-{a.run_id}-{b.run_id}" / "compare.html"
     write_text(page, render_pair(pair))
     if arguments.json:
         print(json.dumps({**pair_json(pair), "page": str(page)}, indent=2, ensure_ascii=False, allow_nan=False))
@@ -70,6 +70,22 @@ def _pair(a: FinishedRun, b: FinishedRun, arguments: argparse.Namespace, results
         print(f"\nopen {page}")
         print(page)
     return EXIT_OK
+
+
+def _plain_name(run: FinishedRun) -> str:
+    """The id of a run, which may have come from anywhere, as part of a path.
+
+    Raises:
+        StorageError: it would lead elsewhere.
+    """
+    name = run.run_id
+    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & {"/", "\\", "\0"}:
+        raise StorageError(
+            f"{run.folder}: {name!r} is no name of a run",
+            "the page would be written to another place than beside the runs",
+            "its manifest.json was changed: copy the run folder again",
+        )
+    return name
 
 
 def _table(runs: list[FinishedRun], arguments: argparse.Namespace) -> int:

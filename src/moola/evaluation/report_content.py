@@ -263,7 +263,7 @@ class Costs:
 
     Attributes:
         rows: a model each, the dearest first.
-        seconds: of all stages, when their artifacts were made.
+        seconds: of all stages, when their artifacts were made, in all attempts.
         energy_wh: watt hours that GPUs took meanwhile, all that ran on them; None where nobody measured.
         usd: money; None where nobody measured.
     """

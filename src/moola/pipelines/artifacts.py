@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +19,20 @@ import moola
 from moola.config import digest_json
 from moola.errors import StorageError
 from moola.layout import Layout, digest_file, read_json, remove_torn_files, sync_folder, write_json
-from moola.pipelines.energy import EnergyMeter
 from moola.pipelines.events import now
+from moola.pipelines.spent import Spent
 
 _PACKAGES = (
     "aeon",
     "arch",
     "cleanlab",
+    "mapie",
+    "numba",
     "numpy",
     "polars",
     "pytorch-lightning",
     "scikit-learn",
+    "scipy",
     "skops",
     "torch",
     "xgboost-cpu",
@@ -158,17 +160,23 @@ class ArtifactStore:
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def build(self, recipe: Recipe, run: Callable[[Path], None]) -> Artifact:
+    def build(self, recipe: Recipe, run: Callable[[Path, Callable[[], None]], None]) -> Artifact:
         """Let `run` fill a folder, then publish it under its key in one step.
 
         A folder left by a crash is handed to `run` again, so that it can go on from what it finds there. Files below
-        ``resume/`` are working state and are not published.
+        ``resume/`` are working state and are not published. Time and energy are those of all attempts; one that was
+        killed counts until it last called what `run` gets besides the folder.
         """
         final, building = self.folder(recipe), self.building(recipe)
         building.mkdir(parents=True, exist_ok=True)
         remove_torn_files(building)
-        started, clock, meter = now(), time.monotonic(), EnergyMeter()
-        run(building)
+        started, spent = now(), Spent(building / "resume" / "spent.json")
+        try:
+            run(building, spent.keep)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+                spent.keep()
+            raise
         shutil.rmtree(building / "resume", ignore_errors=True)
         files = {
             str(path.relative_to(building)): digest_file(path) for path in sorted(building.rglob("*")) if path.is_file()
@@ -185,8 +193,7 @@ class ArtifactStore:
             "code": {"digest": recipe.code, **git_state(), "moola": moola.__version__},
             "versions": versions(),
             "started": started,
-            "seconds": round(time.monotonic() - clock, 3),
-            "energy_wh": meter.watt_hours(),
+            **spent.total(),
             "cost_usd": None,
         }
         write_json(building / "manifest.json", manifest)

@@ -17,6 +17,8 @@ from moola.errors import ConfigError
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu", "yaml": "pyyaml"}
 """Modules whose package has another name."""
+_COMPUTES_WITH = {"aeon": "numba", "sklearn": "scipy"}
+"""Modules whose figures are made by another one, which moola itself may not import."""
 
 
 def code_version(stage: Any) -> str:
@@ -49,6 +51,7 @@ def _digest(modules: tuple[str, ...]) -> str:
             if beside.suffix != ".py":  # a template or table that the module reads
                 total.update(beside.read_bytes())
     imported = {name.partition(".")[0] for module, path in reached.items() for name in _imports(path, module)}
+    imported |= {beneath for name, beneath in _COMPUTES_WITH.items() if name in imported}
     for name in sorted(imported - packages - sys.stdlib_module_names):
         total.update(f"{name}={_version(name)}\0".encode())
     return total.hexdigest()

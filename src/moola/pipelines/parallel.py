@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from moola.errors import MoolaError
@@ -83,7 +84,7 @@ def one_thread() -> Iterator[None]:
 
 def _run_elsewhere(tasks: list[T], prepare: Callable[[], Callable[[T], R]], processes: int) -> Iterator[tuple[T, R]]:
     """In so many processes, started anew: a fork would inherit locks of threads that do not exist in it."""
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (prepare,))
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (prepare,))
     try:
         running: dict[Future[Any], T] = {pool.submit(_do, task): task for task in tasks}
         while running:
@@ -102,9 +103,18 @@ def _run_elsewhere(tasks: list[T], prepare: Callable[[], Callable[[T], R]], proc
 
 def _begin(prepare: Callable[[], Callable[[Any], Any]]) -> None:
     global _work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
     with one_thread():
         _work = prepare()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells its pool nothing, and whoever waits for tasks there would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # what is half written has another name than what is whole
 
 
 def _do(task: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moola.config import describe
@@ -119,7 +119,7 @@ class Pipeline:
     ) -> Artifact:
         cache = context.layout.room("artifacts/oof/units")
 
-        def run(folder: Path) -> None:
+        def run(folder: Path, keep_spent: Callable[[], None]) -> None:
             workspace = Workspace(
                 folder,
                 context.run_id,
@@ -130,6 +130,7 @@ class Pipeline:
                 processes=context.processes,
                 sealed_tests=context.layout.room("artifacts/metadata") / "sealed_tests.jsonl",
                 results=context.layout.results,
+                keep_spent=keep_spent,
             )
             stage.run(inputs, workspace)
 

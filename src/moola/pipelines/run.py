@@ -67,25 +67,27 @@ def execute(
             events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
             for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
                 events.emit("note", message=message)
-            try:
-                context = Context(
-                    run_id,
-                    layout,
-                    events,
-                    force=config.force,
-                    processes=1 if _under_torchrun() else config.processes,
-                    meet=meet,
-                )
+            processes = 1 if _under_torchrun() else config.processes
+            context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
+            with _told(record, events):
                 Pipeline(pipeline.stages, hooks).run(context)
-            except BaseException as error:
-                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                record.finish(status, error)
-                with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
-                    events.emit(f"run_{status}", run_id=run_id, error=f"{type(error).__name__}: {error}")
-                raise
-            record.finish("finished")
-            events.emit("run_finished", run_id=run_id, folder=str(folder), seconds=record.seconds)
     return folder
+
+
+@contextlib.contextmanager
+def _told(record: RunRecord, events: EventLog) -> Iterator[None]:
+    """Say in the manifest and in the log how a run ends."""
+    run = {"run_id": record.manifest["run_id"]}
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record.finish(status, error)
+        with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+            events.emit(f"run_{status}", **run, error=f"{type(error).__name__}: {error}")
+        raise
+    record.finish("finished")
+    events.emit("run_finished", **run, folder=str(record.folder), seconds=record.seconds)
 
 
 def _under_torchrun() -> bool:

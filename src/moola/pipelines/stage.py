@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,6 +29,7 @@ class Workspace:
         sealed_tests: list of the runs that looked at a sealed test (`moola.pipelines.sealed_tests`); None: nobody keeps
             one.
         results: folder of all runs; None: there is none.
+        keep_spent: called with every progress, so that time and energy of an attempt that is killed still count.
     """
 
     folder: Path
@@ -40,10 +41,12 @@ class Workspace:
     processes: int | None = 1
     sealed_tests: Path | None = None
     results: Path | None = None
+    keep_spent: Callable[[], None] = lambda: None
 
     def progress(self, done: int, total: int, what: str, **figures: float) -> None:
         """Report `done` of `total` steps of `what`, with figures to show beside them."""
         self.events.emit("progress", stage=self.stage, done=done, total=total, what=what, **figures)
+        self.keep_spent()
 
 
 class Stage(ABC):

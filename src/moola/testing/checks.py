@@ -48,10 +48,8 @@ def check_stage(stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> A
     recipe = recipe_of(stage, inputs, "check")
     assert recipe.key == recipe_of(stage, inputs, "check").key, "the key changes between calls"
     store = ArtifactStore(Layout(folder / "data", folder / "artifacts"))
-    workspace_log = EventLog()
-    artifact = store.build(
-        recipe, lambda place: stage.run(inputs, Workspace(place, "check", stage.name, workspace_log, folder / "units"))
-    )
+    workspace = Workspace(store.building(recipe), "check", stage.name, EventLog(), folder / "units")
+    artifact = store.build(recipe, lambda *_: stage.run(inputs, workspace))
     missing = [name for name in stage.publishes if name not in artifact.manifest["files"]]
     assert not missing, f"published files were not written: {missing}"
     assert store.find(recipe) is not None, "the finished artifact is not found again"

@@ -123,7 +123,7 @@ class Oof(Stage):
     def predict_units(
         self, units: Sequence[Unit], data: Dataset, inputs: Mapping[str, Artifact], workspace: Workspace
     ) -> dict[Unit, KeptUnit]:
-        """What every unit leaves, from the cache where it is."""
+        """What every unit leaves, from the cache where it is; in the order of `units`, whichever ended first."""
         found: dict[Unit, KeptUnit] = {}
         if not units:
             return found
@@ -144,7 +144,7 @@ class Oof(Stage):
                 note(alarm)
             found[unit] = left
             workspace.progress(len(found), len(units), unit.spoken)
-        return found
+        return {unit: found[unit] for unit in units}
 
     def _write(
         self, frames: list[pl.DataFrame], nested: list[pl.DataFrame], data: Dataset, workspace: Workspace
