@@ -24,7 +24,7 @@ from moola.pipelines.class_figures import class_figures
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
 from moola.pipelines.judged import EvaluationConfig, judged_splits
-from moola.pipelines.leaderboard import latex_escaped, leaderboard, leaderboard_latex
+from moola.pipelines.leaderboard import leaderboard, leaderboard_latex
 from moola.pipelines.pointer_figures import pointer_figures
 from moola.pipelines.prediction_sets import score_prediction_sets
 from moola.pipelines.predictions import Predictions
@@ -235,9 +235,6 @@ def test_the_leaderboard_is_a_table_for_programs_and_one_for_papers(planted: Pla
     assert len(rows) == 2 + 6 and {line.count("&") for line in rows} == {4}
     assert "Majority class (control) & 0.500 [0.500, 0.500]" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == latex.count(r"\bottomrule") == 1
-    assert latex_escaped(r"50_% of a\b & #1 {x} $~^") == (
-        r"50\_\% of a\textbackslash{}b \& \#1 \{x\} \$\textasciitilde{}\textasciicircum{}"
-    )
 
 
 Artifacts = Mapping[str, Artifact]
