@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from moola.bench.results import FEW, MEAN
 from moola.bench.table import BenchTable, PairedMeans
 from moola.drawing.latex import latex_escaped, latex_tabular
-from moola.drawing.numbers import duration, figure, interval
+from moola.drawing.numbers import duration, figure, interval, p_value
 from moola.evaluation.estimates import Estimate
 from moola.pipelines.scores import display_name
 
@@ -153,8 +153,8 @@ def _ranks(table: BenchTable) -> TextTable:
         (
             display_name(name),
             figure(rank, digits=2),
-            figure(pairs[name].p_value if name != first else None),
-            figure(pairs[name].adjusted if name != first else None),
+            p_value(pairs[name].p_value if name != first else None),
+            p_value(pairs[name].adjusted if name != first else None),
         )
         for name, rank in zip(table.ranks.models, table.ranks.ranks, strict=True)
     )
