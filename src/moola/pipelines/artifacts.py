@@ -187,7 +187,6 @@ class ArtifactStore:
             "started": started,
             "seconds": round(time.monotonic() - clock, 3),
             "energy_wh": meter.watt_hours(),
-            "cost_usd": None,
         }
         write_json(building / "manifest.json", manifest)
         old = final.with_name(f".{final.name}.old")
