@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from moola.config import structure
@@ -83,6 +85,28 @@ class Registry(Generic[T]):
         others = (name for name in self.names() if name not in self._references and self.get(name) is cls)
         return known[0] if known else next(others, None)
 
+    def section_of(
+        self, component: object, key: str = "name", parts: Sequence[Registry[Any]] | None = None
+    ) -> dict[str, Any]:
+        """A component as `build_section` takes it: its name under `key` and its fields, as JSON values.
+
+        Args:
+            component: a dataclass of this registry.
+            key: of its name.
+            parts: registries of components inside it, which become sections with a ``name``; default this one. Other
+                dataclasses become their fields.
+
+        Raises:
+            ConfigError: its class is not in the registry, so nobody could build it again.
+        """
+        name = self.name_of(component)
+        if name is None:
+            raise ConfigError(
+                [f"the {self.kind} {type(component).__name__} has no name, so it cannot be kept"],
+                f"register its class, or announce it as an entry point of the group {self.group}",
+            )
+        return {key: name, **_fields(component, (self,) if parts is None else parts)}
+
     def build(self, name: str, params: Mapping[str, Any], path: str) -> T:
         """Build a component from its configuration values.
 
@@ -120,6 +144,21 @@ class Registry(Generic[T]):
                 )
             found[entry.name] = entry
         return found
+
+
+def _fields(component: Any, parts: Sequence[Registry[Any]]) -> dict[str, Any]:
+    return {item.name: _plain(getattr(component, item.name), parts) for item in dataclasses.fields(component)}
+
+
+def _plain(value: Any, parts: Sequence[Registry[Any]]) -> Any:
+    if dataclasses.is_dataclass(value):
+        name = next((name for registry in parts if (name := registry.name_of(value))), None)
+        return _fields(value, parts) if name is None else {"name": name, **_fields(value, parts)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, parts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, parts) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _package(entry: EntryPoint) -> str:

@@ -117,3 +117,10 @@ def test_what_latex_reads_as_a_command_is_escaped() -> None:
     table = TextTable("t", "10 % & more", "a_b", ("", "set"), (("dtw", "–"), ("best", "0.9")), frozenset({(1, 1)}))
     said = table.latex()
     assert r"10 \% \& more. a\_b" in said and r"dtw & -- \\" in said and r"best & \textbf{0.9} \\" in said
+
+
+def test_names_that_users_chose_break_neither_table() -> None:
+    table = TextTable("t", "All", "few", ("", "set|1"), ((r"a|b {50%} ~x^2 $c\d #1", "0.9"),))
+    assert [line.replace(r"\|", "").count("|") for line in table.markdown().splitlines()[-3:]] == [3, 3, 3]
+    name = r"a|b \{50\%\} \textasciitilde{}x\textasciicircum{}2 \$c\textbackslash{}d \#1"
+    assert name + r" & 0.9 \\" in table.latex()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ class Component:
     size: int = 1
 
 
+@dataclass(frozen=True)
+class Around:
+    of: tuple[Any, ...] = ()
+    at: Path = Path("a/b")
+
+
 def fresh() -> Registry[Any]:
     return Registry("thing", {"path": "pathlib:PurePosixPath", "broken": "no.such.module:Thing"})
 
@@ -43,6 +50,19 @@ def test_a_registered_class_is_found_and_built_from_its_values() -> None:
     assert things.build("mine", {"size": 3}, "part") == Component(3)
     assert things.build_section({"name": "mine", "size": 4}, "part") == Component(4)
     assert things.names() == ["broken", "mine", "path"]
+
+
+def test_a_section_builds_the_component_again_and_names_those_inside_it() -> None:
+    things, wholes = fresh(), Registry[Any]("whole", {})
+    things.register("mine")(Component)
+    wholes.register("around")(Around)
+    section = wholes.section_of(Around((Component(2), Around())), "kind", parts=(things,))
+    inner = {"of": [], "at": "a/b"}
+    assert section == {"kind": "around", "of": [{"name": "mine", "size": 2}, inner], "at": "a/b"}
+    assert things.build_section(things.section_of(Component(3)), "part") == Component(3)
+    with pytest.raises(ConfigError, match="the thing Around has no name") as caught:
+        things.section_of(Around())
+    assert "moola.things" in str(caught.value)
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:

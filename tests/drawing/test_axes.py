@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.drawing import duration, figure, interval
+from moola.drawing import duration, figure, interval, p_value
 from moola.drawing.axes import bounds, tick_labels, ticks
 from moola.drawing.svg import fitted
 
@@ -49,6 +49,11 @@ def test_figures_have_a_true_minus_and_three_decimals() -> None:
     assert figure(-0.0001, signed=True) == "0.000"
     assert interval(-0.02, 0.1, signed=True) == "[−0.020, +0.100]"
     assert interval(math.nan, 0.1) == "no interval"
+
+
+def test_a_p_value_is_never_nought() -> None:
+    assert [p_value(p) for p in (0.0, 0.0007, 0.001, 0.0123, 1.0)] == ["< 0.001", "< 0.001", "0.001", "0.012", "1.000"]
+    assert p_value(math.nan) == p_value(None) == "–"
 
 
 def test_durations_choose_their_unit() -> None:

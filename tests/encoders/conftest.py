@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from moola.encoders.record import EncoderRecord, Lineage, named_section
+from moola.encoders.record import EncoderRecord, Lineage
 from moola.encoders.shelf import publish
-from moola.features.saving import section_of
+from moola.features import TRANSFORMS
 from moola.features.standardised import Standardised
 from moola.models import ENCODERS, EncoderConfig
 from moola.models.bilstm import BiLstm
@@ -25,12 +25,12 @@ SPANS = ((0, 6), (6, 12))
 
 def draft(content: str = "c0", seeds: tuple[int, ...] = (0, 1), encoder: EncoderConfig | None = None) -> EncoderRecord:
     """A record without a name: a BiLSTM of 3 units on two standardised sensors, unless another one is given."""
-    transform = section_of(Standardised())
+    transform = TRANSFORMS.section_of(Standardised())
     return EncoderRecord(
         name="",
         created="2026-01-01T00:00:00.000Z",
         objective={"name": "masked_autoencoder"},
-        encoder=named_section(ENCODERS, encoder or BiLstm(hidden=3)),
+        encoder=ENCODERS.section_of(encoder or BiLstm(hidden=3)),
         configured_transform=transform,
         transform=transform,
         inputs=("x", "y"),

@@ -40,6 +40,8 @@ from moola.evaluation.report_content import (
 )
 from moola.evaluation.report_pictures import draw_pictures
 from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindow, WrongWindows
+from moola.evaluation.significance import PairedTest
+from moola.pipelines.report_tables import report_tables
 
 EVIL = "<script>alert(1)</script>"
 TEST, OOF = "Sealed test", "Out of fold"
@@ -279,6 +281,18 @@ def test_missing_figures_are_dashes() -> None:
 @pytest.mark.parametrize(("p_value", "wanted"), [(0.04, True), (0.06, False), (math.nan, False)])
 def test_a_difference_is_sure_after_correction_only(p_value: float, wanted: bool) -> None:
     assert Comparison("a", "b", TEST, "Accuracy", Estimate(0.1, 0.05, 0.15, 44, 3), "", p_value).is_sure is wanted
+
+
+def test_pairs_tell_in_their_table_what_their_words_rest_on_and_what_other_tests_say() -> None:
+    (pair,) = full_report().comparisons or ()
+    assert "tables/comparisons.csv" not in render_report(full_report())
+    tested = dataclasses.replace(pair, by_test=PairedTest("McNemar, exact", 3.0, 0.02, ""))
+    report = full_report()
+    report = dataclasses.replace(report, comparisons=(tested, pair))
+    assert "Nadeau &amp; Bengio 2003" in render_report(report)
+    first, second = report_tables(report)["comparisons"].rows(named=True)
+    assert first["p_corrected"] == 0.41 and (first["test"], first["test_p"]) == ("McNemar, exact", 0.02)
+    assert second["test"] is None
 
 
 def test_a_verdict_has_three_sentences() -> None:

@@ -185,7 +185,7 @@ def test_a_good_transform_passes() -> None:
         (LayoutBound(), "memory layout"),
         (TwoNames(), "2 names"),
         (LastPortion(Close()), "portioned"),
-        (Scaled(Close()), "has no name"),
+        (Scaled(Close()), "is not registered"),
     ],
     ids=lambda value: type(value).__name__,
 )

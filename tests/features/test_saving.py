@@ -12,7 +12,7 @@ from moola.features import TRANSFORMS
 from moola.features.candles import OHLC
 from moola.features.combined import Combined
 from moola.features.relative import RelativeTransform
-from moola.features.saving import load_transform, save_transform, section_of
+from moola.features.saving import load_transform, save_transform
 from moola.features.scaled import Scaled
 from moola.features.volatility import Volatility
 from moola.testing.transform_checks import random_bars
@@ -76,10 +76,12 @@ def test_a_class_that_nobody_registered_cannot_be_kept(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="Mine has no name"):
         save_transform(tmp_path / "transform.json", Mine())
+    with pytest.raises(ConfigError, match="names the transform and is missing"):
+        save_transform(tmp_path / "transform.json", Combined((RelativeTransform(), Mine())))
     assert not list(tmp_path.iterdir())
 
 
 def test_every_built_in_transform_survives_its_section() -> None:
     for name in sorted(TRANSFORMS.built_in - {"combined", "scaling"}):
         transform = TRANSFORMS.build(name, {}, "transform")
-        assert TRANSFORMS.build_section(section_of(transform), "transform") == transform
+        assert TRANSFORMS.build_section(TRANSFORMS.section_of(transform), "transform") == transform

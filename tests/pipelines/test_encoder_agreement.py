@@ -11,9 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from moola.config import RunConfig, config_folder, from_omegaconf
-from moola.encoders.record import named_section
 from moola.errors import ConfigError
-from moola.features.saving import section_of
+from moola.features import TRANSFORMS
 from moola.models import ENCODERS
 from moola.pipelines.encoder_agreement import check_agreement
 from moola.pipelines.setup import EncoderSetup
@@ -31,7 +30,7 @@ def config(*overrides: str) -> RunConfig:
 def made_by(config: RunConfig) -> Any:
     """The record of an encoder that a run of this configuration would leave."""
     setup = EncoderSetup.from_config(config)
-    encoder, transform = named_section(ENCODERS, setup.encoder), section_of(setup.transform)
+    encoder, transform = ENCODERS.section_of(setup.encoder), TRANSFORMS.section_of(setup.transform)
     return SimpleNamespace(name="e_v1", encoder=encoder, configured_transform=transform, seeds=config.seeds)
 
 

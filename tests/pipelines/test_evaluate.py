@@ -24,11 +24,12 @@ from moola.pipelines.class_figures import class_figures
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
 from moola.pipelines.judged import EvaluationConfig, judged_splits
-from moola.pipelines.leaderboard import latex_escaped, leaderboard, leaderboard_latex
+from moola.pipelines.leaderboard import leaderboard, leaderboard_latex
 from moola.pipelines.pointer_figures import pointer_figures
 from moola.pipelines.prediction_sets import score_prediction_sets
 from moola.pipelines.predictions import Predictions
-from moola.pipelines.scores import Scores
+from moola.pipelines.report_sections.paired_tests import paired_test
+from moola.pipelines.scores import PairedDifference, Scores, SplitName
 from moola.pipelines.scoring import score
 from moola.pipelines.stage import Workspace
 from moola.pipelines.stages.evaluate import Evaluate
@@ -219,6 +220,44 @@ def test_pointers_are_scored_where_windows_are_marked(
     assert pointer_figures(unmarked, planted.predictions, classifier, CONFIG) is None  # type: ignore[arg-type]
 
 
+# Tests that tables of the field ask for.
+
+
+def a_pair(split: SplitName) -> PairedDifference:
+    return PairedDifference("honest", "majority", split, "balanced_accuracy", Estimate(0.2, 0.1, 0.3, N, 1))
+
+
+def test_pairs_on_the_sealed_test_are_counted_as_mcnemar_counts_them(planted: Planted) -> None:
+    found = paired_test(a_pair("test"), planted.data, planted.predictions, CONFIG)
+    test = planted.data.test
+    truth = planted.data.class_numbers(test["true_label"])
+    honest = planted.predictions.of_model("honest", "test", test["window_id"])[0].argmax(axis=1)
+    only_a, only_b = int(((honest == truth) & (truth == 1)).sum()), int(((honest != truth) & (truth == 0)).sum())
+    assert found is not None and found.name == "McNemar, chi-squared"
+    assert found.statistic == pytest.approx((abs(only_a - only_b) - 1) ** 2 / (only_a + only_b))
+    overlapping = SimpleNamespace(**{**vars(planted.data), "store": SimpleNamespace(independent=False), "span": 9})
+    blocks = paired_test(a_pair("test"), overlapping, planted.predictions, CONFIG)  # type: ignore[arg-type]
+    assert blocks is not None and blocks.name == "McNemar, blocks of time"
+
+
+def test_pairs_out_of_fold_are_tested_over_folds_of_which_seeds_are_no_runs_of_their_own(planted: Planted) -> None:
+    found = paired_test(a_pair("oof"), planted.data, planted.predictions, CONFIG)
+    labels, differences = planted.data.labels, []
+    for fold in planted.data.folds:
+        part = labels[fold.held_out.tolist()]
+        said = planted.predictions.of_model("honest", "oof", part["window_id"])[0].argmax(axis=1)
+        truth = planted.data.class_numbers(part["true_label"])
+        differences.append(np.mean([(said[truth == label] == label).mean() for label in (0, 1)]) - 0.5)
+    d, ratio = np.array(differences), 1 / (FOLDS - 1)
+    assert found is not None and found.name == "corrected resampled t-test"
+    assert found.statistic == pytest.approx(d.mean() / np.sqrt((1 / FOLDS + ratio) * d.var(ddof=1)))
+    twice = pl.concat([planted.predictions.table, planted.predictions.table.with_columns(seed=pl.col("seed") + 1)])
+    again = dataclasses.replace(planted.predictions, table=twice)
+    assert paired_test(a_pair("oof"), planted.data, again, CONFIG) == found
+    alone = dataclasses.replace(planted.predictions, table=twice.filter(pl.col("fold") < 1))
+    assert paired_test(a_pair("oof"), planted.data, alone, CONFIG) is None
+
+
 # The leaderboard, and the stage as a whole.
 
 
@@ -235,9 +274,6 @@ def test_the_leaderboard_is_a_table_for_programs_and_one_for_papers(planted: Pla
     assert len(rows) == 2 + 6 and {line.count("&") for line in rows} == {4}
     assert "Majority class (control) & 0.500 [0.500, 0.500]" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == latex.count(r"\bottomrule") == 1
-    assert latex_escaped(r"50_% of a\b & #1 {x} $~^") == (
-        r"50\_\% of a\textbackslash{}b \& \#1 \{x\} \$\textasciitilde{}\textasciicircum{}"
-    )
 
 
 Artifacts = Mapping[str, Artifact]

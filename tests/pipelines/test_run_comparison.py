@@ -146,6 +146,14 @@ def test_the_page_holds_everything_escapes_it_and_loads_nothing(tmp_path: Path) 
     assert json.loads(json.dumps(pair_json(pair), allow_nan=False))["pairs"]
 
 
+def test_p_values_and_names_of_metrics_are_written_alike_wherever_a_pair_is_shown(tmp_path: Path) -> None:
+    a, b = (open_run(make_run(tmp_path, name, {"m": skill})) for name, skill in (("one", 0.95), ("two", 0.6)))
+    pair = compare_runs(a, b, n_resamples=200)
+    assert "< 0.001" in pair_text(pair) and "0.000" not in pair_text(pair) and "&lt; 0.001" in render_pair(pair)
+    assert ">Balanced accuracy, means" in render_pair(pair)
+    assert ">ROC AUC, means" in render_pair(compare_runs(a, b, "roc_auc", 200))
+
+
 def test_runs_are_sorted_by_the_figure_of_the_model_that_each_would_choose_out_of_fold(tmp_path: Path) -> None:
     runs = [
         open_run(make_run(tmp_path, name, skills))

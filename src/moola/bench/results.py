@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,8 @@ from moola.evaluation.comparison import estimates
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.intervals import moving_block_weights
 from moola.layout import read_json
-from moola.pipelines.predictions import in_order
+from moola.pipelines.predictions import by_seed
+from moola.pipelines.scores import read_estimate
 
 METRIC = "accuracy"
 FEW = 0.1
@@ -86,7 +86,7 @@ def read_set(name: str, run: Path) -> SetResult:
     return SetResult(
         name,
         manifest["run_id"],
-        {row["model"]: _estimate(row) for row in rows},
+        {row["model"]: read_estimate(row) for row in rows},
         few,
         n_few,
         {**{model: one["role"] for model, one in told.items()}, **stacks},
@@ -94,11 +94,6 @@ def read_set(name: str, run: Path) -> SetResult:
         tuple(alarm["message"] for alarm in alarms if alarm["severity"] == "alarm"),
         sum(stage["seconds"] for stage in manifest["stages"]),
     )
-
-
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    low, high = (np.nan if row[end] is None else row[end] for end in ("low", "high"))
-    return Estimate(row["value"], low, high, row["n"], row["seeds"])
 
 
 def _few_labels(curve: Path, run: Path) -> tuple[dict[str, Estimate], int]:
@@ -110,10 +105,10 @@ def _few_labels(curve: Path, run: Path) -> tuple[dict[str, Estimate], int]:
     classes = [name.removeprefix("prob_") for name in table.columns if name.startswith("prob_")]
     truth = np.array([classes.index(label) for label in judged["true_label"]])
     weights = moving_block_weights(np.arange(len(judged)), 1, _RESAMPLES)  # cases are independent of each other
-    said: dict[str, np.ndarray] = {}
-    for (model,), rows in table.group_by("model", maintain_order=True):
-        seeds = rows.sort("seed").partition_by("seed", maintain_order=True)
-        said[str(model)] = np.stack([in_order(part, judged["window_id"], classes) for part in seeds])
+    said = {
+        str(model): by_seed(rows, judged["window_id"], classes)
+        for (model,), rows in table.group_by("model", maintain_order=True)
+    }
     if len(said) > 1:
         said[MEAN] = np.mean(list(said.values()), axis=0)
     found = {model: estimates(p, truth, weights, names=(METRIC,))[METRIC] for model, p in said.items()}

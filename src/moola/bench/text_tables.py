@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from moola.bench.results import FEW, MEAN
 from moola.bench.table import BenchTable, PairedMeans
-from moola.drawing.numbers import duration, figure, interval
+from moola.drawing.latex import latex_escaped, latex_tabular
+from moola.drawing.numbers import duration, figure, interval, p_value
 from moola.evaluation.estimates import Estimate
 from moola.pipelines.scores import display_name
-
-_LATEX = str.maketrans({"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "–": "--", "−": "$-$", "<": "$<$", ">": "$>$"})
 
 
 @dataclass(frozen=True)
@@ -42,34 +41,22 @@ class TextTable:
             for i, row in enumerate(self.rows)
         ]
         lines = [list(self.header), ["---"] * len(self.header), *body]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        # A bar inside a cell, as a model's name may have one, would begin another cell.
+        table = "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
         return f"## {self.title}\n\n{self.lead}\n\n{table}\n"
 
     def latex(self) -> str:
         """A ``table`` float in the style of the package booktabs."""
         cells = [
-            [rf"\textbf{{{_escaped(cell)}}}" if (i, j) in self.best else _escaped(cell) for j, cell in enumerate(row)]
+            [
+                rf"\textbf{{{latex_escaped(cell)}}}" if (i, j) in self.best else latex_escaped(cell)
+                for j, cell in enumerate(row)
+            ]
             for i, row in enumerate(self.rows)
         ]
-        lines = [[_escaped(cell) for cell in self.header], *cells]
-        head, *body = [" & ".join(line) + r" \\" for line in lines]
-        columns = "l" + "r" * (len(self.header) - 1)
-        return "\n".join(
-            [
-                r"\begin{table}",
-                rf"\caption{{{_escaped(self.title)}. {_escaped(self.lead)}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        caption = latex_escaped(f"{self.title}. {self.lead}")
+        table = latex_tabular([[latex_escaped(cell) for cell in self.header]], cells)
+        return f"\\begin{{table}}\n\\caption{{{caption}}}\n\\label{{tab:{self.name}}}\n{table}\n\\end{{table}}\n"
 
 
 def text_tables(table: BenchTable) -> Iterator[TextTable]:
@@ -166,8 +153,8 @@ def _ranks(table: BenchTable) -> TextTable:
         (
             display_name(name),
             figure(rank, digits=2),
-            figure(pairs[name].p_value if name != first else None),
-            figure(pairs[name].adjusted if name != first else None),
+            p_value(pairs[name].p_value if name != first else None),
+            p_value(pairs[name].adjusted if name != first else None),
         )
         for name, rank in zip(table.ranks.models, table.ranks.ranks, strict=True)
     )
@@ -214,7 +201,3 @@ def _cell(found: Estimate | None) -> str:
 def _highest(values: Sequence[float | None]) -> list[int]:
     known: Mapping[int, float] = {i: value for i, value in enumerate(values) if value is not None}
     return [i for i, value in known.items() if value == max(known.values())]
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_LATEX)

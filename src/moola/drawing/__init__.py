@@ -9,7 +9,7 @@ from moola.drawing.curves import Curve, Reference, draw_curves
 from moola.drawing.file import svg_file
 from moola.drawing.intervals import IntervalRow, draw_intervals
 from moola.drawing.lines import draw_lines
-from moola.drawing.numbers import duration, figure, interval
+from moola.drawing.numbers import duration, figure, interval, p_value
 from moola.drawing.raster import png_file
 from moola.drawing.reliability import draw_reliability
 from moola.drawing.scatter import draw_scatter
@@ -41,6 +41,7 @@ __all__ = [
     "duration",
     "figure",
     "interval",
+    "p_value",
     "png_file",
     "svg_file",
 ]

@@ -26,6 +26,11 @@ def interval(low: float, high: float, digits: int = 3, signed: bool = False) -> 
     return f"[{figure(low, digits, signed)}, {figure(high, digits, signed)}]"
 
 
+def p_value(value: float | None) -> str:
+    """A p-value: ``0.012``, below a thousandth ``< 0.001``, for no chance is nought; an en dash where there is none."""
+    return "< 0.001" if value is not None and value < 0.001 else figure(value)
+
+
 def duration(seconds: float) -> str:
     """Seconds as ``12 ms``, ``0.4 s``, ``2 min 14 s`` or ``1 h 02 min``."""
     if not math.isfinite(seconds):

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from moola import drawing
-from moola.drawing.numbers import duration, figure
+from moola.drawing.numbers import duration, figure, p_value
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -25,7 +25,7 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(_source),
     )
-    environment.filters |= {"figure": figure, "duration": duration}
+    environment.filters |= {"figure": figure, "duration": duration, "p_value": p_value}
     return environment.get_template(template).render(drawing=drawing, **values)
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moola.config import describe, digest_json, structure
+from moola.config import digest_json, structure
 from moola.errors import ConfigError, StorageError
 from moola.layout import changed_files, read_json, write_json
-from moola.registry import Registry
 
 RECORD = "encoder.json"
 """File of the folder that holds the record."""
@@ -147,19 +146,6 @@ def verify_files(folder: Path, record: EncoderRecord) -> None:
             "\n".join(problems),
             "put the files back, or run the pretraining again: it copies them anew",
         )
-
-
-def named_section(registry: Registry[Any], component: Any) -> dict[str, Any]:
-    """A component as `Registry.build_section` takes it: its registered name and its fields, as JSON values.
-
-    Raises:
-        ConfigError: its class is not in the registry, so nobody could build it again.
-    """
-    names = [name for name in registry.names() if registry.get(name) is type(component)]
-    if not names:
-        raise ConfigError([f"the {registry.kind} {type(component).__name__} has no name, so it cannot be kept"])
-    fields = {item.name: describe(getattr(component, item.name)) for item in dataclasses.fields(component)}
-    return {"name": names[0], **fields}
 
 
 def _unusable(folder: Path, why: str) -> StorageError:

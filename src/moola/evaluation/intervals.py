@@ -48,7 +48,8 @@ from numpy.typing import NDArray
 from moola.errors import DataError
 from moola.evaluation.weighted import FloatArray, IntArray
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
+"""Of every interval."""
 Z = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 MIN_CASES = 6.0
@@ -156,7 +157,7 @@ class _Dates:
         own = float(np.diag(joint).mean())
         squared = float((joint**2).sum() - (np.diag(joint) ** 2).sum()) / (PILOT * (PILOT - 1))
         shortfall = self.windows.sum() ** 2 / self.cases / own
-        inflation = shortfall * (stdtrit(own**2 / squared, (1 + LEVEL) / 2) / Z) ** 2
+        inflation = shortfall * (stdtrit(own**2 / squared, (1 + CONFIDENCE) / 2) / Z) ** 2
         # Weights that are shares of concentration a vary by 1 / (a + 1).
         return blocks / max(inflation, 1.0) - 1
 

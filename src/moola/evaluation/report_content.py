@@ -13,7 +13,7 @@ from moola.drawing.intervals import Kind
 from moola.errors import MoolaError
 from moola.evaluation.estimates import Alarm, Estimate
 from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindows
-from moola.evaluation.significance import LEVEL
+from moola.evaluation.significance import LEVEL, PairedTest
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Comparison:
         difference: a minus b, with its interval, by itself.
         sentence: its words.
         adjusted: p-value after correction for all comparisons of that split; nan where it is not known.
+        by_test: the same two by a test that tables of the field ask for; nothing rests on it.
     """
 
     a: str
@@ -87,6 +88,7 @@ class Comparison:
     difference: Estimate
     sentence: str
     adjusted: float = math.nan
+    by_test: PairedTest | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -265,13 +267,11 @@ class Costs:
         rows: a model each, the dearest first.
         seconds: of all stages, when their artifacts were made, in all attempts.
         energy_wh: watt hours that GPUs took meanwhile, all that ran on them; None where nobody measured.
-        usd: money; None where nobody measured.
     """
 
     rows: tuple[CostRow, ...]
     seconds: float
     energy_wh: float | None = None
-    usd: float | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import numpy as np
 
 from moola.errors import DataError
 from moola.evaluation.estimates import Comparison, Estimate
-from moola.evaluation.intervals import LEVEL, Z
+from moola.evaluation.intervals import CONFIDENCE, Z
 from moola.evaluation.weighted import FloatArray, IntArray
 
 MIN_USABLE = 0.5
@@ -47,7 +47,7 @@ class Spread:
         """Standard errors from the figure to an end of its 95 % interval."""
         from scipy.special import stdtrit
 
-        return float(stdtrit(self.dof, (1 + LEVEL) / 2)) if math.isfinite(self.dof) else Z
+        return float(stdtrit(self.dof, (1 + CONFIDENCE) / 2)) if math.isfinite(self.dof) else Z
 
     def p_value(self, value: float, unseen: float) -> float:
         """Two-sided, of "there is no difference"; below 5 % just when value +- quantile * error excludes 0."""

@@ -19,6 +19,7 @@ from moola.evaluation.score_interval import effective_cases, unseen_variance
 from moola.evaluation.weighted import FloatArray, checked_weights
 
 LEVEL = 0.05
+"""Of significance (alpha): p-values below it count."""
 FEW_DISCORDANT = 25
 """With fewer windows on which just one model is right, McNemar's test is the exact binomial one."""
 
@@ -41,7 +42,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True)
-class ModelPair:
+class RankedPair:
     """Two models over all data sets.
 
     Attributes:
@@ -79,7 +80,7 @@ class DataSetComparison:
 
     models: tuple[str, ...]
     ranks: tuple[float, ...]
-    pairs: tuple[ModelPair, ...]
+    pairs: tuple[RankedPair, ...]
     cliques: tuple[tuple[str, ...], ...]
     n_datasets: int
 
@@ -231,22 +232,22 @@ def compare_over_datasets(
     tested = [_pair(values, models, int(i), int(j)) for i, j in itertools.combinations(order, 2)]
     adjusted = holm([pair.p_value for pair in tested])
     pairs = tuple(
-        ModelPair(p.a, p.b, p.wins, p.ties, p.losses, p.p_value, q) for p, q in zip(tested, adjusted, strict=True)
+        RankedPair(p.a, p.b, p.wins, p.ties, p.losses, p.p_value, q) for p, q in zip(tested, adjusted, strict=True)
     )
     names = tuple(models[int(i)] for i in order)
     return DataSetComparison(names, tuple(float(ranks[i]) for i in order), pairs, _cliques(names, pairs), len(values))
 
 
-def _pair(values: FloatArray, models: Sequence[str], i: int, j: int) -> ModelPair:
+def _pair(values: FloatArray, models: Sequence[str], i: int, j: int) -> RankedPair:
     from scipy.stats import wilcoxon
 
     d = values[:, i] - values[:, j]
     tested: Any = wilcoxon(d, zero_method="zsplit") if d.any() else None
     p = float(tested.pvalue) if tested else 1.0
-    return ModelPair(models[i], models[j], int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()), p, p)
+    return RankedPair(models[i], models[j], int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()), p, p)
 
 
-def _cliques(names: tuple[str, ...], pairs: Sequence[ModelPair]) -> tuple[tuple[str, ...], ...]:
+def _cliques(names: tuple[str, ...], pairs: Sequence[RankedPair]) -> tuple[tuple[str, ...], ...]:
     apart = {frozenset((pair.a, pair.b)) for pair in pairs if pair.differ}
     found: list[tuple[str, ...]] = []
     reached = 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 from moola.errors import ConfigError, StorageError
 from moola.features import TRANSFORMS, Fittable, Transform
@@ -16,9 +13,11 @@ def save_transform(path: Path, transform: Transform) -> None:
     """Write a transform with its numbers, whole or not at all.
 
     Raises:
-        ConfigError: its class is not in the registry, so nobody could read it again.
+        ConfigError: its class, or that of a transform inside it, is not in the registry, so nobody could read it again.
     """
-    write_json(path, section_of(transform))
+    section = TRANSFORMS.section_of(transform)
+    TRANSFORMS.build_section(section, "transform")
+    write_json(path, section)
 
 
 def load_transform(path: Path) -> Transform:
@@ -35,34 +34,6 @@ def load_transform(path: Path) -> Transform:
     if isinstance(transform, Fittable):
         raise _unusable(path, "it holds a transform that was never fitted")
     return transform
-
-
-def section_of(transform: Transform) -> dict[str, Any]:
-    """A transform as `TRANSFORMS.build_section` takes it: its name and its fields.
-
-    Raises:
-        ConfigError: its class, or that of a transform inside it, is not in the registry.
-    """
-    name = TRANSFORMS.name_of(transform)
-    if name is None:
-        raise ConfigError(
-            [f"the transform {type(transform).__name__} has no name, so it cannot be kept"],
-            "register its class: TRANSFORMS.register(NAME), or an entry point of the group moola.transforms",
-        )
-    return {"name": name, **_fields(transform)}
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; a transform becomes its section, another dataclass its fields."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return section_of(cast("Transform", value)) if hasattr(value, "output_channels") else _fields(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
 
 
 def _unusable(path: Path, why: str) -> StorageError:

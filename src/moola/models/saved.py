@@ -11,7 +11,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def save_model(
     """
     if folder.exists():
         raise StorageError(f"{folder} is there already", "a saved model is never written over", "choose another folder")
-    section = section_of(model)
+    section = MODELS.section_of(model, key="kind", parts=(ENCODERS,))
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
@@ -159,32 +159,3 @@ def read_record(folder: Path) -> ModelRecord:
         return structure(ModelRecord, said, "")
     except ConfigError as error:
         raise StorageError(f"{path} is not the record of a model", error.why, _FIT_AGAIN) from error
-
-
-def section_of(model: Model) -> dict[str, Any]:
-    """A model as `MODELS` builds it: its kind and its parameters.
-
-    Raises:
-        ConfigError: its class is not in the registry.
-    """
-    kind = MODELS.name_of(model)
-    if kind is None:
-        raise ConfigError(
-            [f"the model {type(model).__name__} has no name, so it cannot be kept"],
-            "register its class: MODELS.register(NAME), or an entry point of the group moola.models",
-        )
-    return {"kind": kind, **_fields(model)}
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; an encoder becomes its section, another dataclass its fields."""
-    if dataclasses.is_dataclass(value):
-        name = ENCODERS.name_of(value)
-        return _fields(value) if name is None else {"name": name, **_fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

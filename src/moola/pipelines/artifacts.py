@@ -194,7 +194,6 @@ class ArtifactStore:
             "versions": versions(),
             "started": started,
             **spent.total(),
-            "cost_usd": None,
         }
         write_json(building / "manifest.json", manifest)
         old = final.with_name(f".{final.name}.old")

@@ -18,6 +18,7 @@ from moola.data.ingestion import ValidationReport, validate
 from moola.data.pages import elapsed, is_daily, moment, render_drift, render_validation
 from moola.data.splits import SPLITTERS
 from moola.data.window_index import WindowConfig, WindowIndex
+from moola.drawing import p_value
 from moola.layout import Layout, write_json, write_text
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.assembly import assemble
@@ -166,7 +167,7 @@ def drift_table(report: DriftReport) -> str:
     for row in report.rows:
         figures = [f"{value:.3f}" for name in DISTANCES for value in _pair(row.distances[name])]
         drifted = "drift" if row.drifted else ""
-        cells.append([row.feature, *figures, f"{row.distances['ks'].p_value:.3f}", drifted])
+        cells.append([row.feature, *figures, p_value(row.distances["ks"].p_value), drifted])
     facts = "; ".join(f"{name}: {words}" for name, words in report.facts.items())
     return "\n".join([f"{report.names[0]} against {report.names[1]}", facts, "", *_aligned(cells, "<>>>>>>><")])
 

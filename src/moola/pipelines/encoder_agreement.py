@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from moola.config import RunConfig, override, shipped_options
-from moola.encoders.record import EncoderRecord, named_section
+from moola.encoders.record import EncoderRecord
 from moola.errors import ConfigError
 from moola.features import TRANSFORMS
-from moola.features.saving import section_of
 from moola.models import ENCODERS
 from moola.pipelines.setup import EncoderSetup
 
 _ABSENT = object()
 _DESCRIBED: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "encoder": lambda section: named_section(ENCODERS, ENCODERS.build_section(section, "encoder")),
-    "transform": lambda section: section_of(TRANSFORMS.build_section(section, "transform")),
+    "encoder": lambda section: ENCODERS.section_of(ENCODERS.build_section(section, "encoder")),
+    "transform": lambda section: TRANSFORMS.section_of(TRANSFORMS.build_section(section, "transform")),
 }
 """Section of the configuration -> itself with all its keys, as a record holds it."""
 

@@ -39,7 +39,8 @@ class EncoderNaming(Hook):
         files = {name: artifact.path(name) for name in published_files(artifact)}
         folder, is_new = published(room, artifact.digest), False
         if folder is None:
-            record, is_new = publish(room, _stem(stage, artifact), draft(stage, context), files)
+            drafted = draft(stage, context)
+            record, is_new = publish(room, _stem(stage, drafted), drafted, files)
             folder = room / record.name
         elif mended := mend(folder, files):
             told = f"{', '.join(mended)} of {folder.name}: not what was published, so copied there anew"
@@ -55,8 +56,9 @@ def published_files(artifact: Artifact) -> list[str]:
 
 def draft(stage: Pretrain, context: Context) -> EncoderRecord:
     """The record of an encoder that has no name yet."""
-    from moola.encoders.record import EncoderRecord, named_section
-    from moola.features.saving import section_of
+    from moola.augment import AUGMENTATIONS
+    from moola.encoders.record import EncoderRecord
+    from moola.features import TRANSFORMS
     from moola.models import ENCODERS
     from moola.pipelines.window_set import WindowSet
     from moola.pretraining import OBJECTIVES
@@ -67,10 +69,10 @@ def draft(stage: Pretrain, context: Context) -> EncoderRecord:
     return EncoderRecord(
         name="",
         created=artifact.manifest["started"],
-        objective=named_section(OBJECTIVES, stage.objective),
-        encoder=named_section(ENCODERS, stage.setup.encoder),
-        configured_transform=section_of(stage.setup.transform),
-        transform=section_of(stage.setup.encoder_transform(artifact)),
+        objective=OBJECTIVES.section_of(stage.objective, parts=(OBJECTIVES, AUGMENTATIONS)),
+        encoder=ENCODERS.section_of(stage.setup.encoder),
+        configured_transform=TRANSFORMS.section_of(stage.setup.transform),
+        transform=TRANSFORMS.section_of(stage.setup.encoder_transform(artifact)),
         inputs=tuple(said["inputs"]),
         source_channels=data.store.channels,
         visible_bars=data.windows.visible,
@@ -86,15 +88,10 @@ def draft(stage: Pretrain, context: Context) -> EncoderRecord:
     )
 
 
-def _stem(stage: Pretrain, artifact: Artifact) -> str:
+def _stem(stage: Pretrain, record: EncoderRecord) -> str:
     from moola.encoders.names import short_name, stem_of
-    from moola.encoders.record import named_section
-    from moola.models import ENCODERS
-    from moola.pretraining import OBJECTIVES
 
-    kind = named_section(ENCODERS, stage.setup.encoder)["name"]
-    objective = short_name(stage.objective, named_section(OBJECTIVES, stage.objective)["name"])
-    return stem_of(kind, objective, len(read_json(artifact.path("encoder.json"))["inputs"]))
+    return stem_of(record.encoder["name"], short_name(stage.objective, record.objective["name"]), len(record.inputs))
 
 
 def _lineage(artifact: Artifact, context: Context, data: WindowSet) -> Lineage:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import polars as pl
 
+from moola.drawing.latex import latex_escaped, latex_tabular
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.metrics import METRICS
 from moola.pipelines.predictions import Predictions
@@ -14,12 +16,6 @@ from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
 PRINTED = ("balanced_accuracy", "macro_f1", "log_loss", "ece")
 AS_GIVEN = "as_given"
 _SPLITS: dict[SplitName, str] = {"test": "sealed test", "oof": "out of fold"}
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
 
 
 def leaderboard(scores: Scores, predictions: Predictions) -> pl.DataFrame:
@@ -54,22 +50,18 @@ def leaderboard_latex(scores: Scores, predictions: Predictions) -> str:
     shown: list[SplitName] = [split for split in _SPLITS if scores.figures.get(split)]
     arrows = [r"$\uparrow$" if METRICS[name].higher_is_better else r"$\downarrow$" for name in PRINTED]
     heads = [f"{latex_escaped(METRICS[name].label)} {arrow}" for name, arrow in zip(PRINTED, arrows, strict=True)]
-    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(PRINTED)}}}", r"\toprule"]
-    for number, split in enumerate(shown):
+    groups: list[list[list[str]]] = []
+    for split in shown:
         ranked = _ranked(scores, split)
         n = ranked[0][1][HEADLINE].n
-        lines += [r"\midrule"] * (number > 0)
-        lines += [rf"{_SPLITS[split].capitalize()} ({n} windows) & {' & '.join(heads)} \\", r"\midrule"]
-        for model, figures in ranked:
-            role = predictions.role(model)
-            name = latex_escaped(display_name(model)) + (f" ({role})" if role in ("baseline", "control") else "")
-            lines.append(rf"{name} & {' & '.join(_printed(figures[metric]) for metric in PRINTED)} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        groups.append([[f"{_SPLITS[split].capitalize()} ({n} windows)", *heads]])
+        groups.append([_latex_row(model, predictions.role(model), figures) for model, figures in ranked])
+    return f"% \\usepackage{{booktabs}}\n{latex_tabular(*groups)}\n"
 
 
-def latex_escaped(text: str) -> str:
-    """Text without signs that LaTeX takes for something else."""
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+def _latex_row(model: str, role: str, figures: Mapping[str, Estimate]) -> list[str]:
+    name = latex_escaped(display_name(model)) + (f" ({role})" if role in ("baseline", "control") else "")
+    return [name, *(_printed(figures[metric]) for metric in PRINTED)]
 
 
 def _ranked(scores: Scores, split: SplitName) -> list[tuple[str, dict[str, Estimate]]]:

@@ -95,8 +95,7 @@ class Predictions:
             StorageError: the model said nothing of some window; see `judged`.
         """
         rows = self.table.filter((pl.col("model") == model) & (pl.col("split") == split))
-        seeds = sorted(rows["seed"].unique().to_list())
-        return np.stack([self._of(rows.filter(pl.col("seed") == seed), window_ids) for seed in seeds])
+        return by_seed(rows, window_ids, self.classes)
 
     def of_seed(
         self, models: Sequence[str], split: Literal["oof", "test"], seed: int, window_ids: pl.Series
@@ -195,6 +194,12 @@ def _checked(table: pl.DataFrame, models: Mapping[str, Any], classes: Sequence[s
             f"the predictions of stage '{stage}' cannot be used", why, f"predict again with --force={stage}"
         )
     return table
+
+
+def by_seed(rows: pl.DataFrame, window_ids: pl.Series, classes: Sequence[str]) -> np.ndarray:
+    """Probabilities of one model, float64 [n_seeds, n, n_classes], seeds ascending; otherwise as `in_order`."""
+    seeds = rows.sort("seed", maintain_order=True).partition_by("seed", maintain_order=True)
+    return np.stack([in_order(part, window_ids, classes) for part in seeds])
 
 
 def in_order(rows: pl.DataFrame, window_ids: pl.Series, classes: Sequence[str]) -> np.ndarray:

@@ -31,7 +31,18 @@ def _estimate(found: Estimate) -> dict[str, Any]:
 
 def _comparisons(report: Report) -> list[dict[str, Any]]:
     return [
-        {"a": c.a, "b": c.b, "split": c.split, "metric": c.metric, **_estimate(c.difference), "outcome": c.sentence}
+        {
+            "a": c.a,
+            "b": c.b,
+            "split": c.split,
+            "metric": c.metric,
+            **_estimate(c.difference),
+            "p_corrected": c.adjusted,
+            "outcome": c.sentence,
+            "test": c.by_test.name if c.by_test else None,
+            "test_statistic": c.by_test.statistic if c.by_test else None,
+            "test_p": c.by_test.p_value if c.by_test else None,
+        }
         for c in report.comparisons or ()
     ]
 

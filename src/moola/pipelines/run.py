@@ -126,7 +126,6 @@ class RunRecord(Hook):
             "started": now(),
             "finished": None,
             "seconds": None,
-            "cost_usd": None,
             "command": list(command),
             "seeds": list(config.seeds),
             "moola": moola.__version__,

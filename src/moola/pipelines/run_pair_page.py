@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
+from moola.drawing.numbers import p_value
 from moola.drawing.page import render_page
 from moola.evaluation.comparison import plain, signed
 from moola.evaluation.metrics import METRICS
@@ -65,8 +65,7 @@ def _table(pairs: list[ModelPair], metric: str, title: str) -> list[str]:
     for one in pairs:
         figures = [plain(found) if found else NOTHING for found in (one.figure_a, one.figure_b)]
         difference = signed(one.compared.difference) if one.compared else NOTHING
-        p = NOTHING if math.isnan(one.adjusted) else f"{one.adjusted:.3f}"
-        cells.append((one.name, figures[0], figures[1], difference, p, one.outcome(metric)))
+        cells.append((one.name, *figures, difference, p_value(one.adjusted), one.outcome(metric)))
     widths = [max(len(line[column]) for line in cells) for column in range(len(heads))]
     return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 

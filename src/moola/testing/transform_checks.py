@@ -83,7 +83,6 @@ def _check_fit(transform: Fittable, channels: tuple[str, ...], n_bars: int) -> T
     """It refuses to be used before, portions do not matter, and what comes out can be written down and read again."""
     from moola.errors import ConfigError, MoolaError
     from moola.features import TRANSFORMS
-    from moola.features.saving import section_of
 
     bars = random_bars(channels, 20, n_bars, seed=1)
     unfitted: Any = transform
@@ -98,10 +97,10 @@ def _check_fit(transform: Fittable, channels: tuple[str, ...], n_bars: int) -> T
     assert transform.fit([bars], channels) == fitted, "the same windows give another fit"
     assert transform.fit(bars.split(7), channels) == fitted, "the fit depends on how the windows are portioned"
     try:
-        section = section_of(fitted)
+        read = TRANSFORMS.build_section(TRANSFORMS.section_of(fitted), "transform")
     except ConfigError as error:
-        raise AssertionError(str(error)) from error
-    assert TRANSFORMS.build_section(section, "transform") == fitted, "it is another one after it was written and read"
+        raise AssertionError(f"it, or a transform inside it, is not registered and cannot be kept: {error}") from error
+    assert read == fitted, "it is another one after it was written and read"
     assert fitted.output_channels(channels) == unfitted.output_channels(channels), "fitting renames the outputs"
     return fitted
 

@@ -10,8 +10,9 @@ from moola.evaluation.report_content import Comparison, CostRow, Costs, Leaderbo
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.report_sections.material import Material
+from moola.pipelines.report_sections.paired_tests import paired_test
 from moola.pipelines.results import SPLITS
-from moola.pipelines.scores import HEADLINE, Scores, SplitName, display_name
+from moola.pipelines.scores import HEADLINE, SplitName, display_name
 from moola.pipelines.setup import adopted_encoder
 
 SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
@@ -67,7 +68,7 @@ def _row(material: Material, model: str, shown: list[SplitName]) -> ModelRow:
     return ModelRow(name, name, material.predictions.role(model), cells)
 
 
-def comparisons(scores: Scores) -> tuple[Comparison, ...]:
+def comparisons(material: Material) -> tuple[Comparison, ...]:
     """Pairs of models on the same windows."""
     return tuple(
         Comparison(
@@ -78,8 +79,9 @@ def comparisons(scores: Scores) -> tuple[Comparison, ...]:
             d.difference,
             d.sentence,
             d.adjusted,
+            paired_test(d, material.data, material.predictions, material.evaluation),
         )
-        for d in scores.differences
+        for d in material.scores.differences
     )
 
 
@@ -94,7 +96,6 @@ def costs(inputs: Mapping[str, Artifact]) -> Costs | None:
         tuple(sorted(rows, key=lambda row: -row.seconds)),
         sum(item.manifest["seconds"] for item in inputs.values()),
         _sum_of(inputs, "energy_wh"),
-        _sum_of(inputs, "cost_usd"),
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.judged import EvaluationConfig
 from moola.pipelines.predictions import Predictions
 from moola.pipelines.scores import Scores, SplitName
 
@@ -26,6 +27,7 @@ class Material:
         predictions: of all models, the stack among them.
         scores: figures, differences, alarms and verdict.
         seeds: of the run.
+        evaluation: how figures and their intervals were made.
     """
 
     inputs: Mapping[str, Artifact]
@@ -33,13 +35,14 @@ class Material:
     predictions: Predictions
     scores: Scores
     seeds: tuple[int, ...]
+    evaluation: EvaluationConfig
 
     @classmethod
-    def open(cls, inputs: Mapping[str, Artifact], seeds: tuple[int, ...]) -> Material:
+    def open(cls, inputs: Mapping[str, Artifact], seeds: tuple[int, ...], evaluation: EvaluationConfig) -> Material:
         """From the artifacts that the stage ``report`` reads."""
         predictions = Predictions.open(inputs["oof"], inputs.get("stack"))
         scores = Scores.from_json(read_json(inputs["evaluation"].path("scores.json")))
-        return cls(inputs, Dataset.open(inputs), predictions, scores, seeds)
+        return cls(inputs, Dataset.open(inputs), predictions, scores, seeds, evaluation)
 
     @property
     def headline(self) -> SplitName:

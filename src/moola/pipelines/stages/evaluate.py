@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import polars as pl
 
 from moola.config import RunConfig, digest_json, structure
@@ -20,7 +19,7 @@ from moola.pipelines.judged import EvaluationConfig, Judged, judged_splits, resa
 from moola.pipelines.leaderboard import leaderboard, leaderboard_latex
 from moola.pipelines.pointer_figures import pointer_figures
 from moola.pipelines.prediction_sets import score_prediction_sets
-from moola.pipelines.predictions import PREDICTION_FILES, Predictions, in_order
+from moola.pipelines.predictions import PREDICTION_FILES, Predictions, by_seed
 from moola.pipelines.scores import HEADLINE, Scores, SplitName, without_nan, written_estimate
 from moola.pipelines.scoring import Findings, score
 from moola.pipelines.sealed_tests import open_sealed_test
@@ -157,9 +156,7 @@ def _label_efficiency(data: Dataset, curve: Artifact, config: EvaluationConfig) 
     truth, ids = data.class_numbers(data.test["true_label"]), data.test["window_id"]
     points: list[dict[str, Any]] = []
     for (model, n_labels), rows in table.group_by("model", "n_labels", maintain_order=True):
-        seeds = rows.partition_by("seed", maintain_order=True)
-        said = np.stack([in_order(part, ids, data.classes) for part in seeds])
-        found = estimates(said, truth, weights, names=(HEADLINE,))[HEADLINE]
+        found = estimates(by_seed(rows, ids, data.classes), truth, weights, names=(HEADLINE,))[HEADLINE]
         points.append({"model": model, "n_labels": n_labels, **vars(found)})
     return without_nan(sorted(points, key=lambda point: (point["model"], point["n_labels"])))
 

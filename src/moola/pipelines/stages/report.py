@@ -11,6 +11,7 @@ from moola.config import RunConfig, structure
 from moola.drawing import png_file
 from moola.layout import replace_atomically, write_bytes, write_text
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.judged import EvaluationConfig
 from moola.pipelines.stage import Stage, Workspace
 
 
@@ -32,12 +33,14 @@ class Report(Stage):
     Attributes:
         experiment: its name.
         seeds: of the run.
+        evaluation: how figures and their intervals were made.
         png: write pictures as PNG too.
         queue: how many of the most doubtful labels are counted as a reviewer's first batch.
     """
 
     experiment: str
     seeds: tuple[int, ...]
+    evaluation: EvaluationConfig
     png: bool = True
     queue: int = 35
     name: ClassVar[str] = "report"
@@ -58,9 +61,10 @@ class Report(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """The name of the experiment, its seeds, and ``stage.report``."""
+        """The name of the experiment, its seeds, ``evaluation`` and ``stage.report``."""
         section = structure(ReportSection, config.stage.get("report", {}), "stage.report")
-        return cls(config.name, config.seeds, section.png)
+        evaluation = structure(EvaluationConfig, config.evaluation, "evaluation")
+        return cls(config.name, config.seeds, evaluation, section.png)
 
     def run_identity(self, run_id: str) -> str:
         """The page names its run."""
@@ -74,7 +78,7 @@ class Report(Stage):
         from moola.pipelines.report_sections.material import Material
         from moola.pipelines.report_tables import report_tables
 
-        material = Material.open(inputs, self.seeds)
+        material = Material.open(inputs, self.seeds, self.evaluation)
         report = build_report(material, self.experiment, workspace.run_id, _spoken(workspace.results), self.queue)
         pictures = draw_pictures(report)
         write_text(workspace.folder / "report.html", render_report(report, pictures))
