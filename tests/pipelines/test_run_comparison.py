@@ -102,7 +102,10 @@ def test_two_runs_differ_in_keys_and_in_the_model_that_is_better(tmp_path: Path)
     assert compared is not None and compared.difference.low > 0.2
     assert found["forest"].outcome("balanced_accuracy") == "the same predictions"
     assert found["rocket"].outcome("balanced_accuracy") == "in one run only"
-    assert found["encoder against rocket"].a == "encoder"  # what each run would choose
+    assert pair.pairs_of("test")[0].name == "encoder against rocket"  # what each run would choose
+    assert compare_runs(a, a, n_resamples=10).pairs[0].name == "encoder"
+    c = open_run(make_run(tmp_path, "third", {"forest": 0.6, "encoder": 0.9}))
+    assert [one.name for one in compare_runs(c, c, n_resamples=10).pairs_of("oof")] == ["encoder", "forest", "majority"]
     backwards = {one.name: one for one in compare_runs(b, a, n_resamples=200).pairs_of("test")}
     assert backwards["encoder"].outcome("balanced_accuracy") == "B is better"
     assert {one.outcome("log_loss") for one in compare_runs(b, a, "log_loss", 200).pairs if one.name == "encoder"} == {
@@ -207,7 +210,8 @@ def test_unfinished_and_broken_runs_are_told_and_skipped(tmp_path: Path) -> None
     runs, broken = open_runs(find_runs([str(path) for path in sorted(tmp_path.iterdir())], tmp_path))
     assert [run.folder for run in runs] == [good]
     assert len(broken) == 7 and all(isinstance(error, StorageError) for error in broken)
-    assert set(aggregate_results(tmp_path)["run_id"]) == {"good"}
+    table, broken = aggregate_results(tmp_path)
+    assert set(table["run_id"]) == {"good"} and len(broken) == 5 and table["low"].null_count() == 0
 
 
 def test_runs_are_found_by_id_by_folder_and_by_the_folder_of_all(tmp_path: Path) -> None:

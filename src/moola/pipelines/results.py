@@ -184,6 +184,8 @@ def find_runs(words: Iterable[str], results: Path) -> list[Path]:
             unknown.append(f"- '{word}': {_near(word, known)}")
     if unknown:
         raise DataError("there are no such runs", "\n".join(unknown), f"run ids are looked up in {results}")
+    if not found:
+        raise DataError("no run is named", "pages of comparisons are no runs", f"run ids are looked up in {results}")
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
@@ -214,16 +216,16 @@ def open_runs(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[MoolaErr
     return runs, broken
 
 
-def aggregate_results(results: Path) -> pl.DataFrame:
+def aggregate_results(results: Path) -> tuple[pl.DataFrame, list[MoolaError]]:
     """Every figure of every finished run below `results`, with its interval and its run id.
 
-    Runs that failed, are under way or cannot be read have no say.
+    Runs that failed, are under way or cannot be read have no say; what is wrong with each is told.
 
     Raises:
         DataError: there is no finished run.
     """
-    runs, _ = open_runs(sorted(path.parent for path in results.rglob("manifest.json")))
+    runs, broken = open_runs(sorted(path.parent for path in results.rglob("manifest.json")))
     if not runs:
         raise DataError(f"there is no finished run below {results}", "", "make one with `moola run`")
     rows = [{"run_id": run.run_id, "experiment": run.experiment, **row} for run in runs for row in run.rows]
-    return pl.DataFrame(rows, schema=_COLUMNS, infer_schema_length=None)
+    return pl.DataFrame(rows, schema=_COLUMNS, infer_schema_length=None), broken

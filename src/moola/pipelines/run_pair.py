@@ -220,14 +220,12 @@ def _corrected(pairs: Sequence[ModelPair]) -> list[ModelPair]:
 
 
 def _paired_names(a: FinishedRun, b: FinishedRun, split: SplitName) -> Iterator[tuple[str, str]]:
-    """The chosen models where they differ, then every model of either run."""
-    chosen = a.chosen, b.chosen
-    if chosen[0] and chosen[1] and chosen[0] != chosen[1]:
-        yield chosen[0], chosen[1]
+    """What the verdicts chose, each from its own run, then every other model of either run."""
     own = [{model for part, model, _ in run.figures if part == split} for run in (a, b)]
-    for model in dict.fromkeys([*a.models, *b.models]):
-        if model in own[0] | own[1]:
-            yield (model if model in own[0] else "", model if model in own[1] else "")
+    first = [(a.chosen, b.chosen)] if a.chosen in own[0] and b.chosen in own[1] else []
+    models = [model for model in dict.fromkeys([*a.models, *b.models]) if model in own[0] | own[1]]
+    same = [(model if model in own[0] else "", model if model in own[1] else "") for model in models]
+    yield from dict.fromkeys([*first, *same])
 
 
 def _configuration(run: FinishedRun) -> dict[str, str]:

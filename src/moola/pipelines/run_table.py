@@ -108,6 +108,9 @@ def tabulate_runs(
             rows.append(_row(run, metric, model, split))
         except MoolaError as error:
             skipped.append(f"{run.run_id}: {error.what}" + (f" ({error.why})" if error.why else ""))
+    models = {own for run in runs for part, own, _ in run.figures if part == split}
+    if not rows and model is not None and model not in models:
+        raise DataError(f"no run has a model '{model}'", did_you_mean(model, models))
     if not rows:
         raise DataError(f"no run has {METRICS[metric].label} on '{split}'", "\n".join(f"- {why}" for why in skipped))
     sign = -1 if METRICS[metric].higher_is_better else 1
