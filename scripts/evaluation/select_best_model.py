@@ -1,4 +1,4 @@
-"""The best model of some runs, by its out-of-fold figure alone: select_best_model.py [RUN ...].
+"""The best model of some runs, by its out-of-fold figure on the labels as given: select_best_model.py [RUN ...].
 
 The last line is the run of the best. A RUN is a run id, a run folder or a folder of them; default: all there are.
 """

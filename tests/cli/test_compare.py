@@ -46,6 +46,7 @@ def test_every_picture_of_the_page_is_a_file_and_tables_are_too(finished, second
     stems = {name.partition(".")[0] for name in pictures}
     assert pictures == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     assert {"leaderboard", "confusion", "calibration-01", "label-efficiency", "loss", "embedding-01"} <= stems
+    assert re.search(r"Labels as given: \w+: \d+, \w+: \d+\.", page) and "1 seed (0)" in page
     assert page.count("<svg") == len(stems) and "not run: label_issues was switched off" in page
     for path in (second.run_folder / "pictures").glob("*.svg"):
         ElementTree.fromstring(path.read_text())
@@ -144,7 +145,7 @@ def test_a_model_that_no_run_has_is_answered_with_the_near_one(finished, second,
     runs = [str(finished.run_folder), str(second.run_folder)]
     assert main(["compare", *runs, "--model", "scrtach"]) == 3
     what, why = capsys.readouterr().err.splitlines()[:2]
-    assert what == "moola: no run has a model 'scrtach'" and why.startswith("  did you mean 'scratch'")
+    assert what == "moola: no run has a model 'scrtach' on 'test'" and why.startswith("  did you mean 'scratch'")
 
 
 def test_scripts_tell_where_they_cannot_write(finished, tmp_path, capsys, monkeypatch):

@@ -73,7 +73,10 @@ def make_run(
     write_json(folder / "models.json", {"models": kinds, "classes": list(classes), "block_steps": 1})
     write_json(folder / "metrics.json", rows)
     chosen = max(skills, key=lambda model: skills[model])
-    write_json(folder / "summary.json", {"verdict": ["One.", "Two.", "Three."], "chosen": chosen, "alarms": []})
+    summary = {"verdict": ["One.", "Two.", "Three."], "chosen": chosen, "alarms": []}
+    of_oof = [row for row in rows if (row["split"], row["metric"]) == ("oof", "balanced_accuracy")]
+    as_given = {row["model"]: {key: row[key] for key in ("value", "low", "high", "n", "seeds")} for row in of_oof}
+    write_json(folder / "summary.json", summary | {"as_given": as_given})
     keys = f"encoder: {{hidden: {len(run_id)}}}\npaths: {{data: {run_id}}}\nevaluation: {{block_bars: null}}\n"
     write_text(folder / "config.yaml", keys)
     told = {"run_id": run_id, "name": "demo", "status": "finished", "target": "run", "finished": "2024", "moola": "0.1"}
@@ -105,7 +108,7 @@ def test_two_runs_differ_in_keys_and_in_the_model_that_is_better(tmp_path: Path)
     assert pair.pairs_of("test")[0].name == "encoder against rocket"  # what each run would choose
     assert compare_runs(a, a, n_resamples=10).pairs[0].name == "encoder"
     c = open_run(make_run(tmp_path, "third", {"forest": 0.6, "encoder": 0.9}))
-    assert [one.name for one in compare_runs(c, c, n_resamples=10).pairs_of("oof")] == ["encoder", "forest", "majority"]
+    assert [one.a for one in compare_runs(c, c, n_resamples=10).pairs_of("oof")] == ["encoder", "forest", "majority"]
     backwards = {one.name: one for one in compare_runs(b, a, n_resamples=200).pairs_of("test")}
     assert backwards["encoder"].outcome("balanced_accuracy") == "B is better"
     assert {one.outcome("log_loss") for one in compare_runs(b, a, "log_loss", 200).pairs if one.name == "encoder"} == {
@@ -179,8 +182,24 @@ def test_runs_are_sorted_by_the_figure_of_the_model_that_each_would_choose_out_o
 
 def test_the_table_shows_the_model_that_the_verdict_chose(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "run", {"a": 0.6, "b": 0.9})  # an alarm may keep the best figure from being chosen
-    write_json(folder / "summary.json", {"verdict": [], "chosen": "a", "alarms": []})
+    write_json(folder / "summary.json", read_json(folder / "summary.json") | {"chosen": "a"})
     assert [row.model for row in tabulate_runs([open_run(seal(folder))]).rows] == ["a"]
+
+
+def test_out_of_fold_runs_are_sorted_by_what_their_verdicts_chose_by(tmp_path: Path) -> None:
+    runs = []
+    for name, skill, as_given in (("true", 0.9, 0.6), ("given", 0.7, 0.8)):  # better on the truth, on what was given
+        folder = make_run(tmp_path, name, {"a": skill})
+        summary = read_json(folder / "summary.json")
+        summary["as_given"]["a"] |= {"value": as_given, "low": None}
+        write_json(folder / "summary.json", summary)
+        runs.append(open_run(seal(folder)))
+    table = tabulate_runs(runs, split="oof")
+    assert [row.run.run_id for row in table.rows] == ["given", "true"]
+    assert table.rows[0].found.value == 0.8 and "out of fold, labels as given" in table.text()
+    assert table.frame()["judged_on"].unique().to_list() == ["labels as given"]
+    assert [row.run.run_id for row in tabulate_runs(runs, "log_loss", split="oof").rows] == ["true", "given"]
+    assert "labels as given" not in tabulate_runs(runs, "log_loss", split="oof").text()
 
 
 def test_runs_of_different_tests_are_not_ranked_without_a_word(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ class FinishedRun:
     def _head(self) -> Mapping[str, Any]:
         return read_json(self.file("models.json"))
 
+    @cached_property
+    def as_given(self) -> Mapping[str, Estimate]:
+        """Model -> headline figure out of fold on the labels as given, by which the verdict chose."""
+        return {model: read_estimate(found) for model, found in self._summary["as_given"].items()}
+
     @property
     def alarms(self) -> Sequence[Mapping[str, Any]]:
         """What fired."""
@@ -154,7 +159,15 @@ def open_run(folder: Path) -> FinishedRun:
                 f"make it again: moola run --config-path {folder}",
             )
         run = FinishedRun(folder, manifest)
-        for part in ("run_id", "experiment", "figures", "alarms", "chosen", "judged"):  # whatever is broken shows now
+        for part in (
+            "run_id",
+            "experiment",
+            "figures",
+            "as_given",
+            "alarms",
+            "chosen",
+            "judged",
+        ):  # whatever is broken shows now
             getattr(run, part)
     except (KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
         why = f"its files are not what a run leaves ({type(error).__name__}: {error})"
