@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from moola.errors import MoolaError
+from moola.cli import guarded
+from moola.layout import replace_atomically
 from moola.pipelines.results import aggregate_results
 
 
@@ -14,17 +15,16 @@ def main() -> int:
     parser.add_argument("results", nargs="?", type=Path, default=Path("artifacts/results"))
     parser.add_argument("--csv", type=Path, default=None, help="default: RESULTS_FOLDER/aggregate.csv")
     arguments = parser.parse_args()
-    try:
-        table = aggregate_results(arguments.results)
-    except MoolaError as error:
-        print(error.spoken(), file=sys.stderr)
-        return error.exit_code
-    target = arguments.csv or arguments.results / "aggregate.csv"
-    table.write_csv(target)
+    table, broken = aggregate_results(arguments.results)
+    for error in broken:
+        print(f"left out: {error.what}", file=sys.stderr)
     print(f"{table.height} figures of {table['run_id'].n_unique()} runs")
+    target = arguments.csv or arguments.results / "aggregate.csv"
+    with replace_atomically(target) as handle:
+        table.write_csv(handle)
     print(target)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(main))

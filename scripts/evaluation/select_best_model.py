@@ -1,4 +1,4 @@
-"""The best model of some runs, by its out-of-fold figure alone: select_best_model.py [RUN ...].
+"""The best model of some runs, by its out-of-fold figure on the labels as given: select_best_model.py [RUN ...].
 
 The last line is the run of the best. A RUN is a run id, a run folder or a folder of them; default: all there are.
 """
@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from moola.errors import MoolaError
+from moola.cli import guarded
 from moola.pipelines.results import find_runs, open_runs
 from moola.pipelines.run_table import tabulate_runs
 
@@ -19,12 +19,8 @@ def main() -> int:
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     arguments = parser.parse_args()
     results = arguments.artifacts / "results"
-    try:
-        runs, broken = open_runs(find_runs(arguments.runs or [str(results)], results))
-        table = tabulate_runs(runs, split="oof")
-    except MoolaError as error:
-        print(error.spoken(), file=sys.stderr)
-        return error.exit_code
+    runs, broken = open_runs(find_runs(arguments.runs or [str(results)], results))
+    table = tabulate_runs(runs, split="oof")
     for why in (*(error.what for error in broken), *table.skipped, *table.warnings):
         print(why, file=sys.stderr)
     print(table.text())
@@ -33,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guarded(main))

@@ -49,21 +49,24 @@ _OTHERS = {
     "stages": "list the stages, what they require and provide",
     "doctor": "versions, device, disk; what is missing and how to get it",
 }
-_FREE_SPACE = "free space, or choose another disk with paths.data=FOLDER paths.artifacts=FOLDER"
-_MEND = "mend permissions, or choose other folders with paths.data=FOLDER paths.artifacts=FOLDER"
+_FREE_SPACE = "free space, or choose another disk"
+_MEND = "mend permissions, or choose another place"
+_IN_THE_WAY = "move the file away that stands where a folder belongs"
 _STORAGE_ERRORS = {
     errno.EACCES: _MEND,
     errno.EDQUOT: _FREE_SPACE,
-    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk with "
-    "paths.data=FOLDER paths.artifacts=FOLDER",
-    errno.EIO: "look at the disk (dmesg), or choose another with paths.data=FOLDER paths.artifacts=FOLDER",
+    errno.EEXIST: _IN_THE_WAY,
+    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk",
+    errno.EIO: "look at the disk (dmesg), or choose another",
+    errno.EISDIR: "name a file, not a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOSPC: _FREE_SPACE,
-    errno.ENOTDIR: "move the file away that stands where a folder belongs",
+    errno.ENOTDIR: _IN_THE_WAY,
     errno.EPERM: _MEND,
     errno.EROFS: _MEND,
 }
 """Errors that are the disk's, and the way out of each."""
+_ELSEWHERE = " with paths.data=FOLDER paths.artifacts=FOLDER"
 _GOES_ON = "; then run the same command again: it goes on from what is finished"
 _PATIENCE_S = 5.0
 """How long a process lets the one before it speak: longer than they are apart when all find the same error."""
@@ -88,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     command, rest = (words[0], words[1:]) if words else ("--help", [])
     if command in JOBS:
-        return _guarded(lambda: importlib.import_module("moola.commands.jobs").main(command, rest))
+        return guarded(lambda: importlib.import_module("moola.commands.jobs").main(command, rest), takes_keys=True)
     if command in COMMANDS:
-        return _guarded(lambda: importlib.import_module(f"moola.commands.{command}").main(rest))
+        module = f"moola.commands.{command}"
+        return guarded(lambda: importlib.import_module(module).main(rest), takes_keys=command in ("bench", "data"))
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])
         return EXIT_OK
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"moola: there is no command '{command}'; {near}", file=sys.stderr)
         return EXIT_USAGE
     parser.parse_args(words)
-    return _guarded(_print_stages if command == "stages" else _examine)
+    return guarded(_print_stages if command == "stages" else _examine)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,8 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _guarded(work: Callable[[], int]) -> int:
-    """Turn errors that a user can cause into a message and an exit code; defects keep their traceback."""
+def guarded(work: Callable[[], int], takes_keys: bool = False) -> int:
+    """Turn errors that a user can cause into a message and an exit code; defects keep their traceback.
+
+    Args:
+        work: what a command or a script does; its exit code.
+        takes_keys: whether it takes configuration keys, and so other folders, and goes on when it is repeated.
+    """
     try:
         return work()
     except MoolaError as error:
@@ -138,7 +147,9 @@ def _guarded(work: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
-        way_out = f"{_STORAGE_ERRORS[error.errno]}{_GOES_ON}"
+        way_out = _STORAGE_ERRORS[error.errno]
+        if takes_keys:
+            way_out += (_ELSEWHERE if "another" in way_out else "") + _GOES_ON
         return _tell(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out))
 
 

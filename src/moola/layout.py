@@ -39,8 +39,11 @@ class Layout:
         top, _, rest = room.partition("/")
         return {"data": self.data, "artifacts": self.artifacts}[top] / rest
 
-    def check_writable(self) -> None:
+    def check_writable(self, words: str = "paths.data=FOLDER paths.artifacts=FOLDER") -> None:
         """Create both folders and write a probe file in each.
+
+        Args:
+            words: how the command at hand is given other folders.
 
         Raises:
             StorageError: a folder cannot be created or written.
@@ -54,7 +57,7 @@ class Layout:
                 raise StorageError(
                     f"cannot write in {folder}",
                     error.strerror or str(error),
-                    "choose another place with paths.data=FOLDER paths.artifacts=FOLDER",
+                    f"choose another place with {words}",
                 ) from error
 
 
@@ -104,7 +107,8 @@ class PendingFile:
             os.fsync(self.handle.fileno())
         self.handle.close()
         os.chmod(self._temporary, 0o644)
-        os.replace(self._temporary, self.path)
+        with naming(self.path):
+            os.replace(self._temporary, self.path)
         sync_folder(self.path.parent)
 
     def discard(self) -> None:

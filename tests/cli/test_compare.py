@@ -5,14 +5,29 @@ from __future__ import annotations
 import html
 import json
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 
 from moola.cli import main
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "evaluation"
+
+
+def script(monkeypatch: pytest.MonkeyPatch, name: str, *words: object) -> int:
+    """The exit code of a script."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +46,7 @@ def test_every_picture_of_the_page_is_a_file_and_tables_are_too(finished, second
     stems = {name.partition(".")[0] for name in pictures}
     assert pictures == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     assert {"leaderboard", "confusion", "calibration-01", "label-efficiency", "loss", "embedding-01"} <= stems
+    assert re.search(r"Labels as given: \w+: \d+, \w+: \d+\.", page) and "1 seed (0)" in page
     assert page.count("<svg") == len(stems) and "not run: label_issues was switched off" in page
     for path in (second.run_folder / "pictures").glob("*.svg"):
         ElementTree.fromstring(path.read_text())
@@ -86,3 +102,60 @@ def test_a_run_that_is_not_there_is_answered_with_the_near_one(finished, capsys)
     artifacts = str(finished.run_folder.parents[1])
     assert main(["compare", finished.run_folder.name[:-1] + "x", "--artifacts", artifacts]) == 3
     assert f"did you mean '{finished.run_folder.name}'" in capsys.readouterr().err
+
+
+def test_one_of_two_runs_that_was_edited_is_an_error_and_no_table_of_the_other(finished, second, tmp_path, capsys):
+    edited = tmp_path / "edited"
+    shutil.copytree(second.run_folder, edited)
+    rows = json.loads((edited / "metrics.json").read_text())
+    (edited / "metrics.json").write_text(json.dumps([row | {"value": 1.0} for row in rows]))
+    assert main(["compare", str(finished.run_folder), str(edited)]) == 4
+    shown = capsys.readouterr()
+    assert "metrics.json is not what was written" in shown.err and not shown.out
+    assert main(["compare", str(edited)]) == 4
+
+
+def test_a_run_against_itself_is_told_to_be_one_run(finished, capsys):
+    run = finished.run_folder
+    assert main(["compare", str(run), run.name, "--artifacts", str(run.parents[1])]) == 3
+    shown = capsys.readouterr()
+    assert "moola: these are 2 names of one run" in shown.err and not shown.out
+
+
+def test_the_paired_differences_are_a_csv_file_too(finished, second, tmp_path, capsys):
+    runs = [str(finished.run_folder), str(second.run_folder)]
+    page, table = tmp_path / "pages" / "two.html", tmp_path / "pairs.csv"
+    assert main(["compare", *runs, "--csv", str(table), "--page", str(page)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(page) and "A minus B" in page.read_text()
+    pairs = pl.read_csv(table)
+    assert {"split", "a", "b", "difference_value", "difference_low", "p_adjusted", "outcome"} <= set(pairs.columns)
+    assert "the same predictions" in pairs["outcome"] and set(pairs["split"]) == {"oof", "test"}
+
+
+def test_figures_are_shown_though_the_page_or_the_table_cannot_be_written(finished, second, tmp_path, capsys):
+    runs = [str(finished.run_folder), str(second.run_folder)]
+    for words in (["--page", str(tmp_path)], ["--csv", str(tmp_path)], ["--split", "oof", "--csv", str(tmp_path)]):
+        assert main(["compare", *runs, *words]) == 4
+        shown = capsys.readouterr()
+        assert finished.run_folder.name in shown.out and str(tmp_path) in shown.err
+        assert "Traceback" not in shown.err and "paths.artifacts" not in shown.err
+
+
+def test_a_model_that_no_run_has_is_answered_with_the_near_one(finished, second, capsys):
+    runs = [str(finished.run_folder), str(second.run_folder)]
+    assert main(["compare", *runs, "--model", "scrtach"]) == 3
+    what, why = capsys.readouterr().err.splitlines()[:2]
+    assert what == "moola: no run has a model 'scrtach' on 'test'" and why.startswith("  did you mean 'scratch'")
+
+
+def test_scripts_tell_where_they_cannot_write(finished, tmp_path, capsys, monkeypatch):
+    results = finished.run_folder.parent
+    assert script(monkeypatch, "aggregate_results.py", results, "--csv", tmp_path / "new" / "all.csv") == 0
+    assert finished.run_folder.name in set(pl.read_csv(tmp_path / "new" / "all.csv")["run_id"])
+    assert script(monkeypatch, "aggregate_results.py", results, "--csv", tmp_path) == 4
+    assert f"moola: {tmp_path}: Is a directory" in capsys.readouterr().err
+    words = ("diagnose_transfer_learning.py", finished.run_folder, "--json", tmp_path)
+    assert script(monkeypatch, *words) == 4
+    shown = capsys.readouterr()
+    assert "linear probe" in shown.out and f"moola: {tmp_path}: Is a directory" in shown.err
+    assert "paths." not in shown.err

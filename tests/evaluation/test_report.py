@@ -223,6 +223,14 @@ def test_the_first_lines_carry_the_alarms() -> None:
     assert "No alarm fired in 14 checks." in Page(render_report(empty_report())).text
 
 
+def test_a_note_takes_nothing_from_a_figure() -> None:
+    alarm, note = full_report().alarms
+    assert "A figure with an alarm is no evidence." in render_report(
+        dataclasses.replace(full_report(), alarms=(alarm, note))
+    )
+    assert "no evidence" not in render_report(dataclasses.replace(full_report(), alarms=(note,)))
+
+
 def test_sections_stand_in_order() -> None:
     html = render_report(full_report())
     assert re.findall(r"<h2>(.*?)</h2>", html) == [

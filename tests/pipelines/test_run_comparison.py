@@ -14,7 +14,7 @@ from moola.commands.compare import main as compare
 from moola.errors import ConfigError, DataError, StorageError
 from moola.evaluation.comparison import estimates
 from moola.evaluation.intervals import moving_block_weights
-from moola.layout import write_json, write_text
+from moola.layout import digest_file, read_json, write_json, write_text
 from moola.pipelines.results import aggregate_results, find_runs, open_run, open_runs
 from moola.pipelines.run_pair import compare_runs
 from moola.pipelines.run_pair_page import pair_json, pair_text, render_pair
@@ -73,11 +73,24 @@ def make_run(
     write_json(folder / "models.json", {"models": kinds, "classes": list(classes), "block_steps": 1})
     write_json(folder / "metrics.json", rows)
     chosen = max(skills, key=lambda model: skills[model])
-    write_json(folder / "summary.json", {"verdict": ["One.", "Two.", "Three."], "chosen": chosen, "alarms": []})
-    told = {"run_id": run_id, "name": "demo", "status": "finished", "target": "run", "finished": "2024", "moola": "0.1"}
-    write_json(folder / "manifest.json", told | manifest)
+    summary = {"verdict": ["One.", "Two.", "Three."], "chosen": chosen, "alarms": []}
+    of_oof = [row for row in rows if (row["split"], row["metric"]) == ("oof", "balanced_accuracy")]
+    as_given = {row["model"]: {key: row[key] for key in ("value", "low", "high", "n", "seeds")} for row in of_oof}
+    write_json(folder / "summary.json", summary | {"as_given": as_given})
     keys = f"encoder: {{hidden: {len(run_id)}}}\npaths: {{data: {run_id}}}\nevaluation: {{block_bars: null}}\n"
     write_text(folder / "config.yaml", keys)
+    told = {"run_id": run_id, "name": "demo", "status": "finished", "target": "run", "finished": "2024", "moola": "0.1"}
+    write_json(folder / "manifest.json", told | manifest)
+    return seal(folder)
+
+
+def seal(folder: Path) -> Path:
+    """The run folder as if its run had left the files that are in it now."""
+    manifest = read_json(folder / "manifest.json")
+    names = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    del names["manifest.json"]
+    files = {name: digest_file(path) for name, path in names.items()}
+    write_json(folder / "manifest.json", manifest | {"files": files})
     return folder
 
 
@@ -92,7 +105,10 @@ def test_two_runs_differ_in_keys_and_in_the_model_that_is_better(tmp_path: Path)
     assert compared is not None and compared.difference.low > 0.2
     assert found["forest"].outcome("balanced_accuracy") == "the same predictions"
     assert found["rocket"].outcome("balanced_accuracy") == "in one run only"
-    assert found["encoder against rocket"].a == "encoder"  # what each run would choose
+    assert pair.pairs_of("test")[0].name == "encoder against rocket"  # what each run would choose
+    assert compare_runs(a, a, n_resamples=10).pairs[0].name == "encoder"
+    c = open_run(make_run(tmp_path, "third", {"forest": 0.6, "encoder": 0.9}))
+    assert [one.a for one in compare_runs(c, c, n_resamples=10).pairs_of("oof")] == ["encoder", "forest", "majority"]
     backwards = {one.name: one for one in compare_runs(b, a, n_resamples=200).pairs_of("test")}
     assert backwards["encoder"].outcome("balanced_accuracy") == "B is better"
     assert {one.outcome("log_loss") for one in compare_runs(b, a, "log_loss", 200).pairs if one.name == "encoder"} == {
@@ -107,7 +123,7 @@ def test_the_order_of_classes_in_a_file_changes_nothing_and_other_classes_are_re
     head = json.loads((b.folder / "models.json").read_text())
     write_json(b.folder / "models.json", head | {"classes": ["up", "down"]})
     with pytest.raises(DataError, match="falls, rises in A, up, down in B"):
-        compare_runs(a, open_run(b.folder))
+        compare_runs(a, open_run(seal(b.folder)))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,7 @@ def test_where_only_the_sealed_test_is_the_same_only_that_is_compared(tmp_path: 
     a, b = (open_run(make_run(tmp_path, name, {"encoder": 0.9})) for name in ("one", "two"))
     judged = b.judged.with_columns(window_id=pl.when(pl.col("split") == "oof").then(pl.lit("x")).otherwise("window_id"))
     judged.write_parquet(b.folder / "judged.parquet")
-    pair = compare_runs(a, open_run(b.folder), n_resamples=200)
+    pair = compare_runs(a, open_run(seal(b.folder)), n_resamples=200)
     assert {one.split for one in pair.pairs} == {"test"} and "0 of them shared" in pair.refused["oof"]
     assert "Out of fold: not compared, 240 windows in A and 240 in B, 0 of them shared" in pair_text(pair)
 
@@ -174,8 +190,24 @@ def test_runs_are_sorted_by_the_figure_of_the_model_that_each_would_choose_out_o
 
 def test_the_table_shows_the_model_that_the_verdict_chose(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "run", {"a": 0.6, "b": 0.9})  # an alarm may keep the best figure from being chosen
-    write_json(folder / "summary.json", {"verdict": [], "chosen": "a", "alarms": []})
-    assert [row.model for row in tabulate_runs([open_run(folder)]).rows] == ["a"]
+    write_json(folder / "summary.json", read_json(folder / "summary.json") | {"chosen": "a"})
+    assert [row.model for row in tabulate_runs([open_run(seal(folder))]).rows] == ["a"]
+
+
+def test_out_of_fold_runs_are_sorted_by_what_their_verdicts_chose_by(tmp_path: Path) -> None:
+    runs = []
+    for name, skill, as_given in (("true", 0.9, 0.6), ("given", 0.7, 0.8)):  # better on the truth, on what was given
+        folder = make_run(tmp_path, name, {"a": skill})
+        summary = read_json(folder / "summary.json")
+        summary["as_given"]["a"] |= {"value": as_given, "low": None}
+        write_json(folder / "summary.json", summary)
+        runs.append(open_run(seal(folder)))
+    table = tabulate_runs(runs, split="oof")
+    assert [row.run.run_id for row in table.rows] == ["given", "true"]
+    assert table.rows[0].found.value == 0.8 and "out of fold, labels as given" in table.text()
+    assert table.frame()["judged_on"].unique().to_list() == ["labels as given"]
+    assert [row.run.run_id for row in tabulate_runs(runs, "log_loss", split="oof").rows] == ["true", "given"]
+    assert "labels as given" not in tabulate_runs(runs, "log_loss", split="oof").text()
 
 
 def test_runs_of_different_tests_are_not_ranked_without_a_word(tmp_path: Path) -> None:
@@ -197,6 +229,7 @@ def test_unfinished_and_broken_runs_are_told_and_skipped(tmp_path: Path) -> None
     make_run(tmp_path, "running", {"a": 0.6}, status="running")
     (make_run(tmp_path, "torn", {"a": 0.6}) / "metrics.json").write_text("[{")
     (make_run(tmp_path, "changed", {"a": 0.6}) / "metrics.json").write_text('[{"model": 1}]')
+    seal(tmp_path / "changed")
     (make_run(tmp_path, "half", {"a": 0.6}) / "metrics.json").unlink()
     (make_run(tmp_path, "unread", {"a": 0.6}) / "judged.parquet").write_bytes(b"PAR1")
     (tmp_path / "nothing").mkdir()
@@ -204,7 +237,8 @@ def test_unfinished_and_broken_runs_are_told_and_skipped(tmp_path: Path) -> None
     runs, broken = open_runs(find_runs([str(path) for path in sorted(tmp_path.iterdir())], tmp_path))
     assert [run.folder for run in runs] == [good]
     assert len(broken) == 7 and all(isinstance(error, StorageError) for error in broken)
-    assert set(aggregate_results(tmp_path)["run_id"]) == {"good"}
+    table, broken = aggregate_results(tmp_path)
+    assert set(table["run_id"]) == {"good"} and len(broken) == 5 and table["low"].null_count() == 0
 
 
 def test_runs_are_found_by_id_by_folder_and_by_the_folder_of_all(tmp_path: Path) -> None:
@@ -214,11 +248,36 @@ def test_runs_are_found_by_id_by_folder_and_by_the_folder_of_all(tmp_path: Path)
         find_runs(["market-0a1c"], tmp_path)
 
 
-def test_a_run_that_does_not_say_what_its_models_are_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_run_of_an_older_moola_is_refused_with_the_way_out(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "old", {"a": 0.6})
-    (folder / "models.json").unlink()
-    with pytest.raises(StorageError, match="an older moola made the run"):
-        compare_runs(open_run(folder), open_run(folder))
+    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {"files": ["metrics.json"]})
+    with pytest.raises(StorageError, match=r"an older moola made the run.*\n.*--config-path"):
+        open_run(folder)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "summary.json", "judged.parquet"])
+def test_a_file_that_was_edited_is_refused_when_the_run_is_opened(name: str, tmp_path: Path) -> None:
+    path = make_run(tmp_path, "edited", {"a": 0.6}) / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(StorageError, match=f"{name} is not what was written"):
+        open_run(path.parent)
+
+
+@pytest.mark.parametrize("name", ["oof.parquet", "models.json", "config.yaml"])
+def test_a_file_that_was_edited_or_taken_away_is_refused_when_it_is_read(name: str, tmp_path: Path) -> None:
+    a, b = (open_run(make_run(tmp_path, run, {"a": 0.6})) for run in ("one", "two"))
+    path = b.folder / name
+    content = path.read_bytes()
+    if name == "oof.parquet":  # a prediction twice: valid, and another figure
+        table = pl.read_parquet(path)
+        pl.concat([table, table.head(1)]).write_parquet(path)
+    else:
+        path.write_bytes(content + b"\n")
+    with pytest.raises(StorageError, match=f"{name} is not what was written"):
+        compare_runs(a, open_run(b.folder))
+    path.unlink()
+    with pytest.raises(StorageError, match=f"{name} is missing"):
+        compare_runs(a, open_run(b.folder))
 
 
 def test_a_diagnosis_holds_every_twin_and_refuses_a_run_without_one(tmp_path: Path) -> None:
@@ -240,16 +299,19 @@ def test_a_diagnosis_holds_every_twin_and_refuses_a_run_without_one(tmp_path: Pa
         "model,n_labels,value,low,high\n"
         "Fine-tuned encoder (pretrained),17,0.8,0.7,0.9\nSame encoder from scratch,17,0.6,,\n",
     )
-    lines = diagnose_transfer(open_run(folder)).lines()
+    lines = diagnose_transfer(open_run(seal(folder))).lines()
     assert lines[0].startswith(
         "balanced accuracy, test: Fine-tuned encoder (pretrained) minus Same encoder from scratch"
     )
     assert lines[1] == "linear probe, seed 0: 0.500 on random weights, 0.750 after pretraining, out of fold"
     assert lines[-1].startswith("17 labels: 0.800 [0.700, 0.900] pretrained, 0.600 no interval from scratch")
     json.dumps(diagnose_transfer(open_run(folder)).to_json(), allow_nan=False)
+    write_json(folder / "probe.json", [])
+    with pytest.raises(StorageError, match=r"probe\.json is not what was written"):
+        diagnose_transfer(open_run(folder))
     write_json(folder / "scores.json", scores | {"differences": []})
     with pytest.raises(DataError, match="says nothing of pretraining"):
-        diagnose_transfer(open_run(folder))
+        diagnose_transfer(open_run(seal(folder)))
 
 
 @pytest.mark.parametrize("run_id", ["/../../../escaped/x", "..", "a/b", "a\0b", "", 7])

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_artifacts
-from moola.errors import EXIT_OK, DataError, StorageError
+from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, StorageError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from moola.pipelines.results import FinishedRun
 
 _EPILOG = """\
@@ -28,14 +30,28 @@ def main(words: Sequence[str]) -> int:
     from moola.pipelines.results import find_runs, open_runs
 
     results = arguments.artifacts.absolute() / "results"
-    runs, broken = open_runs(find_runs(arguments.runs, results))
+    folders = find_runs(arguments.runs, results)
+    if len(folders) == 1 < len(arguments.runs):
+        raise DataError(
+            f"these are {len(arguments.runs)} names of one run", str(folders[0]), "name another run beside it"
+        )
+    runs, broken = open_runs(folders)
+    if broken and (not runs or len(folders) == len(arguments.runs) == 2):
+        raise _all_of(broken)
     for error in broken:
         print(f"moola: left out: {error.what}" + (f" ({error.why})" if error.why else ""), file=sys.stderr)
-    if not runs:
-        raise DataError("none of the runs can be compared", "\n".join(f"- {error.what}" for error in broken))
-    if len(runs) == 2 and arguments.model is None and arguments.split is None and arguments.csv is None:
+    if len(runs) == 2 and arguments.model is None and arguments.split is None:
         return _pair(runs[0], runs[1], arguments, results)
+    if arguments.page is not None:
+        raise ConfigError(["--page: a page is made of two runs, without --model and --split"])
     return _table(runs, arguments)
+
+
+def _all_of(broken: Sequence[MoolaError]) -> MoolaError:
+    """One error of all."""
+    if len(broken) == 1:
+        return broken[0]
+    return StorageError("none of the runs can be compared", "\n".join(f"- {error.what}" for error in broken))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,25 +66,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="whose figure, in a table; default: what each run would choose out of fold")
     parser.add_argument("--split", choices=("test", "oof"), help="of a table; default: test, where a run has one")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table too")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table, or the paired differences of two runs, too"
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="of two runs; default: a folder beside the runs")
     add_artifacts(parser)
     return parser
 
 
 def _pair(a: FinishedRun, b: FinishedRun, arguments: argparse.Namespace, results: Path) -> int:
-    from moola.layout import write_text
     from moola.pipelines.run_pair import compare_runs
-    from moola.pipelines.run_pair_page import pair_json, pair_text, render_pair
+    from moola.pipelines.run_pair_page import pair_frame, pair_json, pair_text, render_pair
 
-    page = results / f"compare-{_plain_name(a)}-{_plain_name(b)}" / "compare.html"
+    if a.run_id == b.run_id:
+        print(f"beware: both folders hold the same run, {a.run_id}", file=sys.stderr)
+    page = arguments.page or results / f"compare-{_plain_name(a)}-{_plain_name(b)}" / "compare.html"
     pair = compare_runs(a, b, arguments.metric)
-    write_text(page, render_pair(pair))
     if arguments.json:
         print(json.dumps({**pair_json(pair), "page": str(page)}, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print(pair_text(pair))
-        print(f"\nopen {page}")
-        print(page)
+        print(f"{pair_text(pair)}\n")
+    if arguments.csv is not None:
+        _write_csv(pair_frame(pair), arguments)
+    _write_page(page, render_pair(pair))
+    if not arguments.json:
+        print(f"open {page}\n{page}")
     return EXIT_OK
 
 
@@ -88,8 +110,26 @@ def _plain_name(run: FinishedRun) -> str:
     return name
 
 
-def _table(runs: list[FinishedRun], arguments: argparse.Namespace) -> int:
+def _write_page(page: Path, content: str) -> None:
+    """The figures were told already, so all that is lost is the page."""
+    from moola.layout import write_text
+
+    try:
+        write_text(page, content)
+    except OSError as error:
+        why = f"{error.strerror or error}; the figures of both runs are told above"
+        raise StorageError(f"the page cannot be written: {page}", why, "name another place with --page FILE") from error
+
+
+def _write_csv(table: pl.DataFrame, arguments: argparse.Namespace) -> None:
     from moola.layout import replace_atomically
+
+    with replace_atomically(arguments.csv) as handle:
+        table.write_csv(handle)
+    print(arguments.csv, file=sys.stderr if arguments.json else sys.stdout)
+
+
+def _table(runs: list[FinishedRun], arguments: argparse.Namespace) -> int:
     from moola.pipelines.run_table import tabulate_runs
 
     table = tabulate_runs(runs, arguments.metric, arguments.model, arguments.split)
@@ -102,7 +142,5 @@ def _table(runs: list[FinishedRun], arguments: argparse.Namespace) -> int:
     else:
         print(table.text())
     if arguments.csv is not None:
-        with replace_atomically(arguments.csv) as handle:
-            table.frame().write_csv(handle)
-        print(arguments.csv, file=sys.stderr if arguments.json else sys.stdout)
+        _write_csv(table.frame(), arguments)
     return EXIT_OK

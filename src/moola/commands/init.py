@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from moola.commands.layout import add_folders, layout_of
+from moola.commands.layout import FOLDER_OPTIONS, add_folders, layout_of
 from moola.errors import EXIT_OK
 
 
@@ -16,7 +16,7 @@ def main(words: Sequence[str]) -> int:
     layout = layout_of(parser.parse_args(words))
     from moola.tree import make_tree
 
-    layout.check_writable()
+    layout.check_writable(FOLDER_OPTIONS)
     made = make_tree(layout)
     for path in made:
         print(path)

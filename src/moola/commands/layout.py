@@ -14,6 +14,8 @@ from moola.layout import Layout
 if TYPE_CHECKING:
     from moola.migration import Step
 
+FOLDER_OPTIONS = "--data FOLDER --artifacts FOLDER"
+
 
 def main(words: Sequence[str]) -> int:
     """``check`` or ``migrate``; exit code 4 when something needs a person."""
@@ -91,7 +93,7 @@ def _migrate(layout: Layout, *, dry: bool) -> int:
     if dry:
         print(f"{summary}; nothing was changed")
     else:
-        layout.check_writable()
+        layout.check_writable(FOLDER_OPTIONS)
         journal = layout.artifacts / "metadata" / "migration.jsonl"
         migrate(steps, journal)
         print(f"{summary}: done, written to {journal}")

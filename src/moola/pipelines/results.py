@@ -13,7 +13,7 @@ import polars as pl
 
 from moola.errors import DataError, MoolaError, StorageError, did_you_mean
 from moola.evaluation.estimates import Estimate
-from moola.layout import read_json
+from moola.layout import changed_files, read_json
 from moola.pipelines.predictions import STACKED, Predictions
 from moola.pipelines.scores import SplitName, read_estimate
 
@@ -40,12 +40,10 @@ class FinishedRun:
     Attributes:
         folder: the run folder.
         manifest: ``manifest.json``.
-        rows: ``metrics.json``.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
 
     @property
     def run_id(self) -> str:
@@ -57,6 +55,36 @@ class FinishedRun:
         """The experiment's name."""
         return self.manifest["name"]
 
+    def has(self, name: str) -> bool:
+        """Whether the run left such a file, e.g. ``"stack.parquet"``."""
+        return name in self.manifest["files"]
+
+    def file(self, name: str) -> Path:
+        """A file of the run folder that still is what the run left there.
+
+        Raises:
+            StorageError: it is missing, was edited or cannot be read, or the run left none.
+        """
+        if not self.has(name):
+            raise StorageError(
+                f"{self.folder} has no {name}",
+                f"the run made none on its way to '{self.manifest['target']}'",
+                f"go on: moola run --config-path {self.folder}",
+            )
+        changed = changed_files(self.folder, {name: self.manifest["files"][name]})
+        if changed:
+            raise StorageError(
+                f"{self.folder / name} {changed[name]}",
+                "figures of a folder that was changed since are no figures of that run",
+                "put the file back: copy the run folder again, or repeat the command of the run",
+            )
+        return self.folder / name
+
+    @cached_property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """``metrics.json``."""
+        return read_json(self.file("metrics.json"))
+
     @cached_property
     def figures(self) -> Mapping[tuple[str, str, str], Estimate]:
         """(split, model, metric) -> figure."""
@@ -64,11 +92,7 @@ class FinishedRun:
 
     @cached_property
     def models(self) -> Mapping[str, Mapping[str, Any]]:
-        """Model -> what it is; stacks, which are made of the others, among them where they were scored.
-
-        Raises:
-            StorageError: an older moola made the run and did not say.
-        """
+        """Model -> what it is; stacks, which are made of the others, among them where they were scored."""
         kinds = dict(self._head["models"])
         return {**kinds, **{model: STACKED for _, model, _ in self.figures if model not in kinds}}
 
@@ -79,15 +103,12 @@ class FinishedRun:
 
     @cached_property
     def _head(self) -> Mapping[str, Any]:
-        path = self.folder / "models.json"
-        head = read_json(path) if path.exists() else {}
-        if "block_steps" not in head:
-            raise StorageError(
-                f"{self.folder} does not say what its models are",
-                "an older moola made the run, or somebody took models.json away",
-                f"make it again: moola run --config-path {self.folder}",
-            )
-        return head
+        return read_json(self.file("models.json"))
+
+    @cached_property
+    def as_given(self) -> Mapping[str, Estimate]:
+        """Model -> headline figure out of fold on the labels as given, by which the verdict chose."""
+        return {model: read_estimate(found) for model, found in self._summary["as_given"].items()}
 
     @property
     def alarms(self) -> Sequence[Mapping[str, Any]]:
@@ -101,19 +122,18 @@ class FinishedRun:
 
     @cached_property
     def _summary(self) -> Mapping[str, Any]:
-        return read_json(self.folder / "summary.json")
+        return read_json(self.file("summary.json"))
 
     @cached_property
     def judged(self) -> pl.DataFrame:
         """The windows that models were judged on: ``window_id``, ``split``, ``true_label``, ``step``."""
-        return pl.read_parquet(self.folder / "judged.parquet")
+        return pl.read_parquet(self.file("judged.parquet"))
 
     def predictions(self) -> Predictions:
         """What all models said of them."""
-        parts = [pl.read_parquet(self.folder / "oof.parquet")]
-        if (self.folder / "stack.parquet").exists():
-            parts.append(pl.read_parquet(self.folder / "stack.parquet"))
-        return Predictions(pl.concat(parts), self.models, tuple(self._head["classes"]), pl.DataFrame())
+        names = [name for name in ("oof.parquet", "stack.parquet") if self.has(name)]
+        table = pl.concat([pl.read_parquet(self.file(name)) for name in names])
+        return Predictions(table, self.models, tuple(self._head["classes"]), pl.DataFrame())
 
     @property
     def chosen(self) -> str | None:
@@ -122,21 +142,32 @@ class FinishedRun:
 
 
 def open_run(folder: Path) -> FinishedRun:
-    """The run of a folder.
+    """The run of a folder; predictions are looked at when they are asked for.
 
     Raises:
-        StorageError: it has not come to its end, or its files are not what a run leaves.
+        StorageError: it has not come to its end, or its files are not what its run left.
     """
     try:
         manifest = read_json(folder / "manifest.json")
         status = manifest["status"]
         if status != "finished":
             raise StorageError(f"{folder} is {status}", "only a finished run has figures", "let it finish first")
-        if not (folder / "metrics.json").exists():
-            why = f"it was made as far as the stage {manifest['target']}"
-            raise StorageError(f"{folder} has no figures", why, f"go on: moola run --config-path {folder}")
-        run = FinishedRun(folder, manifest, read_json(folder / "metrics.json"))
-        for part in ("run_id", "experiment", "figures", "alarms", "chosen", "judged"):  # whatever is broken shows now
+        if not isinstance(manifest["files"], dict):
+            raise StorageError(
+                f"{folder} does not say what its files were",
+                "an older moola made the run",
+                f"make it again: moola run --config-path {folder}",
+            )
+        run = FinishedRun(folder, manifest)
+        for part in (
+            "run_id",
+            "experiment",
+            "figures",
+            "as_given",
+            "alarms",
+            "chosen",
+            "judged",
+        ):  # whatever is broken shows now
             getattr(run, part)
     except (KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
         why = f"its files are not what a run leaves ({type(error).__name__}: {error})"
@@ -166,6 +197,8 @@ def find_runs(words: Iterable[str], results: Path) -> list[Path]:
             unknown.append(f"- '{word}': {_near(word, known)}")
     if unknown:
         raise DataError("there are no such runs", "\n".join(unknown), f"run ids are looked up in {results}")
+    if not found:
+        raise DataError("no run is named", "pages of comparisons are no runs", f"run ids are looked up in {results}")
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
@@ -196,16 +229,16 @@ def open_runs(folders: Iterable[Path]) -> tuple[list[FinishedRun], list[MoolaErr
     return runs, broken
 
 
-def aggregate_results(results: Path) -> pl.DataFrame:
+def aggregate_results(results: Path) -> tuple[pl.DataFrame, list[MoolaError]]:
     """Every figure of every finished run below `results`, with its interval and its run id.
 
-    Runs that failed, are under way or cannot be read have no say.
+    Runs that failed, are under way or cannot be read have no say; what is wrong with each is told.
 
     Raises:
         DataError: there is no finished run.
     """
-    runs, _ = open_runs(sorted(path.parent for path in results.rglob("manifest.json")))
+    runs, broken = open_runs(sorted(path.parent for path in results.rglob("manifest.json")))
     if not runs:
         raise DataError(f"there is no finished run below {results}", "", "make one with `moola run`")
     rows = [{"run_id": run.run_id, "experiment": run.experiment, **row} for run in runs for row in run.rows]
-    return pl.DataFrame(rows, schema=_COLUMNS, infer_schema_length=None)
+    return pl.DataFrame(rows, schema=_COLUMNS, infer_schema_length=None), broken

@@ -14,7 +14,15 @@ from typing import Any
 import moola
 from moola.config import RunConfig
 from moola.errors import StorageError
-from moola.layout import Layout, read_json, remove_torn_files, replace_atomically, write_json, write_text
+from moola.layout import (
+    Layout,
+    digest_file,
+    read_json,
+    remove_torn_files,
+    replace_atomically,
+    write_json,
+    write_text,
+)
 from moola.pipelines.artifacts import git_state, versions
 from moola.pipelines.assembly import assemble, forced_elsewhere, inserted_elsewhere, run_identity
 from moola.pipelines.context import Context
@@ -62,7 +70,7 @@ def execute(
             if listener is not None:
                 events.listen(listener)
             record = RunRecord(folder, run_id, config, target, command)
-            write_text(folder / "config.yaml", config_yaml)
+            record.keep("config.yaml", config_yaml)
             hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
             events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
             for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
@@ -108,7 +116,10 @@ def _processes() -> Iterator[tuple[bool, Callable[[], None]]]:
 
 
 class RunRecord(Hook):
-    """Keeps ``manifest.json`` true and copies what stages publish into the run folder, stage by stage."""
+    """Keeps ``manifest.json`` true and copies what stages publish into the run folder, stage by stage.
+
+    The manifest holds the SHA-256 of each file, so that whoever reads the folder later reads what was published.
+    """
 
     def __init__(
         self, folder: Path, run_id: str, config: RunConfig, target: str | None, command: Sequence[str]
@@ -132,7 +143,7 @@ class RunRecord(Hook):
             **git_state(),
             "versions": versions(),
             "stages": [],
-            "files": [],
+            "files": {},
             "error": None,
         }
         self._write()
@@ -142,6 +153,11 @@ class RunRecord(Hook):
         """Wall time of this attempt."""
         return round(time.monotonic() - self._clock, 3)
 
+    def keep(self, name: str, content: str) -> None:
+        """Write a file that no stage makes."""
+        write_text(self.folder / name, content)
+        self.manifest["files"][name] = digest_file(self.folder / name)
+
     def after_stage(self, stage: Stage, context: Context) -> None:
         """Publish the stage's files and add its line to the manifest."""
         artifact = context.artifacts[stage.provides]
@@ -149,7 +165,7 @@ class RunRecord(Hook):
         for name in (*stage.publishes, *made):
             with artifact.path(name).open("rb") as source, replace_atomically(self.folder / name) as copy:
                 shutil.copyfileobj(source, copy)
-            self.manifest["files"].append(name)
+            self.manifest["files"][name] = artifact.manifest["files"][name]
         self.manifest["stages"].append(
             {
                 "stage": stage.name,

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -118,7 +117,7 @@ def compare_runs(a: FinishedRun, b: FinishedRun, metric: str = HEADLINE, n_resam
     Raises:
         ConfigError: there is no such metric.
         DataError: neither the sealed test nor the out-of-fold windows are the same in both.
-        StorageError: an older moola made one of them, and did not keep what this needs.
+        StorageError: files of one of them are not what its run left.
     """
     known_metrics((metric,))
     said = _in_one_order(a.predictions(), b.predictions())
@@ -141,7 +140,7 @@ def compare_runs(a: FinishedRun, b: FinishedRun, metric: str = HEADLINE, n_resam
             why,
             "compare runs of the same data, windows and split; three runs or more are listed side by side",
         )
-    configuration = tuple(_differences(_configuration(a.folder), _configuration(b.folder)))
+    configuration = tuple(_differences(_configuration(a), _configuration(b)))
     origin = tuple(_differences(_origin(a.manifest), _origin(b.manifest)))
     return RunPair(a, b, metric, configuration, origin, tuple(pairs), refused, openings([a, b]))
 
@@ -180,7 +179,7 @@ def _in_one_order(a: Predictions, b: Predictions) -> tuple[Predictions, Predicti
 
 def _weights(a: FinishedRun, b: FinishedRun, windows: pl.DataFrame, n_resamples: int) -> np.ndarray:
     """Resamples of the shared windows; the longer of both dependences, as each run has it or was told it."""
-    told = (_configuration(run.folder).get("evaluation.block_bars", NOTHING) for run in (a, b))
+    told = (_configuration(run).get("evaluation.block_bars", NOTHING) for run in (a, b))
     asked = [int(value) for value in told if value.isdigit()]
     block_steps = max(a.block_steps, b.block_steps)
     if block_steps == 1:
@@ -221,22 +220,19 @@ def _corrected(pairs: Sequence[ModelPair]) -> list[ModelPair]:
 
 
 def _paired_names(a: FinishedRun, b: FinishedRun, split: SplitName) -> Iterator[tuple[str, str]]:
-    """The chosen models where they differ, then every model of either run."""
-    chosen = a.chosen, b.chosen
-    if chosen[0] and chosen[1] and chosen[0] != chosen[1]:
-        yield chosen[0], chosen[1]
+    """What the verdicts chose, each from its own run, then every other model of either run."""
     own = [{model for part, model, _ in run.figures if part == split} for run in (a, b)]
-    for model in dict.fromkeys([*a.models, *b.models]):
-        if model in own[0] | own[1]:
-            yield (model if model in own[0] else "", model if model in own[1] else "")
+    first = [(a.chosen, b.chosen)] if a.chosen in own[0] and b.chosen in own[1] else []
+    models = [model for model in dict.fromkeys([*a.models, *b.models]) if model in own[0] | own[1]]
+    same = [(model if model in own[0] else "", model if model in own[1] else "") for model in models]
+    yield from dict.fromkeys([*first, *same])
 
 
-def _configuration(folder: Path) -> dict[str, str]:
+def _configuration(run: FinishedRun) -> dict[str, str]:
     """Keys of ``config.yaml`` that can change a figure, each with its path, in words."""
     import yaml
 
-    path = folder / "config.yaml"
-    told = yaml.safe_load(path.read_text()) if path.exists() else {}
+    told = yaml.safe_load(run.file("config.yaml").read_text())
     return {key: value for key, value in _flat(told, "") if key.partition(".")[0] not in _NO_MATTER}
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import polars as pl
+
 from moola.drawing.numbers import p_value
 from moola.drawing.page import render_page
 from moola.evaluation.comparison import plain, signed
+from moola.evaluation.estimates import Estimate
 from moola.evaluation.metrics import METRICS
 from moola.pipelines.results import SPLITS
 from moola.pipelines.run_pair import NOTHING, ModelPair, RunPair
@@ -68,6 +71,32 @@ def _table(pairs: list[ModelPair], metric: str, title: str) -> list[str]:
         cells.append((one.name, *figures, difference, p_value(one.adjusted), one.outcome(metric)))
     widths = [max(len(line[column]) for line in cells) for column in range(len(heads))]
     return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def pair_frame(pair: RunPair) -> pl.DataFrame:
+    """The differences as a table for other programs, a row a model and split; null for what is not known."""
+    rows = [
+        {
+            "split": one.split,
+            "metric": pair.metric,
+            "a": one.a,
+            "b": one.b,
+            **_columns("a", one.figure_a),
+            **_columns("b", one.figure_b),
+            **_columns("difference", one.compared and one.compared.difference),
+            "p_value": one.compared.p_value if one.compared else None,
+            "p_adjusted": one.adjusted,
+            "outcome": one.outcome(pair.metric),
+        }
+        for one in pair.pairs
+    ]
+    return pl.DataFrame(without_nan(rows), infer_schema_length=None)
+
+
+def _columns(name: str, found: Estimate | None) -> dict[str, float | None]:
+    """A figure with the ends of its interval."""
+    ends = (found.value, found.low, found.high) if found else (None, None, None)
+    return dict(zip((f"{name}_value", f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def pair_json(pair: RunPair) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,7 +13,7 @@ from moola.errors import DataError, MoolaError, did_you_mean
 from moola.evaluation.comparison import plain
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.metrics import METRICS, known_metrics
-from moola.pipelines.results import FinishedRun
+from moola.pipelines.results import SPLITS, FinishedRun
 from moola.pipelines.scores import HEADLINE, SplitName, display_name
 from moola.pipelines.sealed_tests import read_openings
 
@@ -52,6 +52,11 @@ class RunTable:
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def by_given(self) -> bool:
+        """Whether the labels as given judge, not the truth."""
+        return _is_by_given(self.metric, self.split)
+
     def frame(self) -> pl.DataFrame:
         """The same as a table for other programs; ends of intervals that are not known are null."""
         rows = [
@@ -61,6 +66,7 @@ class RunTable:
                 "model": row.model,
                 "split": self.split,
                 "metric": self.metric,
+                "judged_on": "labels as given" if self.by_given else "truth",
                 **vars(row.found),
                 "alarms": row.alarms,
                 "finished": row.run.manifest["finished"],
@@ -76,7 +82,8 @@ class RunTable:
             (row.run.run_id, display_name(row.model), plain(row.found), str(row.found.seeds), str(row.alarms))
             for row in self.rows
         ]
-        heads = ("run", "model", f"{METRICS[self.metric].label}, {self.split}", "seeds", "alarms")
+        where = f"{SPLITS[self.split].lower()}{', labels as given' if self.by_given else ''}"
+        heads = ("run", "model", f"{METRICS[self.metric].label}, {where}", "seeds", "alarms")
         widths = [max(len(line[column]) for line in (heads, *cells)) for column in range(len(heads))]
         return "\n".join(
             "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
@@ -88,6 +95,9 @@ def tabulate_runs(
     runs: Sequence[FinishedRun], metric: str = HEADLINE, model: str | None = None, split: SplitName | None = None
 ) -> RunTable:
     """One figure of every run, the best first.
+
+    Out of fold the headline metric is on the labels as given: to choose is not to know the truth. All else is against
+    the truth, as in ``metrics.json``.
 
     Args:
         runs: finished ones.
@@ -101,11 +111,14 @@ def tabulate_runs(
     """
     known_metrics((metric,))
     split = split or ("test" if any(row["split"] == "test" for run in runs for row in run.rows) else "oof")
+    models = {own for run in runs for part, own, _ in run.figures if part == split}
+    if model is not None and model not in models:
+        raise DataError(f"no run has a model '{model}' on '{split}'", did_you_mean(model, models))
     rows: list[RunRow] = []
     skipped: list[str] = []
     for run in runs:
         try:
-            rows.append(_row(run, metric, model, split))
+            rows.append(_row(run, model, split, _figures(run, metric, split)))
         except MoolaError as error:
             skipped.append(f"{run.run_id}: {error.what}" + (f" ({error.why})" if error.why else ""))
     if not rows:
@@ -115,15 +128,24 @@ def tabulate_runs(
     return RunTable(metric, split, tuple(rows), tuple(skipped), _warnings([row.run for row in rows], split))
 
 
-def _row(run: FinishedRun, metric: str, model: str | None, split: SplitName) -> RunRow:
+def _is_by_given(metric: str, split: SplitName) -> bool:
+    return split == "oof" and metric == HEADLINE
+
+
+def _figures(run: FinishedRun, metric: str, split: SplitName) -> Mapping[str, Estimate]:
+    """Model -> figure."""
+    if _is_by_given(metric, split):
+        return run.as_given
+    return {model: found for (part, model, name), found in run.figures.items() if part == split and name == metric}
+
+
+def _row(run: FinishedRun, model: str | None, split: SplitName, figures: Mapping[str, Estimate]) -> RunRow:
     name = model or run.chosen
     if name is None:
         raise DataError("no model was chosen", "none competes out of fold without an alarm")
-    found = run.figures.get((split, name, metric))
-    if found is None:
-        models = sorted({own for part, own, _ in run.figures if part == split})
-        raise DataError(f"it has no figure of '{name}' on '{split}'", did_you_mean(name, models))
-    return RunRow(run, name, found, sum(alarm["severity"] == "alarm" for alarm in run.alarms))
+    if name not in figures:
+        raise DataError(f"it has no figure of '{name}' on '{split}'", did_you_mean(name, figures))
+    return RunRow(run, name, figures[name], sum(alarm["severity"] == "alarm" for alarm in run.alarms))
 
 
 def _warnings(runs: Sequence[FinishedRun], split: SplitName) -> tuple[str, ...]:

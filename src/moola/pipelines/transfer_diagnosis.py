@@ -68,7 +68,7 @@ def diagnose_transfer(run: FinishedRun) -> TransferDiagnosis:
     Raises:
         DataError: no model of the run has a twin without pretraining.
     """
-    scores = Scores.from_json(read_json(run.folder / "scores.json"))
+    scores = Scores.from_json(read_json(run.file("scores.json")))
     found = tuple(one for one in scores.differences if TWINS.get(one.a) == one.b)
     if not found:
         raise DataError(
@@ -91,10 +91,9 @@ def _figure(found: Mapping[str, Any]) -> str:
 
 
 def _probes(run: FinishedRun) -> list[dict[str, Any]]:
-    path = run.folder / "probe.json"
-    if not path.exists():
+    if not run.has("probe.json"):
         return []
-    points = pl.DataFrame(read_json(path)).sort("seed", "epoch")
+    points = pl.DataFrame(read_json(run.file("probe.json"))).sort("seed", "epoch")
     return [
         {"seed": seed, "probe": probe, "start": rows[probe][0], "end": rows[probe][-1]}
         for (seed,), rows in points.group_by("seed", maintain_order=True)
@@ -103,10 +102,9 @@ def _probes(run: FinishedRun) -> list[dict[str, Any]]:
 
 
 def _labels(run: FinishedRun) -> list[dict[str, Any]]:
-    path = run.folder / "tables" / "label_efficiency.csv"
-    if not path.exists():
+    if not run.has("tables/label_efficiency.csv"):
         return []
-    table = pl.read_csv(path)
+    table = pl.read_csv(run.file("tables/label_efficiency.csv"))
     both = {name: table.filter(pl.col("model") == display_name(name)) for name in (FINETUNED, SCRATCH)}
     joined = both[FINETUNED].join(both[SCRATCH], on="n_labels", suffix="_scratch").sort("n_labels")
     return [

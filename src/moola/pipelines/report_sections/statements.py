@@ -32,7 +32,7 @@ def statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int, 
         + (f", {flipped} of which were flipped on purpose, so that finding them can be measured." if flipped else ".")
     )
     counts = data.labels["label"].value_counts().sort("label").iter_rows()
-    told.append("Labels as given: " + ", ".join(f"{n} {name}" for name, n in counts) + ".")
+    told.append("Labels as given: " + ", ".join(f"{name}: {n}" for name, n in counts) + ".")
     gap = proof["test"]["gap_bars"]
     told.append(
         f"{proof['windows']['train']:,} windows train, {proof['windows']['test']:,} are sealed "
@@ -44,7 +44,8 @@ def statements(data: Dataset, inputs: Mapping[str, Artifact], seeds: tuple[int, 
     if "encoder" in inputs:
         told.append(encoder_told(inputs["encoder"]))
     told.append(
-        f"Seeds {', '.join(map(str, seeds))}{'' if data.every_label_given else '; one draw of labels'}. "
+        f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+        f"{'' if data.every_label_given else '; one draw of labels'}. "
         + (
             "Intervals are 95 %, over cases and seeds."
             if data.store.independent
