@@ -31,6 +31,8 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
+    if {"-h", "--help"} & set(words):
+        print(f"usage: moola {command} [KEY=VALUE ...] [-m] [--force[=STAGE]] [--cfg job]\n", flush=True)
     sys.argv = [f"moola {command}", *_translate(words)]
     decorated = hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)
     try:

@@ -6,6 +6,7 @@ checks types and names, and reports every problem at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from moola.errors import ConfigError, did_you_mean
+from moola.errors import ConfigError, MoolaError, did_you_mean
 
 T = TypeVar("T")
 _INVALID = object()
@@ -85,8 +86,13 @@ class RunConfig:
         )
 
 
-def from_omegaconf(composed: Any) -> RunConfig:
+def from_omegaconf(composed: Any, sections: Callable[[RunConfig], object] | None = None) -> RunConfig:
     """Check a composed Hydra configuration.
+
+    Args:
+        composed: of Hydra.
+        sections: raises `ConfigError` where something inside the sections is wrong. Called only where something beside
+            them is, with defaults in its place, so that a user hears of everything at once.
 
     Raises:
         ConfigError: missing values (``???``), unknown keys or wrong types, all in one go.
@@ -101,7 +107,24 @@ def from_omegaconf(composed: Any) -> RunConfig:
         plain = typing.cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError([str(error).splitlines()[0]], "mend the ${...} it names") from error
-    return structure(RunConfig, plain, "")
+    problems = ConfigProblems()
+    config = problems.attempt(lambda: structure(RunConfig, plain, ""))
+    if config is not None:
+        return config
+    if sections is not None and (rest := _without(plain, problems)) is not None:
+        with contextlib.suppress(MoolaError):  # what is no problem of the configuration can wait
+            problems.attempt(lambda: sections(rest))
+    raise problems.error(_LOOK)
+
+
+def _without(plain: Mapping[str, Any], problems: Sequence[str]) -> RunConfig | None:
+    """The configuration with defaults in place of keys that have problems; None where one of them has no default."""
+    wrong = {re.split(r"[:.\[]", problem, maxsplit=1)[0] for problem in problems}
+    right = {key: value for key, value in plain.items() if key not in wrong}
+    try:
+        return structure(RunConfig, {"name": "unnamed", **right}, "")
+    except ConfigError:
+        return None
 
 
 def config_folder() -> Path:
@@ -220,16 +243,23 @@ def _structure(cls: type[Any], values: Any, path: str, problems: ConfigProblems)
     for name, item in fields.items():
         if name in values:
             arguments[name] = _convert(hints[name], values[name], prefix + name, problems)
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+        elif _has_no_default(item):
             problems.append(f"{prefix}{name}: is missing")
             arguments[name] = _INVALID
-    if any(value is _INVALID for value in arguments.values()):
+    invalid = [name for name, value in arguments.items() if value is _INVALID]
+    if any(_has_no_default(fields[name]) for name in invalid):
         return _INVALID
-    try:
-        return cls(**arguments)
+    try:  # defaults stand in for wrong values, so that broken rules about the others are told, too
+        built = cls(**{name: value for name, value in arguments.items() if name not in invalid})
     except ConfigError as error:
-        problems.take(error, prefix)
+        own = [problem for problem in error.problems if not set(re.findall(r"\w+", problem)).intersection(invalid)]
+        problems.take(ConfigError(own, error.way_out), prefix)
         return _INVALID
+    return _INVALID if invalid else built
+
+
+def _has_no_default(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _convert(hint: Any, value: Any, path: str, problems: ConfigProblems) -> Any:

@@ -60,7 +60,8 @@ class Registry(Generic[T]):
         """The class behind a name.
 
         Raises:
-            ConfigError: unknown name (near names are given), or two packages announce the same one.
+            ConfigError: unknown name (near names are given), two packages announce the same one, or the package that
+                announces it cannot be imported.
         """
         announced = self._announced()
         if name in announced and (name in self._references or name in self._registered):
@@ -74,7 +75,7 @@ class Registry(Generic[T]):
             module, _, attribute = self._references[name].partition(":")
             return getattr(importlib.import_module(module), attribute)
         if name in announced:
-            return announced[name].load()
+            return self._loaded(announced[name])
         raise ConfigError([f"there is no {self.kind} named '{name}'; {did_you_mean(name, self.names())}"])
 
     def name_of(self, component: object) -> str | None:
@@ -82,7 +83,7 @@ class Registry(Generic[T]):
         cls = type(component)
         place = f"{cls.__module__}:{cls.__qualname__}"
         known = [name for name, reference in self._references.items() if reference == place]
-        others = (name for name in self.names() if name not in self._references and self.get(name) is cls)
+        others = (name for name in self.names() if name not in self._references and self._leads_to(name, cls))
         return known[0] if known else next(others, None)
 
     def section_of(
@@ -117,6 +118,13 @@ class Registry(Generic[T]):
             cls = self.get(name)
         except ConfigError as error:
             raise ConfigError([f"{path}: {problem}" for problem in error.problems], error.way_out) from error
+        if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+            told = (
+                f"the {self.kind} '{name}' cannot be configured: {getattr(cls, '__name__', repr(cls))} is no dataclass"
+            )
+            raise ConfigError(
+                [f"{path}: {told}"], "its fields are its configuration: decorate the class with @dataclass(frozen=True)"
+            )
         return structure(cls, params, path)
 
     def build_section(self, section: Mapping[str, Any], path: str, key: str = "name") -> T:
@@ -130,6 +138,23 @@ class Registry(Generic[T]):
         if not isinstance(section.get(key), str):
             raise ConfigError([f"{path}.{key}: names the {self.kind} and is missing; known: {', '.join(self.names())}"])
         return self.build(section[key], {k: v for k, v in section.items() if k != key}, path)
+
+    def _leads_to(self, name: str, cls: type) -> bool:
+        """Whether a name stands for this class; one that leads nowhere does not."""
+        try:
+            return self.get(name) is cls
+        except ConfigError:
+            return False
+
+    def _loaded(self, entry: EntryPoint) -> Any:
+        """What another package announces."""
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                [f"the {self.kind} '{entry.name}' of package '{_package(entry)}' cannot be imported: {error}"],
+                f"mend the package's entry point '{entry.name} = {entry.value}' ({self.group}) and install it anew",
+            ) from error
 
     def _announced(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}

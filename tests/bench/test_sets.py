@@ -33,6 +33,8 @@ def test_a_folder_gives_its_sets_before_those_that_aeon_ships(tmp_path: Path) ->
         (["all"], "empty", "there is no set in"),
         (["all"], "nowhere", "is no folder"),
         (["bundled", "GunPoint"], None, "'GunPoint' is asked for twice"),
+        (["GunPiont"], None, "no set named 'GunPiont'; did you mean 'GunPoint'"),
+        (["EGC200"], None, "did you mean 'ECG200'"),
     ],
 )
 def test_what_names_no_set_is_refused(tmp_path: Path, asked: list[str], folder: str | None, says: str) -> None:

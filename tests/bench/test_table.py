@@ -101,6 +101,13 @@ def test_published_figures_are_shares_of_sets_that_are_run() -> None:
     assert sum(methods["TS2Vec"].accuracy.values()) / 8 == pytest.approx(0.92525)
 
 
+def test_figures_that_moolas_authors_made_are_not_called_published() -> None:
+    told = markdown(make_table([result("GunPoint", {"minirocket": 0.9})], {}, published()))
+    assert "| published: TS2Vec |" in told and "| TS2Vec, by moola's authors |" in told
+    assert "published: TS2Vec, by" not in told
+    assert told.count("not known: ") == 1 and "not known: all 7, for models or sets that this bench leaves out" in told
+
+
 def test_a_bench_is_written_in_every_form(tmp_path: Path) -> None:
     write_bench(tmp_path, a_table(), "moola bench ucr")
     names = {"accuracy.csv", "bench.json", "bench.md", "bench.tex", "bench.html", "critical_difference.svg"}
@@ -110,6 +117,7 @@ def test_a_bench_is_written_in_every_form(tmp_path: Path) -> None:
     told = read_json(tmp_path / "bench.json")
     assert told["failed"] == {"Broken": "it has <no> cases"} and told["targets"][0]["reached"] is True
     page = (tmp_path / "bench.html").read_text()
+    assert "Not known</b>: 1 other, for models or sets" in page and page.count("<li><b class=") == 5
     assert "it has &lt;no&gt; cases" in page and page.count("<svg") == 1 and "<script" not in page
 
 

@@ -170,12 +170,19 @@ def test_a_wrong_word_in_the_configuration_is_refused_with_the_near_name(moola, 
 
 
 def test_several_problems_are_reported_in_one_go(moola):
-    wrong = ["encoder.hidden=wide", "trainer.pretrain.epochs=two", "split.n_folds=1", "+model.x.kind=majorty"]
+    wrong = [
+        "seeds=[]",
+        "encoder.hidden=wide",
+        "trainer.pretrain.epochs=two",
+        "split.n_folds=1",
+        "+model.x.kind=majorty",
+    ]
     done = moola("run", *wrong, "stage.skip=[prob]")
     assert_said(
         done,
         2,
-        "the configuration has 5 problems",
+        "the configuration has 6 problems",
+        "seeds: needs at least one",
         "encoder.hidden",
         r"trainer\.pretrain\.epochs",
         r"split\.n_folds",

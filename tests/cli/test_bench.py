@@ -60,6 +60,9 @@ def test_a_set_that_fails_is_told_and_the_others_are_compared(moola, tmp_path):
         (["ucr", "-m", "data=ecg200"], "one table"),
         (["ucr", "--sets"], "--sets: names nothing"),
         (["ucr", "--models=dwt"], "did you mean 'dtw'"),
+        (["ucr", "--sets=GunPoint", "--model", "dtw"], "--model: there is no such flag; did you mean '--models'"),
+        (["ucr", "--sets=GunPoint,GunPiont,ArowHead"], "no set named 'GunPiont'; did you mean 'GunPoint'"),
+        (["ucr", "--sets=GunPoint,GunPiont,ArowHead"], "no set named 'ArowHead'; did you mean 'ArrowHead'"),
         (["ucr", "--sets=GunPoint", "nosuch.key=1"], "nosuch.key"),
         (["uc"], "did you mean 'ucr'"),
     ],
@@ -68,6 +71,13 @@ def test_wrong_words_are_refused_before_anything_runs(words, says, capsys, monke
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *words]) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_where_every_set_fails_the_exit_code_is_that_of_a_set_that_fails(moola, tmp_path):
+    (tmp_path / "Broken_TRAIN.csv").write_text("label,t0\n0,x")
+    (tmp_path / "Broken_TEST.csv").write_text("label,t0\n0,1")
+    done = moola("bench", "ucr", "--sets", "all", f"data.path={tmp_path}", *QUICK)
+    assert done.code == 1 and "no set has a result" in done.err and not done.out
 
 
 def test_a_set_that_would_have_to_be_downloaded_is_refused(capsys, monkeypatch, tmp_path):

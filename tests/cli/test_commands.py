@@ -12,8 +12,9 @@ import pytest
 
 import moola as package
 from moola.cli import COMMANDS, JOBS, _tell, main
-from moola.commands.jobs import _speaks
+from moola.commands.jobs import LEAVES, _print_outcome, _speaks
 from moola.errors import LostProcessError, MoolaError
+from moola.layout import write_json
 from moola.pipelines.stage import STAGES
 
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "polars", "pytorch_lightning", "sklearn")
@@ -118,6 +119,13 @@ def test_cfg_job_shows_the_configuration_and_runs_nothing(moola):
     assert list(moola.folder.iterdir()) == []
 
 
+def test_every_job_says_what_it_leaves(moola):
+    assert list(LEAVES) == list(JOBS)
+    done = moola("oof", "--help")
+    assert done.code == 0 and done.out.startswith("Fits every model on every fold")
+    assert "\nusage: moola oof [KEY=VALUE ...]" in done.out and "moola run|" not in done.out
+
+
 def test_help_of_a_job_names_groups_and_common_keys(moola):
     done = moola("run", "--help")
     assert done.code == 0
@@ -188,6 +196,16 @@ def test_of_those_that_torchrun_started_each_lets_the_one_before_it_speak(error,
     assert waited == ([waits] if waits else [])
     assert ((signal.SIGTERM, signal.SIG_DFL) in handled) == bool(waits)  # torchrun ends it without a word
     assert capsys.readouterr().err == f"moola: {error.what}\n"
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_only_a_page_that_is_there_is_told_to_be_opened(page, tmp_path, capsys):
+    write_json(tmp_path / "summary.json", {"verdict": ["Nothing is sure."], "alarms": []})
+    if page:
+        (tmp_path / "report.html").touch()
+    _print_outcome(tmp_path)
+    said = capsys.readouterr().out
+    assert ("report.html" in said) == page and said.splitlines()[-1] == str(tmp_path)
 
 
 def test_one_of_those_that_torchrun_started_tells_the_outcome_and_a_process_alone_always() -> None:

@@ -130,6 +130,33 @@ def test_two_packages_cannot_announce_the_same_name(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("no_such_package.things:Thing", "cannot be imported: No module named 'no_such_package'"),
+        ("fractions:Fractoin", "cannot be imported: module 'fractions' has no attribute 'Fractoin'"),
+        ("fractions:Fraction", "Fraction is no dataclass"),
+        ("fractions:gcd_of_nothing.more", "cannot be imported"),
+        ("math:pi", "is no dataclass"),
+    ],
+)
+def test_an_announced_component_that_cannot_be_built_is_told(
+    reference: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(monkeypatch, EntryPoint("theirs", reference, "moola.things"))
+    with pytest.raises(ConfigError, match=rf"part: .*{says}"):
+        fresh().build("theirs", {}, "part")
+
+
+def test_a_broken_package_takes_no_other_component_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    announce(
+        monkeypatch,
+        EntryPoint("broken_theirs", "no_such_package:Thing", "moola.things"),
+        EntryPoint("mine", f"{__name__}:Component", "moola.things"),
+    )
+    assert fresh().name_of(Component()) == "mine"
+
+
+@pytest.mark.parametrize(
     "registry", [SOURCES, SPLITTERS, TRANSFORMS, LABELLERS, ENCODERS, MODELS, OBJECTIVES], ids=lambda r: r.kind
 )
 def test_every_built_in_name_leads_to_a_class(registry: Registry[Any]) -> None:

@@ -269,6 +269,46 @@ def test_a_run_refuses_what_cannot_run(changes: dict[str, Any], start: str) -> N
     assert problem.startswith(start)
 
 
+def test_a_value_of_the_wrong_type_hides_no_broken_rule_of_another() -> None:
+    assert problems_of({"width": -1, "rate": "x"}, Inner) == (
+        "rate: 'x' must be a number",
+        "width: -1 must be at least 1",
+    )
+
+
+@dataclass(frozen=True)
+class Ordered:
+    low: int = 0
+    high: int = 9
+
+    def __post_init__(self) -> None:
+        reject((self.low >= self.high, f"low: {self.low} must be below high, {self.high}"))
+
+
+def test_a_rule_is_not_judged_by_a_default_that_stands_in_for_a_wrong_value() -> None:
+    assert problems_of({"low": 20, "high": "x"}, Ordered) == ("high: 'x' must be a whole number",)
+
+
+def test_problems_of_sections_are_told_beside_those_of_the_run() -> None:
+    def sections(config: RunConfig) -> None:
+        assert config.seeds == (0,) and config.name == "unnamed"
+        raise ConfigError(["task.n_given: is wrong"])
+
+    with pytest.raises(ConfigError) as caught:
+        from_omegaconf(OmegaConf.create(complete(name="a b", seeds=[])), sections)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["seeds", "name", "task.n_given"]
+
+
+def test_sections_are_not_asked_where_one_is_none_and_need_not_be_where_all_is_well() -> None:
+    def sections(config: RunConfig) -> None:
+        raise AssertionError
+
+    assert from_omegaconf(OmegaConf.create(complete()), sections).seeds == (0,)
+    with pytest.raises(ConfigError) as caught:
+        from_omegaconf(OmegaConf.create(complete(data=3)), sections)
+    assert len(caught.value.problems) == 1
+
+
 def test_a_composed_configuration_is_resolved_and_checked() -> None:
     composed = OmegaConf.create(complete(name="ucr-${data.name}", data={"name": "GunPoint"}))
     built = from_omegaconf(composed)

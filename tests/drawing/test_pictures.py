@@ -183,6 +183,8 @@ def test_models_stand_by_rank_with_a_bar_over_those_not_told_apart() -> None:
     assert x == sorted(x) and float(bar.attrib["x1"]) < x[0] < x[1] < float(bar.attrib["x2"]) < x[2]
     at = {part.text: float(part.attrib["x"]) for part in root.iter("text")}
     assert at["first"] == at["second"] < at["worst"] and "1.25" in at
+    name = "Logistic regression, simple features"
+    assert name in texts(inside(drawing.draw_critical_difference([name], [1.0], [], title="t", width=1000)))
     inside(drawing.draw_critical_difference([f"model {i}" for i in range(30)], range(1, 31), [], title="many"))
     assert "no data" in texts(inside(drawing.draw_critical_difference([], [], [], title="none")))
 

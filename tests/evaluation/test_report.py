@@ -39,7 +39,14 @@ from moola.evaluation.report_content import (
     StageRow,
 )
 from moola.evaluation.report_pictures import draw_pictures
-from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindow, WrongWindows
+from moola.evaluation.report_windows import (
+    DoubtfulLabel,
+    DoubtfulLabels,
+    PlantedFound,
+    Reconstruction,
+    WrongWindow,
+    WrongWindows,
+)
 from moola.evaluation.significance import PairedTest
 from moola.pipelines.report_tables import report_tables
 
@@ -187,7 +194,9 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
         label_efficiency=labels,
         wrong=WrongWindows(name, 44, (wrong,)),
         costs=Costs((CostRow(name, 18, 126.0),), 300.0),
-        doubtful=(doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1))),
+        doubtful=DoubtfulLabels(
+            (name, "rocket"), (doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1)))
+        ),
         planted=PlantedFound(17, 31, 13, estimate(0.42, 31), estimate(0.76, 17), 14),
     )
 
@@ -273,7 +282,16 @@ def test_figures_come_with_their_interval_and_a_true_minus() -> None:
     assert re.search(r"Out of fold, n = \d+ transductive", text)
     assert "commit 1f3c9ab27d0e , with uncommitted changes" in text
     assert "2 min 14 s" in text
-    assert "planted flip" in text and "unknown" in text and "Found in first 35" in text
+    assert "probabilities of encoder, rocket: its likeliest class" in text and "unknown" not in text
+    assert "planted flip" in text and "Found in first 35" in text
+
+
+def test_prediction_sets_say_which_coverage_they_promise_and_why_some_name_no_class() -> None:
+    text = Page(render_report(full_report())).text
+    assert "Promised coverage" in text and "over all windows" in text and "in each class" in text
+    assert "some sets are empty" not in text
+    few = PredictionSets(0.7, (SetRow("m", "marginal", estimate(0.7), estimate(0.95)),))
+    assert "some sets are empty" in Page(render_report(dataclasses.replace(full_report(), sets=few))).text
 
 
 def test_missing_figures_are_dashes() -> None:

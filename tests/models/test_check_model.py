@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from moola.errors import MoolaError
 from moola.layout import read_json, write_bytes, write_json
-from moola.models import FitResources, LabelledWindows, Role
-from moola.testing import check_model
+from moola.models import FitResources, LabelledWindows, Role, probabilities_of
+from moola.testing import check_model, easy_windows, small_resources
 
 
 @dataclass
@@ -140,6 +142,25 @@ class Undecided(Kept):
     role: ClassVar[Any] = "baselin"
 
 
+@dataclass(frozen=True)
+class Fruitless(Kept):
+    def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
+        return None
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """Says nothing of what it is."""
+
+    def fit(self, windows: LabelledWindows, resources: FitResources) -> Any:
+        return None
+
+
+@dataclass(frozen=True)
+class Indescribable(Kept):
+    what: object = dataclasses.field(default_factory=object)
+
+
 def _pickle_inside(folder: Path) -> None:
     with zipfile.ZipFile(folder / "model.skops", "w") as archive:
         archive.writestr("data.pkl", b"\x80\x04N.")
@@ -170,6 +191,9 @@ def test_the_smallest_model_that_keeps_every_promise_passes() -> None:
     [
         (predicting(_half), "do not sum to 1"),
         (predicting(lambda found, windows: found[:, :2]), r"\(16, 2\) for 16 windows and 3 classes"),
+        (predicting(lambda found, windows: found[:, 0]), r"\(16,\) for 16 windows and 3 classes"),
+        (predicting(lambda found, windows: found.tolist()), "come as list, not as an array of numbers"),
+        (predicting(lambda found, windows: found.astype(str)), "not as an array of numbers"),
         (predicting(lambda found, windows: np.full_like(found, np.nan)), "not finite"),
         (predicting(lambda found, windows: found * [-1, 1, 1] + 2 * found * [1, 0, 0] - [[1, 0, -1]]), "negative"),
         (predicting(_spreads), "a class without a training window gets a probability"),
@@ -186,8 +210,27 @@ def test_the_smallest_model_that_keeps_every_promise_passes() -> None:
         (Ignorant, "can be loaded without means.json"),
         (Lazy, "learns nothing"),
         (Undecided, "none of model, baseline, control"),
+        (Fruitless, "its fit gives NoneType, which lacks predict_proba, save"),
+        (Unsaid, "it lacks deterministic, role, needs_pretraining, uses_encoder, load"),
+        (Indescribable, "no plain values"),
+        (lambda: Kept, r"a class, not an instance: Kept\(\)"),
     ],
 )
-def test_a_broken_model_is_found(model: type[Kept], told: str) -> None:
+def test_a_broken_model_is_found(model: Callable[[], Any], told: str) -> None:
     with pytest.raises(AssertionError, match=told):
         check_model(model())
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (Fruitless, "its fit gives NoneType, which lacks predict_proba"),
+        (predicting(_half), "do not sum to 1: they are off by 0.5"),
+        (predicting(lambda found, windows: found[:, 0]), r"probabilities are \(8,\) for 8 windows and 3 classes"),
+    ],
+)
+def test_a_run_names_the_model_whose_predictions_cannot_be_used(model: type[Kept], told: str) -> None:
+    windows = easy_windows(8)
+    fitted = model().fit(windows, small_resources())
+    with pytest.raises(MoolaError, match=rf"(?s)breaks a promise: near, seed 0.*{told}.*check_model"):
+        probabilities_of(fitted, windows.without_labels(), "near, seed 0")

@@ -182,6 +182,8 @@ def test_problems_of_all_sections_are_reported_in_one_go_and_once(config):
         "trainer.monitoring.validation_share": "2.0",
         "model.scratch.head_dropout": "x",
         "evaluation.n_resamples": "1",
+        "evaluation.coverage": "1.5",
+        "evaluation.calibration": "none_such",
         "stage.oof.nested": "x",
         "stage.hooks.free_disk.min_free_gb": "x",
     }

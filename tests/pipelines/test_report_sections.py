@@ -16,7 +16,7 @@ from moola.pipelines.artifacts import Artifact
 from moola.pipelines.report_sections import commands
 from moola.pipelines.report_sections.pretraining import by_doubt, loss_panel, rebuilding_panel
 from moola.pipelines.report_sections.statements import encoder_told
-from moola.pipelines.report_sections.windows import wrong_windows
+from moola.pipelines.report_sections.windows import in_doubt, wrong_windows
 
 HISTORIES = {
     seed: [
@@ -101,3 +101,20 @@ def test_what_repeats_a_run_is_quoted_and_names_a_clean_commit_only() -> None:
         "moola run --config-path 'my runs/a' --force",
     )
     assert commands("runs/a", "1f3c")[0] == "git checkout 1f3c"
+
+
+@pytest.mark.parametrize(
+    ("qualities", "flagged", "shown"),
+    [
+        ([0.1, 0.3, 0.49, 0.5, 0.9], [], [0.1, 0.3, 0.49]),
+        ([0.1, 0.3, 0.6, 0.7, 0.9], [0.6, 0.9], [0.1, 0.3, 0.6, 0.9]),
+        ([0.4, 0.6, 0.671, 0.9], [], [0.4, 0.6, 0.671]),
+        ([0.01 * i for i in range(20)], [], [0.01 * i for i in range(12)]),
+    ],
+)
+def test_labels_that_nobody_doubts_are_shown_only_where_hardly_any_is_in_doubt(qualities, flagged, shown) -> None:
+    ids = [f"w{i:02d}" for i in range(len(qualities))]
+    issues = pl.DataFrame(
+        {"window_id": ids, "label_quality": qualities, "is_label_issue": [one in flagged for one in qualities]}
+    )
+    assert in_doubt(issues)["label_quality"].to_list() == shown

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moola.config import override
+from moola.data.sources.ucr import bundled_names
 from moola.errors import ConfigError, did_you_mean
 
 ECG200 = "ECG200"
@@ -46,7 +47,7 @@ def choose_sets(asked: Sequence[str], folder: Path | None) -> list[BenchSet]:
             these come before sets of the same name that aeon ships.
 
     Raises:
-        ConfigError: ``all`` without a folder, a folder without a set; a set that is asked for twice.
+        ConfigError: ``all`` without a folder, a folder without a set; sets that are not known or asked for twice.
     """
     own = _in_folder(folder) if folder else {}
     if folder and not own:
@@ -61,13 +62,18 @@ def choose_sets(asked: Sequence[str], folder: Path | None) -> list[BenchSet]:
     named = {"all": tuple(own), "bundled": BUNDLED}
     names = [name for one in asked for name in named.get(one, (one,))]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"--sets: '{name}' is asked for twice" for name in twice)
-    return [own.get(name) or _known(name) for name in names]
+    known = {*own, *bundled_names(), ECG200}
+    problems = [f"--sets: '{name}' is asked for twice" for name in twice]
+    problems += [
+        f"--sets: there is no set named '{name}'; {did_you_mean(name, known)}" for name in names if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems, "sets of your own come from a folder: data.path=FOLDER")
+    return [own.get(name) or _shipped(name) for name in names]
 
 
-def _known(name: str) -> BenchSet:
-    """A set that aeon ships or that is fetched; what aeon does not ship is refused when it is read."""
+def _shipped(name: str) -> BenchSet:
+    """A set that aeon ships or that is fetched."""
     if name == ECG200:
         return BenchSet(name, ("data=ecg200",))
     # Cases of one length stay as they are; JapaneseVowels is padded in the published figures, too.

@@ -84,14 +84,14 @@ def _accuracies(table: BenchTable) -> TextTable:
         known = [value for value in values if value is not None]
         # A mean over fewer sets would stand beside means over all of them.
         mean = sum(known) / len(known) if len(known) == len(names) else None
-        rows.append((f"published: {other.name}", *map(figure, values), figure(mean)))
+        rows.append((f"published: {other.name}" if other.by_others else other.name, *map(figure, values), figure(mean)))
     seeds = sorted({one.seeds for found in table.sets for one in found.accuracy.values()})
     return TextTable(
         "accuracy",
         "Accuracy on the test split",
         f"Mean over up to {seeds[-1]} seed{'s' * (seeds[-1] > 1)} with its 95 % interval over test cases and seeds; "
-        "the interval of a mean is for these very sets. Best of ours in bold. Published figures have no interval, and "
-        "a mean only where they have every set.",
+        "the interval of a mean is for these very sets. Best of ours in bold. Figures from elsewhere have no "
+        "interval, and a mean only where they have every set.",
         ("", *names, "mean"),
         tuple(rows),
         best,
@@ -108,7 +108,7 @@ def _against(table: BenchTable) -> TextTable:
     )
     return TextTable(
         "against",
-        "Above or below published figures",
+        "Above or below figures from elsewhere",
         "Difference of the means over the sets that both have; in brackets on how many of them ours is better, equal "
         "(to three decimals), worse.",
         ("", *others),

@@ -12,7 +12,7 @@ from typing import Any
 import moola
 from moola import drawing
 from moola.bench.results import FEW, SetResult
-from moola.bench.table import BenchTable, Target
+from moola.bench.table import BenchTable
 from moola.bench.text_tables import TextTable, text_tables
 from moola.config import digest_json
 from moola.drawing.page import render_page
@@ -52,6 +52,7 @@ def write_bench(folder: Path, table: BenchTable, command: str) -> None:
     page = render_page(
         "moola.bench:bench.html.j2",
         table=table,
+        targets=target_lines(table),
         tables=tables,
         names=[one.name for one in table.sets],
         alarms=alarms,
@@ -65,7 +66,7 @@ def write_bench(folder: Path, table: BenchTable, command: str) -> None:
 
 def markdown(table: BenchTable, tables: list[TextTable] | None = None) -> str:
     """Targets first, then the tables, the alarms of single runs, and the sources."""
-    parts = ["# Bench", "\n".join(f"- {target_line(target)}" for target in table.targets)]
+    parts = ["# Bench", "\n".join(f"- {said}: {what}" for said, what in target_lines(table))]
     parts += [f"- **failed**: {name}: {why}" for name, why in table.failed.items()]
     parts += [one.markdown() for one in (list(text_tables(table)) if tables is None else tables)]
     alarms = [f"- {one.name}: {sentence}" for one in table.sets for sentence in one.alarms]
@@ -74,10 +75,15 @@ def markdown(table: BenchTable, tables: list[TextTable] | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def target_line(target: Target) -> str:
-    """Whether it was reached, what it is and what was found."""
-    said = {True: "reached", False: "missed", None: "not known"}[target.reached]
-    return f"{said}: {target.claim}; {target.found}"
+def target_lines(table: BenchTable) -> list[tuple[str, str]]:
+    """Of each target whether it was reached, and what it is and what was found; one line for all that are not known."""
+    known = [target for target in table.targets if target.reached is not None]
+    n_unknown = len(table.targets) - len(known)
+    told = [("reached" if target.reached else "missed", f"{target.claim}; {target.found}") for target in known]
+    if n_unknown:
+        others = f"{n_unknown} other{'s' * (n_unknown > 1)}" if known else f"all {n_unknown}"
+        told.append(("not known", f"{others}, for models or sets that this bench leaves out; bench.json has them"))
+    return told
 
 
 def _picture(table: BenchTable) -> str:
@@ -88,6 +94,7 @@ def _picture(table: BenchTable) -> str:
         table.ranks.ranks,
         [[display_name(name) for name in clique] for clique in table.ranks.cliques],
         title="Average ranks of models over sets; a bar joins those that no test tells apart",
+        width=1000,
     )
 
 
@@ -101,7 +108,7 @@ def _csv(table: BenchTable) -> str:
         for other in table.published:
             if one.name in other.accuracy:
                 figure = other.accuracy[one.name]
-                writer.writerow((one.name, other.name, "published", 1, figure, "", "", "", "", other.source))
+                writer.writerow((one.name, other.name, other.origin, 1, figure, "", "", "", "", other.source))
     return out.getvalue()
 
 

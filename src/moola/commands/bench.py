@@ -34,6 +34,10 @@ table as CSV, JSON, Markdown, LaTeX and a page.
 """
 
 
+_PASSED_ON = ("--cfg", "--config-dir", "--force", "--package", "--resolve")
+"""Flags of `moola run` that work here, too."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Asked:
     """What stands on the command line."""
@@ -90,7 +94,13 @@ def _ucr(words: list[str]) -> int:
             traceback.print_exc()
             failed[name] = f"{type(error).__name__}: {error}"
     if not results:
-        raise DataError("no set has a result", "\n".join(f"- {name}: {why}" for name, why in failed.items()))
+        print(
+            "moola: no set has a result",
+            *(f"  - {name}: {why}" for name, why in failed.items()),
+            sep="\n",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
     line = shlex.join(["moola", "bench", "ucr", *words])
     _tell(make_table(results, failed, published()), Path(planned[0].config.paths.artifacts), line)
     return EXIT_FAILED if failed else EXIT_OK
@@ -99,14 +109,14 @@ def _ucr(words: list[str]) -> int:
 def _tell(table: BenchTable, artifacts: Path, line: str) -> None:
     """Write the table and show what matters of it."""
     from moola.bench.text_tables import text_tables
-    from moola.bench.writing import bench_folder, target_line, write_bench
+    from moola.bench.writing import bench_folder, target_lines, write_bench
 
     folder = bench_folder(artifacts.absolute() / "results", "ucr", table)
     write_bench(folder, table, line)
     first, *_ = text_tables(table)
     print(f"\n{first.markdown()}")
-    for target in table.targets:
-        print(target_line(target))
+    for said, what in target_lines(table):
+        print(f"{said}: {what}")
     for name, why in table.failed.items():
         print(f"failed: {name}: {why}")
     print(f"\nopen {folder / 'bench.html'}")
@@ -117,7 +127,7 @@ def _read(words: list[str]) -> _Asked:
     """The command's own words, and the overrides that are left.
 
     Raises:
-        ConfigError: a flag has no value, or an override chooses what the command chooses; all of them.
+        ConfigError: a flag is not known or has no value, or an override chooses what the command chooses; all of them.
     """
     own: dict[str, str] = {}
     overrides: list[str] = []
@@ -133,6 +143,8 @@ def _read(words: list[str]) -> _Asked:
             own[flag] = value
         elif flag in ("-m", "--multirun"):
             problems.append(f"{flag}: a bench is one table; run one for each combination")
+        elif flag.startswith("--") and flag not in _PASSED_ON:
+            problems.append(f"{flag}: there is no such flag; {did_you_mean(flag, ['--sets', '--models', *_PASSED_ON])}")
         elif flag in ("data", "name"):
             problems.append(f"{flag}: every set has its own; choose with --sets")
         else:

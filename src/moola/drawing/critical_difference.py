@@ -10,6 +10,8 @@ from moola.drawing.svg import element, fitted, line, path, picture, text, text_w
 from moola.errors import DataError
 
 _SIDE = 230.0
+_MOST_SIDE = 0.35
+"""Share of the width that the names on one side may take, where they need more than usual."""
 _AXIS, _ROW, _BAR = 34.0, 20.0, 9.0
 
 
@@ -38,10 +40,12 @@ def draw_critical_difference(
         raise DataError("ranks cannot be drawn", why, "give each model its average rank, 1 to their number")
     if unknown := sorted({name for clique in cliques for name in clique} - set(models)):
         raise DataError("ranks cannot be drawn", f"{', '.join(unknown)} in a group is none of the models")
+    widest = max((text_width(name) for name in models), default=0.0) + text_width("00.00") + 32
+    side = max(_SIDE, min(widest, _MOST_SIDE * width))
     placed = sorted(zip(ranks, models, strict=True), key=lambda pair: pair[0])
     first_row = _AXIS + 14 + _BAR * max(len(cliques), 1)
     bottom = first_row + _ROW * math.ceil(len(models) / 2)
-    scale = Scale(1, max(len(models), 2), _SIDE, width - _SIDE)
+    scale = Scale(1, max(len(models), 2), side, width - side)
     if not placed:
         return picture(
             width, bottom + 12, title, [no_data(Frame(scale, Scale(0, 1, bottom, 0)))], "critical-difference"
@@ -52,7 +56,7 @@ def draw_critical_difference(
     # The best stand on the left from top to bottom, the rest on the right from bottom to top, so that no lines cross.
     rows = [*range(half), *reversed(range(len(placed) - half))]
     for i, ((rank, name), row) in enumerate(zip(placed, rows, strict=True)):
-        parts += _model(at[name], first_row + _ROW * (row + 0.5), name, rank, i < half, width)
+        parts += _model(at[name], first_row + _ROW * (row + 0.5), name, rank, i < half, side, width)
     for row, clique in enumerate(cliques):
         xs, y = [at[name] for name in clique], _AXIS + 10 + _BAR * row
         parts.append(line(min(xs) - 3, y, max(xs) + 3, y, "clique"))
@@ -68,10 +72,10 @@ def _axis(scale: Scale, count: int) -> list[str]:
     return [*parts, text(scale(1) - 14, _AXIS - 9, "average rank", "axis-title", "end")]
 
 
-def _model(x: float, y: float, name: str, rank: float, left: bool, width: float) -> list[str]:
-    edge = _SIDE - 12 if left else width - _SIDE + 12
+def _model(x: float, y: float, name: str, rank: float, left: bool, side: float, width: float) -> list[str]:
+    edge = side - 12 if left else width - side + 12
     shown = f"{rank:.2f}"
-    room = _SIDE - 24 - text_width(shown) - 8
+    room = side - 24 - text_width(shown) - 8
     name_at = edge - 6 if left else edge + 6
     shift = text_width(shown) + 8
     anchor = "end" if left else "start"

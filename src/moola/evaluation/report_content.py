@@ -12,7 +12,7 @@ from moola import drawing
 from moola.drawing.intervals import Kind
 from moola.errors import MoolaError
 from moola.evaluation.estimates import Alarm, Estimate
-from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, Reconstruction, WrongWindows
+from moola.evaluation.report_windows import DoubtfulLabels, PlantedFound, Reconstruction, WrongWindows
 from moola.evaluation.significance import LEVEL, PairedTest
 
 
@@ -203,6 +203,11 @@ class PredictionSets:
     stated: float
     rows: tuple[SetRow, ...]
 
+    @property
+    def has_empty(self) -> bool:
+        """Whether some sets must be empty, because a mean size is below 1."""
+        return any(row.size is not None and row.size.value < 1 for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Pointers:
@@ -327,7 +332,7 @@ class Report:
     pointers: Pointers | None
     label_efficiency: CurvePanel | None
     wrong: WrongWindows | None
-    doubtful: tuple[DoubtfulLabel, ...] | None
+    doubtful: DoubtfulLabels | None
     planted: PlantedFound | None
     costs: Costs | None
     lineage: Lineage

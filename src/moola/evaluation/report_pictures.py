@@ -62,7 +62,7 @@ def _drawn(report: Report) -> Iterator[Picture]:
     for i, shown in enumerate(report.reconstructions or (), start=1):
         yield Picture(f"reconstruction-{i:02d}", f"Reconstruction, {shown.window_id}", draw_reconstruction(shown))
     yield from _of_windows("wrong", report.wrong.windows if report.wrong else ())
-    yield from _of_windows("doubtful", report.doubtful or ())
+    yield from _of_windows("doubtful", report.doubtful.windows if report.doubtful else ())
 
 
 def _of_models(report: Report) -> Iterator[Picture]:

@@ -69,6 +69,14 @@ class DoubtfulLabel(ShownWindow):
     planted: bool | None = None
 
 
+@dataclass(frozen=True)
+class DoubtfulLabels:
+    """The labels that the mean of some models' (display names) out-of-fold probabilities doubts most."""
+
+    judges: tuple[str, ...]
+    windows: tuple[DoubtfulLabel, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class WrongWindow(ShownWindow):
     """A window of the sealed test that a model is sure and wrong about.

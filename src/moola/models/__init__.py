@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from moola.errors import ConfigError, DataError
+from moola.errors import ConfigError, DataError, MoolaError
 from moola.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 Role = Literal["model", "baseline", "control"]
+SUM_TOLERANCE = 1e-4
+"""So far may the probabilities of a window be off 1, as in `moola.schemas.predictions`; float32 is off by less."""
 
 
 class EncoderConfig(Protocol):
@@ -166,19 +168,69 @@ class Model(Protocol):
         ...
 
 
+MODEL_PARTS = ("deterministic", "role", "needs_pretraining", "uses_encoder", "fit", "load")
+CLASSIFIER_PARTS = ("predict_proba", "save")
+
+
+def missing_parts(component: object, promised: tuple[str, ...]) -> list[str]:
+    """Those of the promised attributes that it lacks."""
+    return [name for name in promised if not hasattr(component, name)]
+
+
 def require_model(component: object, path: str) -> None:
     """Refuse a component that is no whole `Model` before anything is fitted.
 
     Raises:
         ConfigError: parts are missing; all of them.
     """
-    promised = ("deterministic", "role", "needs_pretraining", "uses_encoder", "fit", "load")
-    missing = [name for name in promised if not hasattr(component, name)]
+    missing = missing_parts(component, MODEL_PARTS)
     if missing:
         raise ConfigError(
             [f"{path}: {type(component).__name__} is no whole model: it lacks {', '.join(missing)}"],
             "moola.models.Model says what each is, and moola.testing.check_model checks it",
         )
+
+
+def probabilities_of(fitted: object, windows: LabelledWindows, fit: str) -> np.ndarray:
+    """What a fitted model says of windows, float64 [n, n_classes], once it is known to be probabilities.
+
+    Args:
+        fitted: what `Model.fit` gave.
+        windows: to predict.
+        fit: which one it is, for the message.
+
+    Raises:
+        MoolaError: it is no `Classifier`, or gives something else.
+    """
+    missing = missing_parts(fitted, CLASSIFIER_PARTS)
+    said = None if missing else fitted.predict_proba(windows)  # type: ignore[attr-defined]
+    fault = (
+        f"its fit gives {type(fitted).__name__}, which lacks {', '.join(missing)}"
+        if missing
+        else fault_of(said, len(windows), windows.n_classes)
+    )
+    if fault:
+        raise MoolaError(
+            f"the model breaks a promise: {fit}",
+            fault,
+            "this is a defect of the model: moola.testing.check_model checks what models promise",
+        )
+    return np.asarray(said, dtype=np.float64)
+
+
+def fault_of(probabilities: Any, n_windows: int, n_classes: int) -> str:
+    """What speaks against these being probabilities of so many windows and classes; empty where nothing does."""
+    if not isinstance(probabilities, np.ndarray) or not np.issubdtype(probabilities.dtype, np.number):
+        kind = getattr(probabilities, "dtype", type(probabilities).__name__)
+        return f"probabilities come as {kind}, not as an array of numbers"
+    if probabilities.shape != (n_windows, n_classes):
+        return f"probabilities are {probabilities.shape} for {n_windows} windows and {n_classes} classes"
+    if not np.isfinite(probabilities).all():
+        return "probabilities are not finite"
+    if (probabilities < 0).any():
+        return f"a probability is negative: {probabilities.min():.3g}"
+    worst = float(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max(initial=0.0))
+    return f"probabilities of a window do not sum to 1: they are off by {worst:.2g}" if worst >= SUM_TOLERANCE else ""
 
 
 def require_classes(windows: LabelledWindows) -> None:

@@ -14,7 +14,16 @@ import numpy as np
 
 from moola.errors import StorageError
 from moola.features.summary import summarise
-from moola.models import Classifier, FitResources, LabelledWindows, Model
+from moola.models import (
+    CLASSIFIER_PARTS,
+    MODEL_PARTS,
+    Classifier,
+    FitResources,
+    LabelledWindows,
+    Model,
+    fault_of,
+    missing_parts,
+)
 from moola.testing.component import check_component
 from moola.testing.randomness import own_randomness
 
@@ -117,6 +126,8 @@ def _check_threads(n_threads: int) -> None:
 
 
 def _check_kind(model: Model) -> None:
+    missing = missing_parts(model, MODEL_PARTS)
+    assert not missing, f"{type(model).__name__} is no whole model: it lacks {', '.join(missing)}"
     assert model.role in ("model", "baseline", "control"), f"role {model.role!r} is none of model, baseline, control"
     for name in ("deterministic", "needs_pretraining", "uses_encoder"):
         value = getattr(model, name, None)
@@ -130,17 +141,15 @@ def _fit_untouched(model: Model, windows: LabelledWindows, resources: FitResourc
     after = (windows.bars, windows.inputs, windows.labels)
     same = all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
     assert same, "the fit writes to the windows it is given"
+    missing = missing_parts(fitted, CLASSIFIER_PARTS)
+    assert not missing, f"its fit gives {type(fitted).__name__}, which lacks {', '.join(missing)}"
     return fitted
 
 
 def _probabilities(fitted: Classifier, windows: LabelledWindows) -> np.ndarray:
     found = fitted.predict_proba(windows)
-    form, promised = np.shape(found), (len(windows), windows.n_classes)
-    assert form == promised, f"probabilities are {form} for {promised[0]} windows and {promised[1]} classes"
-    assert np.isfinite(found).all(), "probabilities are not finite"
-    assert (found >= 0).all(), f"a probability is negative: {found.min():.3g}"
-    worst = float(np.abs(found.sum(axis=1) - 1).max())
-    assert worst < 1e-6, f"probabilities of a window do not sum to 1: they are off by {worst:.2g}"
+    fault = fault_of(found, len(windows), windows.n_classes)
+    assert not fault, fault
     assert not found[:, 1].any(), f"a class without a training window gets a probability of {found[:, 1].max():.3g}"
     return found
 

@@ -55,8 +55,14 @@ def test_folds_of_cases_are_stratified_and_hold_each_case_out_once(labels: list[
     counts = np.unique(numbers, return_counts=True)[1]
     assume(counts.min() >= 2)
     store, windows = cases(("train",) * len(labels))
+    if counts.min() < n_folds:
+        with pytest.raises(DataError, match=f"cannot make {n_folds} folds") as caught:
+            GivenCases(n_folds).folds(store, windows, numbers)
+        assert f"split.n_folds={counts.min()} or less" in caught.value.way_out
+        n_folds = counts.min()
+    assert len(GivenCases().folds(store, windows, numbers)) == min(5, counts.min())
     folds = GivenCases(n_folds).folds(store, windows, numbers)
-    assert len(folds) == min(n_folds, counts.min())
+    assert len(folds) == n_folds
     assert sorted(np.concatenate([fold.held_out for fold in folds]).tolist()) == list(range(len(numbers)))
     for fold in folds:
         assert not set(fold.train.tolist()) & set(fold.held_out.tolist())

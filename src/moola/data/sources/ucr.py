@@ -38,15 +38,29 @@ class Ucr:
         return self._files().scan()
 
     def _files(self) -> SeriesFiles:
-        # The package's own loader compiles for seconds; its files need none of it.
-        found = importlib.util.find_spec("aeon")
-        if found is None or found.origin is None:
-            raise MissingPackageError("UCR sets need the aeon package", "it ships them", "pip install 'moola[data]'")
-        folder = Path(found.origin).parent / "datasets" / "data"
-        bundled = sorted(item.name for item in folder.iterdir() if (item / f"{item.name}_TRAIN.ts").exists())
+        bundled = bundled_names()
         if self.name not in bundled:
             raise DataError(
-                f"aeon ships no set named '{self.name}'", did_you_mean(self.name, bundled), "data.name=" + bundled[0]
+                f"aeon ships no set named '{self.name}'",
+                did_you_mean(self.name, bundled),
+                "name one that it ships (data.name=GunPoint), or read files of your own: data=series_files",
             )
-        train, test = (str(folder / self.name / f"{self.name}_{part}.ts") for part in ("TRAIN", "TEST"))
+        train, test = (str(_folder() / self.name / f"{self.name}_{part}.ts") for part in ("TRAIN", "TEST"))
         return SeriesFiles(train, test, self.unequal)
+
+
+def bundled_names() -> list[str]:
+    """Every set that aeon ships, sorted.
+
+    Raises:
+        MissingPackageError: aeon is not installed.
+    """
+    return sorted(item.name for item in _folder().iterdir() if (item / f"{item.name}_TRAIN.ts").exists())
+
+
+def _folder() -> Path:
+    # The package's own loader compiles for seconds; its files need none of it.
+    found = importlib.util.find_spec("aeon")
+    if found is None or found.origin is None:
+        raise MissingPackageError("UCR sets need the aeon package", "it ships them", "pip install 'moola[data]'")
+    return Path(found.origin).parent / "datasets" / "data"

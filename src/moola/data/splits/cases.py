@@ -13,20 +13,22 @@ from moola.data.splits import Coverage, Fold
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
 
+_USUAL = 5
+
 
 @dataclass(frozen=True)
 class GivenCases:
     """The parts that the source gives; folds are stratified, in file order.
 
     Attributes:
-        n_folds: folds among the labelled training cases; fewer where a class has fewer cases.
+        n_folds: folds among the labelled training cases; null: 5, or as many as the rarest class has cases.
     """
 
-    n_folds: int = 5
+    n_folds: int | None = None
     coverage: ClassVar[Coverage] = "once"
 
     def __post_init__(self) -> None:
-        reject((self.n_folds < 2, f"n_folds: {self.n_folds} must be at least 2"))
+        reject((self.n_folds is not None and self.n_folds < 2, f"n_folds: {self.n_folds} must be at least 2"))
 
     def spans(self, store: BarStore, windows: WindowSpans) -> np.ndarray:
         """The part that the source gives.
@@ -46,19 +48,27 @@ class GivenCases:
         """Stratified folds of whole cases without shuffling: cases share no bars, so nothing has to be purged.
 
         Raises:
-            DataError: a class has fewer than 2 cases.
+            DataError: a class has fewer than 2 cases, or fewer than the folds that were asked for.
         """
         cases, first, case_of = np.unique(windows.series, return_index=True, return_inverse=True)
         classes = labels[first]  # a case is one label, however many windows it was cut into
         present, counts = np.unique(classes, return_counts=True)
-        if counts.min() < 2:
+        rarest = int(counts.min())
+        told = f"labelled training cases a class: {dict(zip(present.tolist(), counts.tolist(), strict=True))}"
+        if rarest < 2:
             raise DataError(
                 "a class has fewer than 2 cases",
-                f"cases a class: {dict(zip(present.tolist(), counts.tolist(), strict=True))}",
+                told,
                 "give the models more labels (task.n_given), or choose another set",
             )
+        n_folds = min(_USUAL, rarest) if self.n_folds is None else self.n_folds
+        if rarest < n_folds:
+            raise DataError(
+                f"{len(cases)} labelled cases, {rarest} of the rarest class, cannot make {n_folds} folds",
+                f"every fold holds out cases of every class; {told}",
+                f"choose split.n_folds={rarest} or less, or null for as many as there can be, {_USUAL} at most",
+            )
         fold_of = np.empty(len(cases), dtype=np.int64)
-        n_folds = min(self.n_folds, int(counts.min()))
         for number in present:
             members = np.flatnonzero(classes == number)
             fold_of[members] = np.arange(len(members)) % n_folds

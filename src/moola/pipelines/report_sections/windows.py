@@ -12,12 +12,15 @@ from moola import drawing
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.intervals import wilson_interval
 from moola.evaluation.metrics import PROBABILITY_FLOOR
-from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, WrongWindow, WrongWindows
+from moola.evaluation.report_windows import DoubtfulLabel, DoubtfulLabels, PlantedFound, WrongWindow, WrongWindows
+from moola.layout import read_json
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.report_sections.material import Material
 from moola.pipelines.scores import display_name
 
 SHOWN_WINDOWS = 12
+FEWEST_LABELS = 3
+"""So many labels are shown where fewer are in doubt."""
 
 
 def wrong_windows(material: Material) -> WrongWindows | None:
@@ -58,12 +61,13 @@ def _apart(data: Dataset, places: np.ndarray) -> list[int]:
     return kept
 
 
-def doubtful_labels(data: Dataset, issues: pl.DataFrame) -> tuple[DoubtfulLabel, ...]:
-    """The windows whose labels have the lowest quality."""
+def doubtful_labels(material: Material, issues: pl.DataFrame) -> DoubtfulLabels:
+    """The windows whose labels have the lowest quality, and whose consensus says so."""
+    data = material.data
     known = bool(data.labels["planted"].any())
     planted = dict(zip(data.labels["window_id"], data.labels["planted"], strict=True))
-    table = issues.head(SHOWN_WINDOWS).join(data.table, on="window_id", how="left", maintain_order="left")
-    return tuple(
+    table = in_doubt(issues).join(data.table, on="window_id", how="left", maintain_order="left")
+    windows = tuple(
         DoubtfulLabel(
             **_shown(data, row),
             given=row["given_label"],
@@ -73,6 +77,19 @@ def doubtful_labels(data: Dataset, issues: pl.DataFrame) -> tuple[DoubtfulLabel,
         )
         for row in table.iter_rows(named=True)
     )
+    judges = read_json(material.inputs["label_issues"].path("consensus.json"))["models"]
+    return DoubtfulLabels(tuple(display_name(model) for model in judges), windows)
+
+
+def in_doubt(issues: pl.DataFrame) -> pl.DataFrame:
+    """Labels to show, the lowest quality first: flagged ones and such below one half; else the lowest few.
+
+    Args:
+        issues: the table of `moola.schemas.label_issues`.
+    """
+    ranked = issues.sort("label_quality", "window_id")
+    found = ranked.filter(pl.col("is_label_issue") | (pl.col("label_quality") < 0.5))
+    return (found if len(found) >= FEWEST_LABELS else ranked.head(FEWEST_LABELS)).head(SHOWN_WINDOWS)
 
 
 def _shown(data: Dataset, row: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, digest_json, reject, structure
 from moola.errors import ConfigError
 from moola.layout import replace_atomically, write_json
-from moola.models import MODELS, LabelledWindows, Model, require_model
+from moola.models import MODELS, LabelledWindows, Model, probabilities_of, require_model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
@@ -239,7 +239,7 @@ class UnitFitter:
         fitted = model.fit(train, dataclasses.replace(resources, on_alarm=on_alarm))
         if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
             fitted.check_start(resources.pretrained, unit.spoken)
-        return np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
+        return probabilities_of(fitted, held_out, unit.spoken)
 
 
 def predicted_shape(unit: Unit, data: Dataset) -> tuple[int, int]:
