@@ -134,7 +134,7 @@ def _readme(title: str, rooms: Mapping[str, str]) -> str:
     lines += [f"| `{room}/` | {words} |" for room, words in rooms.items()]
     if title == "data":
         lines.append(
-            "| `corrections/window_blacklist.csv` | windows rejected for good; `moola labels import` reads it, `moola labels export` writes it |"
+            "| `corrections/window_blacklist.csv` | windows rejected for good, as `moola labels export` lists them |"
         )
     return "\n".join(lines) + "\n"
 

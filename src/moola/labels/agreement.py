@@ -107,10 +107,10 @@ def _last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], Label
 
 def _agreement(first: str, second: str, pairs: Sequence[tuple[str, str]], seed: int) -> tuple[Agreement, np.ndarray]:
     """Of two raters, with kappa of every resample, [n_resamples]."""
-    from sklearn.metrics import confusion_matrix
-
     names = sorted({name for pair in pairs for name in pair})
-    counts = confusion_matrix(*zip(*pairs, strict=True), labels=names)
+    counts = np.zeros((len(names), len(names)))
+    for one, other in pairs:
+        counts[names.index(one), names.index(other)] += 1
     draws = np.random.default_rng(seed).multinomial(len(pairs), counts.ravel() / len(pairs), size=_N_RESAMPLES)
     resampled = _kappa(draws.reshape(-1, len(names), len(names)))
     observed, kappa = float(np.trace(counts) / len(pairs)), float(_kappa(counts[None])[0])

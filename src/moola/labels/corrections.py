@@ -170,6 +170,7 @@ class Corrector:
         """
         counts = CorrectionCounts()
         rows = self._rows(table, states, counts)
+        touched = touches_blacklisted(states, table["window_id"], self.spans, self.store)
         before = {row["window_id"]: row for row in given.iter_rows(named=True)}
         after = {name: {**row, **dict.fromkeys(POINTER_COLUMNS)} for name, row in before.items()}
         for name, row in rows.items():
@@ -177,11 +178,14 @@ class Corrector:
             if state.removed:
                 if after.pop(name, None) is not None:
                     counts.removed[str(state.decision)] = counts.removed.get(str(state.decision), 0) + 1
-            elif state.label is not None:
+            elif state.label is not None and not touched[row["row"]]:
                 after[name] = self._decided(state, row, before.get(name), counts)
-        self._drop_touched(after, table, states, counts)
         frame = pl.DataFrame(list(after.values()), schema={**given.schema, **dict.fromkeys(POINTER_COLUMNS, pl.Int64)})
-        frame = table.select("window_id", "row").join(frame, on="window_id").sort("row").drop("row")
+        frame = table.select("window_id", "row").join(frame, on="window_id").sort("row")
+        overlapping = touched[frame["row"].to_numpy()]
+        if overlapping.any():
+            counts.removed["overlaps a blacklisted window"] = int(overlapping.sum())
+        frame = frame.filter(~pl.Series(overlapping)).drop("row")
         counts.marked = frame[POINTER_COLUMNS[0]].count()
         return frame if counts.marked else frame.drop(POINTER_COLUMNS), counts
 
@@ -243,20 +247,3 @@ class Corrector:
             counts.restored += before["planted"] and not planted
         named = {"window_id": state.window_id, "label": state.label, "true_label": row["true_label"]}
         return {**named, "planted": planted} | marks
-
-    def _drop_touched(
-        self,
-        after: dict[str, dict[str, Any]],
-        table: pl.DataFrame,
-        states: Mapping[str, WindowState],
-        counts: CorrectionCounts,
-    ) -> None:
-        """Take out what overlaps a blacklisted span of time."""
-        labelled = table.filter(pl.col("window_id").is_in(list(after)))
-        # Spans of blacklisted windows are known by name only among all windows.
-        touched = touches_blacklisted(states, table["window_id"], self.spans, self.store)
-        for name, row in labelled.select("window_id", "row").iter_rows():
-            if touched[row]:
-                del after[name]
-                why = "overlaps a blacklisted window"
-                counts.removed[why] = counts.removed.get(why, 0) + 1

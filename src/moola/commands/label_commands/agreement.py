@@ -45,9 +45,7 @@ def main(words: Sequence[str]) -> int:
     else:
         print("\n" + "\n".join(table_lines([_HEAD, _cells(anchored.blind), _cells(anchored.shown)])))
         interval = _interval(anchored.low, anchored.high)
-        print(
-            f"kappa shown minus blind {_number(anchored.difference)} {interval}; above zero: people follow what is shown"
-        )
+        print(f"kappa shown minus blind {_number(anchored.difference)} {interval}; above zero, people follow it")
     return EXIT_OK
 
 
