@@ -33,6 +33,7 @@ def test_a_table_in_cleanlabs_layout_comes_back_as_it_went_and_flags_are_notes(t
     assert cleanlab_csv.read_table(path).equals(TABLE)
     (note,) = cleanlab_csv.read(path)
     assert (note.decision, note.window_id, note.label, note.annotator) == ("note", "w1", None, "cleanlab")
+    assert cleanlab_csv.read(path) == [note]  # a file that is imported again changes nothing
     assert note.note == "doubtful: 2 would fit, label quality 0.250"
     path.write_text(path.read_text().replace("true", "True").replace("false", "False"))  # as pandas writes it
     assert cleanlab_csv.read_table(path).equals(TABLE)

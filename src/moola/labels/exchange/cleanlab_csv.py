@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import polars as pl
 
 from moola.errors import DataError
-from moola.labels.events import LabelEvent, now
+from moola.labels.events import LabelEvent
 from moola.labels.exchange import imported
 from moola.layout import replace_atomically
 
@@ -70,14 +71,14 @@ def read(path: Path) -> list[LabelEvent]:
         DataError: as `read_table`.
     """
     flagged = read_table(path).filter("is_label_issue")
-    at = now()
+    written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     return [
         imported(
             path,
             "note",
             row["window_id"],
             MODEL,
-            at,
+            written.isoformat(),
             given=row["given_label"],
             note=f"doubtful: {row['pred_label']} would fit, label quality {row['label_quality']:.3f}",
         )
