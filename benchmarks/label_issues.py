@@ -118,42 +118,53 @@ def measure(draws: range, seeds: range) -> Results:
 
 
 def rows(found: Results) -> Iterator[Row]:
-    """One a set, share and figure beside each plain way; then the mean over sets and shares."""
+    """One a set, share and figure beside each plain way; then the mean over shares, and over sets."""
     for name in SETS:
         for share in SHARES:
             for what in ("average_precision", "precision", "recall", "first"):
-                for way in PLAIN:
-                    ours, other = (_values(found, [(name, share)], what, one) for one in (OURS, way))
-                    yield _row(f"{name}, {share:.0%} flipped: {what}", what, ours, other, way)
-    cells = [(name, share) for name in SETS for share in SHARES]
-    for name, some in [*((name, [(name, share) for share in SHARES]) for name in SETS), ("all", cells)]:
-        for way in PLAIN:
-            ours, other = (_values(found, some, "average_precision", one) for one in (OURS, way))
-            yield _row(f"{name}: mean average precision", "average_precision", ours, other, way)
+                yield from _beside(f"{name}, {share:.0%} flipped: {what}", what, found, [name], [share])
+    for name in (*SETS, "all sets"):
+        for what in ("average_precision", "precision", "recall"):
+            some = SETS if name == "all sets" else [name]
+            yield from _beside(f"{name}, mean of all shares: {what}", what, found, some, SHARES)
 
 
-def _values(found: Results, cells: Sequence[tuple[str, float]], what: str, way: str) -> np.ndarray:
-    """A figure of each draw, the mean over some sets and shares [n_draws]."""
-    return np.mean([[getattr(one, what) for one in found[name, share, way]] for name, share in cells], axis=0)
+def _beside(work: str, what: str, found: Results, sets: Sequence[str], shares: Sequence[float]) -> Iterator[Row]:
+    """Ours beside each plain way; a draw of a set counts with its mean over shares."""
+
+    def of(way: str) -> list[np.ndarray]:
+        return [np.mean([[getattr(one, what) for one in found[name, s, way]] for s in shares], axis=0) for name in sets]
+
+    ours = of(OURS)
+    for way in PLAIN:
+        other = of(way)
+        apart = [mine - theirs for mine, theirs in zip(ours, other, strict=True)]
+        means = _interval(ours)[0], _interval(other)[0]
+        spread = {name: _interval(values)[1:] for name, values in (("ours", ours), ("reference", other))}
+        spread["difference"] = _interval(apart)[1:]
+        ratio = means[0] / means[1] if means[1] else None
+        target = 1.0 if what == "average_precision" else None
+        yield Row(work, what, *means, f"plain cleanlab, {way}", True, ratio, target, spread)
 
 
-def _row(work: str, unit: str, ours: np.ndarray, other: np.ndarray, way: str) -> Row:
-    spread = {"ours": _interval(ours), "reference": _interval(other), "difference": _interval(ours - other)}
-    means = float(np.nanmean(ours)), float(np.nanmean(other))
-    ratio = means[0] / means[1] if means[1] else None
-    target = 1.0 if unit == "average_precision" else None
-    return Row(work, unit, *means, f"plain cleanlab, {way}", True, ratio, target, spread)
+def _interval(strata: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """The mean of the means of some strata, and its 95 % interval over what is drawn in each.
 
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % by Student's t over draws; draws in which nothing was flagged have no precision."""
+    Student's t with the degrees of freedom of Welch and Satterthwaite. Draws in which nothing was flagged have no
+    precision and are left out.
+    """
     from scipy.stats import t
 
-    known = values[np.isfinite(values)]
-    if len(known) < 2:
-        return float("nan"), float("nan")
-    half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-    return float(known.mean()) - half, float(known.mean()) + half
+    known = [values[np.isfinite(values)] for values in strata]
+    mean = float(np.mean([values.mean() for values in known]))
+    if min(map(len, known)) < 2:
+        return mean, float("nan"), float("nan")
+    parts = np.array([values.var(ddof=1) / len(values) for values in known])
+    if not parts.any():
+        return mean, mean, mean
+    freedom = parts.sum() ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, known, strict=True))
+    half = float(t.ppf(0.975, freedom) * np.sqrt(parts.sum()) / len(parts))
+    return mean, mean - half, mean + half
 
 
 def main() -> int:

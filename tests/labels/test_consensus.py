@@ -35,6 +35,14 @@ def test_a_model_without_skill_has_next_to_no_say_however_sure_it_is(seed: int, 
     ).mean() - 0.02
 
 
+def test_the_same_knowledge_counts_the_same_however_loud_it_is_said() -> None:
+    truth = np.arange(300) % 3
+    said = {"plain": says(truth, 2.0, 3, 0), "loud": says(truth, 2.0, 3, 0, 2.0), "timid": says(truth, 2.0, 3, 0, 0.1)}
+    found = find_consensus(said, truth)
+    assert np.allclose(found.by_model["loud"], found.by_model["plain"], atol=0.02)
+    assert np.allclose(found.by_model["timid"], found.by_model["plain"], atol=0.02)
+
+
 def test_models_that_know_nothing_share_the_judgement_evenly() -> None:
     truth = np.array([0] * 10 + [1] * 10)
     against = np.where(truth[:, None] == [0, 1], 0.3, 0.7)[None]

@@ -90,10 +90,18 @@ def test_a_copy_in_another_currency_with_another_label_is_found_and_nothing_else
 
 def test_windows_that_share_bars_are_no_duplicates() -> None:
     bars = walks(40)
-    bars[7] = bars[3]
+    bars[8] = bars[3]
     starts = np.arange(40) * 60
-    starts[7] = starts[3] + 59
+    assert contradicting_duplicates(bars, np.arange(40) % 2, starts, 60)[3] == 8
+    starts[8] = starts[3] + 59
     assert (contradicting_duplicates(bars, np.arange(40) % 2, starts, 60) == -1).all()
+
+
+def test_windows_that_are_merely_alike_are_no_duplicates() -> None:
+    bars = walks(40)
+    bars[8] = bars[3] + 0.1 * bars[3].std(axis=0) * np.random.default_rng(1).normal(size=bars[3].shape)
+    assert np.corrcoef(bars[8, :, 0], bars[3, :, 0])[0, 1] > 0.98
+    assert (contradicting_duplicates(bars, np.arange(40) % 2, np.arange(40) * 60, 60) == -1).all()
 
 
 def test_smooth_windows_that_are_all_alike_are_not_each_others_duplicates() -> None:
