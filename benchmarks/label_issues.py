@@ -140,7 +140,7 @@ def _beside(work: str, what: str, found: Results, sets: Sequence[str], shares: S
         other = of(way)
         apart = [mine - theirs for mine, theirs in zip(ours, other, strict=True)]
         means = _interval(ours)[0], _interval(other)[0]
-        spread = {name: _interval(values)[1:] for name, values in (("ours", ours), ("reference", other))}
+        spread = {name: _in_bounds(_interval(values)) for name, values in (("ours", ours), ("reference", other))}
         spread["difference"] = _interval(apart)[1:]
         ratio = means[0] / means[1] if means[1] else None
         target = 1.0 if what == "average_precision" else None
@@ -165,6 +165,11 @@ def _interval(strata: Sequence[np.ndarray]) -> tuple[float, float, float]:
     freedom = parts.sum() ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, known, strict=True))
     half = float(t.ppf(0.975, freedom) * np.sqrt(parts.sum()) / len(parts))
     return mean, mean - half, mean + half
+
+
+def _in_bounds(interval: tuple[float, float, float]) -> tuple[float, float]:
+    """Ends of the interval of a share."""
+    return max(interval[1], 0.0), min(interval[2], 1.0)
 
 
 def main() -> int:
