@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import moola
+from moola.augment import AUGMENTATIONS
 from moola.config import structure
 from moola.errors import ConfigError, DataError, StorageError
 from moola.layout import changed_files, digest_file, read_json, sync_folder, write_json
@@ -181,9 +182,9 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values; an encoder becomes its section, another dataclass its fields."""
+    """JSON values; an encoder or an augmentation becomes its section, another dataclass its fields."""
     if dataclasses.is_dataclass(value):
-        name = ENCODERS.name_of(value)
+        name = ENCODERS.name_of(value) or AUGMENTATIONS.name_of(value)
         return _fields(value) if name is None else {"name": name, **_fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
