@@ -94,11 +94,11 @@ def _most_alike(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number and correlation, float64 [2, n_wanted], of the window most like each; then the same across the border."""
     starts = np.asarray(windows.starts)
-    shapes = _shapes(windows.gather(store.values, wanted))
+    shapes = window_shapes(windows.gather(store.values, wanted))
     best, across = (np.stack([np.zeros(len(wanted)), np.full(len(wanted), -2.0)]) for _ in range(2))
     for begin in range(0, len(others), _PORTION):
         part = others[begin : begin + _PORTION]
-        alike = shapes @ _shapes(windows.gather(store.values, part)).T
+        alike = shapes @ window_shapes(windows.gather(store.values, part)).T
         alike[np.abs(starts[wanted][:, None] - starts[part]) < windows.reach] = -2.0
         _improve(best, alike, part)
         alike[sides[wanted][:, None] * sides[part] >= 0] = -2.0
@@ -131,7 +131,7 @@ def _disjoint(starts: np.ndarray, reach: int) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-def _shapes(bars: np.ndarray) -> np.ndarray:
+def window_shapes(bars: np.ndarray) -> np.ndarray:
     """Unit vectors float32 [n, T * C]; a channel that never moves counts nothing, a window of such resembles none."""
     centred = bars.astype(np.float64) - bars.mean(axis=1, keepdims=True, dtype=np.float64)
     spread = centred.std(axis=1, keepdims=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moola.evaluation.weighted import FloatArray, IntArray, mean_of_defined, ratio
 
@@ -30,6 +31,20 @@ def pr_auc(p: FloatArray, truth: IntArray, w: FloatArray) -> FloatArray:
     does not hold is left out of its mean.
     """
     return _mean_over_classes(_average_precision, p, truth, w, range(p.shape[2]))
+
+
+def average_precision(scores: FloatArray, positive: NDArray[np.bool_], w: FloatArray) -> FloatArray:
+    """The same of one class: how early a ranking finds what is sought.
+
+    Args:
+        scores: [n_windows], the highest comes first.
+        positive: what is sought, [n_windows].
+        w: weights [n_resamples, n_windows].
+
+    Returns:
+        [n_resamples]; nan where a resample holds nothing that is sought.
+    """
+    return _average_precision(_ranked(scores, positive, np.ascontiguousarray(w.T)))
 
 
 @dataclass(frozen=True)

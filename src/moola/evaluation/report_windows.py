@@ -97,7 +97,8 @@ class WrongWindows:
 class PlantedFound:
     """Flips with a known truth: how many were planted, flagged, found among the flagged, and found early.
 
-    `found_in_queue` counts planted flips among the first `queue` windows of the review queue.
+    `found_in_queue` counts planted flips among the first `queue` windows of the review queue, and `average_precision`
+    says how early the queue has them; in an order by chance it is their share of the `judged` labels.
     """
 
     planted: int
@@ -105,5 +106,7 @@ class PlantedFound:
     found: int
     precision: Estimate
     recall: Estimate
+    average_precision: Estimate
+    judged: int
     found_in_queue: int
     queue: int = 35

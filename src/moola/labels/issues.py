@@ -25,8 +25,9 @@ def find_label_issues(
         classes: names in the order of the columns.
 
     Returns:
-        The table of `moola.schemas.label_issues`, the most doubtful first. Quality is the self-confidence: the
-        probability of the given label. Flagged are windows off the diagonal of the confident joint.
+        The table of `moola.schemas.label_issues`, the most doubtful first. Quality is the probability of the given
+        label, adjusted for how sure the models are of each class as a rule (cleanlab's ``adjust_pred_probs``): between
+        0 and 1, and no probability any more. Flagged are windows off the diagonal of the confident joint.
 
     Raises:
         DataError: a class has fewer than 5 labels.
@@ -44,7 +45,7 @@ def find_label_issues(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         flagged = np.asarray(find(labels, probabilities, n_jobs=1))
-        quality = np.asarray(get_label_quality_scores(labels, probabilities), dtype=np.float64)
+        quality = np.asarray(get_label_quality_scores(labels, probabilities, adjust_pred_probs=True), dtype=np.float64)
     names = np.asarray(classes, dtype=object)
     return pl.DataFrame(
         {

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from moola.config import reject
-from moola.errors import DataError, StorageError
+from moola.errors import DataError
 from moola.evaluation.calibration import Kind
 from moola.evaluation.intervals import moving_block_weights
 from moola.pipelines.dataset import Dataset
@@ -85,12 +85,7 @@ def judged_splits(data: Dataset, predictions: Predictions, config: EvaluationCon
             not hold out.
         DataError: blocks shorter than a window were asked for.
     """
-    if predictions.classes != data.classes:
-        raise StorageError(
-            "the predictions are of other classes than the labels",
-            f"predictions: {', '.join(predictions.classes)}; labels: {', '.join(data.classes)}",
-            "predict again with --force=oof",
-        )
+    predictions.check_classes(data.classes)
     predictions.check_held_out(data.labels, data.folds)
     parts: dict[SplitName, pl.DataFrame] = {"oof": predictions.judged(data.labels)}
     if len(data.test):

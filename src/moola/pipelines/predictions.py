@@ -129,6 +129,19 @@ class Predictions:
         """What models say of the windows of a fold, or of the sealed test; otherwise as `of_seed`."""
         return self.of_seed(models, "test" if fold == TEST_FOLD else "oof", seed, window_ids)
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse predictions whose columns are other classes than the labels', or the same in another order.
+
+        Raises:
+            StorageError: they are.
+        """
+        if self.classes != tuple(classes):
+            raise StorageError(
+                "the predictions are of other classes than the labels",
+                f"predictions: {', '.join(self.classes)}; labels: {', '.join(classes)}",
+                "predict again with --force=oof",
+            )
+
     def check_held_out(self, labels: pl.DataFrame, folds: Sequence[Fold]) -> None:
         """Refuse out-of-fold predictions of windows that the fold did not hold out: a model knew their labels.
 

@@ -7,7 +7,7 @@ names but not at its values, so only collected frames are accepted.
 from moola.schemas.annotations import annotations
 from moola.schemas.bars import OHLC, TIMESTAMP, bars
 from moola.schemas.checking import check
-from moola.schemas.labels import label_issues, labels
+from moola.schemas.labels import label_issues, labels, model_opinions, review_queue
 from moola.schemas.predictions import nested, oof, predictions
 from moola.schemas.splits import splits
 from moola.schemas.windows import windows
@@ -20,9 +20,11 @@ __all__ = [
     "check",
     "label_issues",
     "labels",
+    "model_opinions",
     "nested",
     "oof",
     "predictions",
+    "review_queue",
     "splits",
     "windows",
 ]

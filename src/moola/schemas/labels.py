@@ -38,3 +38,35 @@ def label_issues(classes: Sequence[str]) -> pa.DataFrameSchema:
         },
         strict=True,
     )
+
+
+def review_queue(classes: Sequence[str]) -> pa.DataFrameSchema:
+    """One row a labelled window, in the order of review; ``agreement`` is the share of judges for ``pred_label``."""
+    return pa.DataFrameSchema(
+        {
+            "window_id": pa.Column(pl.String, unique=True),
+            "rank": pa.Column(pl.Int64, pa.Check.ge(1), unique=True),
+            "priority": pa.Column(pl.Int64, pa.Check.in_range(0, 3)),
+            "reason": pa.Column(pl.String),
+            "given_label": pa.Column(pl.String, pa.Check.isin(list(classes))),
+            "pred_label": pa.Column(pl.String, pa.Check.isin(list(classes))),
+            "label_quality": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+            "is_label_issue": pa.Column(pl.Boolean),
+            "agreement": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)),
+            "near_duplicate_of": pa.Column(pl.String, nullable=True),
+        },
+        strict=True,
+    )
+
+
+def model_opinions(classes: Sequence[str]) -> pa.DataFrameSchema:
+    """What each model that judged the labels says of each window, out of fold, the mean of its seeds."""
+    return pa.DataFrameSchema(
+        {
+            "window_id": pa.Column(pl.String),
+            "model": pa.Column(pl.String),
+            **{f"prob_{name}": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)) for name in classes},
+        },
+        unique=["window_id", "model"],
+        strict=True,
+    )

@@ -33,7 +33,7 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         results: folder of all runs, as one types it.
         queue: how many of the most doubtful labels are counted as a reviewer's first batch.
     """
-    git, issues, inputs = git_state(), material.issues, material.inputs
+    git, issues, review, inputs = git_state(), material.issues, material.review, material.inputs
     return Report(
         title=f"{experiment}: what the figures are worth",
         run_id=run_id,
@@ -58,7 +58,9 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         reconstructions=saved_reconstructions(inputs["encoder"]) if "encoder" in inputs else None,
         wrong=wrong_windows(material),
         doubtful=doubtful_labels(material.data, issues) if issues is not None else None,
-        planted=planted_found(material.data, issues, queue) if issues is not None else None,
+        planted=planted_found(material.data, issues, review, queue)
+        if issues is not None and review is not None
+        else None,
         costs=costs(inputs),
         lineage=_lineage(material, f"{results}/{run_id}"),
         absent=_absent(material),

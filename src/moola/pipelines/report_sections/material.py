@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from moola.labels.queue import QUEUE_FILE, read_queue
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
@@ -63,3 +64,10 @@ class Material:
             return None
         labels = {"given_label": pl.String, "pred_label": pl.String}
         return pl.read_csv(self.inputs["label_issues"].path("label_issues.csv"), schema_overrides=labels)
+
+    @cached_property
+    def review(self) -> pl.DataFrame | None:
+        """``review_queue.csv``, the most urgent first; None where that stage was switched off."""
+        if "label_issues" not in self.inputs:
+            return None
+        return read_queue(self.inputs["label_issues"].path(QUEUE_FILE))

@@ -12,8 +12,11 @@ from moola import drawing
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.intervals import wilson_interval
 from moola.evaluation.metrics import PROBABILITY_FLOOR
+from moola.evaluation.ranking import average_precision
 from moola.evaluation.report_windows import DoubtfulLabel, PlantedFound, WrongWindow, WrongWindows
+from moola.evaluation.score_interval import effective_cases, estimate
 from moola.pipelines.dataset import Dataset
+from moola.pipelines.judged import EvaluationConfig, resamples
 from moola.pipelines.report_sections.material import Material
 from moola.pipelines.scores import display_name
 
@@ -105,17 +108,47 @@ def spans(data: Dataset) -> tuple[drawing.Span, ...]:
     return tuple(found)
 
 
-def planted_found(data: Dataset, issues: pl.DataFrame, queue: int) -> PlantedFound | None:
-    """How many of the labels that were flipped on purpose were found; None where none were."""
-    flipped = set(data.labels.filter(pl.col("planted"))["window_id"])
-    if not flipped:
+def planted_found(data: Dataset, issues: pl.DataFrame, review: pl.DataFrame, queue: int) -> PlantedFound | None:
+    """How many of the labels that were flipped on purpose were found, and how early; None where none were.
+
+    A flip that no fold held out was judged by nobody and does not count.
+
+    Args:
+        data: windows and labels.
+        issues: ``label_issues.csv``.
+        review: ``review_queue.csv``, of the same windows.
+        queue: how many windows are a reviewer's first batch.
+    """
+    windows = review.join(data.labels, on="window_id", how="left", maintain_order="left")
+    planted = windows["planted"].to_numpy()
+    if not planted.any():
         return None
-    flagged = issues.filter(pl.col("is_label_issue"))["window_id"].to_list()
-    found = len(flipped & set(flagged))
-    early = len(flipped & set(issues.head(queue)["window_id"]))
+    n_planted, flagged = int(planted.sum()), int(issues["is_label_issue"].sum())
+    found = len(windows.filter("planted", "is_label_issue"))
     return PlantedFound(
-        len(flipped), len(flagged), found, _share(found, len(flagged)), _share(found, len(flipped)), early, queue
+        n_planted,
+        flagged,
+        found,
+        _share(found, flagged),
+        _share(found, n_planted),
+        _how_early(planted, resamples(data, windows, EvaluationConfig())),
+        len(review),
+        int(planted[:queue].sum()),
+        queue,
     )
+
+
+def _how_early(planted: np.ndarray, weights: np.ndarray) -> Estimate:
+    """Average precision of a queue.
+
+    Args:
+        planted: bool [n], from its first window to its last.
+        weights: resamples of them [n_resamples, n].
+    """
+    scores = -np.arange(len(planted), dtype=np.float64)
+    point = average_precision(scores, planted, np.ones((1, len(planted))))
+    resampled = average_precision(scores, planted, weights)[:, None]
+    return estimate(point, resampled, len(planted), (0.0, 1.0), effective_cases(weights))
 
 
 def _share(hits: int, n: int) -> Estimate:
