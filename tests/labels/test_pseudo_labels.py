@@ -50,6 +50,15 @@ def test_votes_that_differ_do_not_pass_however_sure_they_are_on_the_whole() -> N
     assert PseudoGates(consistency=0.9).judge(said, apart(2)).funnel["consistent"] == 1
 
 
+def test_classes_take_turns_where_windows_share_time() -> None:
+    sure_of_up = votes([0.99, 0.98, 0.97, 0.07, 0.06])
+    found = PseudoGates(apart=1.0).judge(sure_of_up, spans(np.array([0, 6, 3, 9, 30])))
+    assert found.funnel["apart"] == 3 and found.rows.tolist() == [0, 4]  # 1 and 2 differ by 3 steps, 3 meets 1
+    series = np.array([0, 0, 1])
+    told = PseudoGates(apart=1.0).judge(votes([0.99, 0.98, 0.02]), spans(np.array([0, 4, 0]), series))
+    assert told.rows.tolist() == [0, 2]
+
+
 def test_a_class_that_nobody_named_leaves_nothing() -> None:
     assert not len(PseudoGates().judge(votes([0.99, 0.98, 0.97]), apart(3)).rows)
     assert not len(PseudoGates().judge(np.zeros((1, 0, 2)), apart(0)).rows)
@@ -60,20 +69,20 @@ def test_a_class_that_nobody_named_leaves_nothing() -> None:
     n=st.integers(0, 120),
     n_classes=st.integers(2, 4),
     most=st.integers(1, 20),
-    stride=st.integers(1, 6),
+    apart=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 99),
 )
-def test_what_passes_keeps_every_promise(n: int, n_classes: int, most: int, stride: int, seed: int) -> None:
+def test_what_passes_keeps_every_promise(n: int, n_classes: int, most: int, apart: float, seed: int) -> None:
     said = np.random.default_rng(seed).dirichlet(np.full(n_classes, 0.1), size=(3, n))
-    where = spans(np.arange(n) * stride)
-    gates = PseudoGates(sure=0.8, likely=0.6, max_per_class=most)
+    where = spans(np.arange(n))
+    gates = PseudoGates(sure=0.8, likely=0.6, max_per_class=most, apart=apart)
     found = gates.judge(said, where)
     counts = np.bincount(found.labels, minlength=n_classes)
     assert counts.max() <= most and (found.confidence >= gates.likely).all()
     assert (found.agreement >= gates.consistency).all()
     if len(found.rows):
         assert (np.abs(counts / counts.sum() * n_classes - 1) <= gates.imbalance + 1e-9).all()
-        assert (np.diff(where.first_step[found.rows]) >= LENGTH).all()
+        assert (np.diff(where.first_step[found.rows]) >= apart * LENGTH).all()
     assert list(found.funnel.values())[3:] == sorted(list(found.funnel.values())[3:], reverse=True)
 
 

@@ -30,8 +30,8 @@ _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 128
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """Mean and standard deviation of each number, float32 [E]."""
+class Standardisation:
+    """Mean and standard deviation of each number of an embedding, float32 [E]."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -80,7 +80,7 @@ class Neighbours:
             DataError: there are no vectors, some are not finite, or there is not a name for each.
         """
         _check(vectors, ids)
-        scale = _Scale.of(vectors)
+        scale = Standardisation.of(vectors)
         unit = scale.unit(vectors)
 
         def search(query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ class Neighbours:
             found = index.search(query, k)
             return found.keys.astype(np.int64), np.asarray(found.distances, dtype=np.float32)
 
-        scale = _Scale(*(np.array(said[name], dtype=np.float32) for name in ("mean", "spread")))
+        scale = Standardisation(*(np.array(said[name], dtype=np.float32) for name in ("mean", "spread")))
         return cls(ids, said["width"], scale, search)
 
     def nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +162,7 @@ def build_index(
     from usearch.index import Index
 
     _check(vectors[:1], vectors[:1])
-    scale = _Scale.of(vectors)
+    scale = Standardisation.of(vectors)
     index = Index(
         ndim=vectors.shape[1],
         metric="cos",

@@ -25,6 +25,8 @@ class PseudoGates:
         likely: the same for a class that has too few of those; it is filled up with these to the number of the others.
         consistency: least share of the votes (teachers of all seeds, each on all weak views of the window) that name
             the class which their mean names.
+        apart: least distance between the starts of two windows of a series, as a share of what a window spans:
+            windows a bar apart are one event, and would fill every class with copies of it. 1: none share a bar.
         max_per_class: most windows of a class.
         imbalance: how far the share of a class may lie from an even one, as a part of it: .1 allows .45 to .55 of two
             classes. Where a class has too few, the others are cut; where it has none, nothing passes.
@@ -33,6 +35,7 @@ class PseudoGates:
     sure: float = 0.92
     likely: float = 0.85
     consistency: float = 0.75
+    apart: float = 0.25
     max_per_class: int = 200
     imbalance: float = 0.1
 
@@ -41,14 +44,13 @@ class PseudoGates:
         reject(
             *((not 0 < share <= 1, f"{name}: {share} must lie in (0, 1]") for name, share in shares.items()),
             (self.likely > self.sure, f"likely: {self.likely} must not be above sure ({self.sure})"),
+            (not 0 <= self.apart <= 1, f"apart: {self.apart} must lie in [0, 1]"),
             (self.max_per_class < 1, f"max_per_class: {self.max_per_class} must be at least 1"),
             (not 0 <= self.imbalance < 1, f"imbalance: {self.imbalance} must lie in [0, 1)"),
         )
 
     def judge(self, votes: np.ndarray, spans: WindowSpans) -> Passed:
         """The windows that pass.
-
-        No two of them share time: windows a bar apart are one event, and would fill every class with copies of it.
 
         Args:
             votes: probabilities [n_votes, n, n_classes].
@@ -61,7 +63,7 @@ class PseudoGates:
         consistent = likely & (agreement >= self.consistency)
         candidates = np.flatnonzero(consistent)
         order = candidates[np.lexsort((candidates, -confidence[candidates]))]
-        apart = self._apart(order, label, spans)
+        apart = self._apart([order[label[order] == number] for number in range(votes.shape[2])], spans)
         chosen = self._balanced(apart, label, confidence, votes.shape[2])
         funnel = {
             "looked_at": len(label),
@@ -73,22 +75,25 @@ class PseudoGates:
         }
         return Passed(chosen, label[chosen], confidence[chosen], agreement[chosen], funnel)
 
-    def _apart(self, order: np.ndarray, label: np.ndarray, spans: WindowSpans) -> np.ndarray:
-        """Of candidates in order, those that share no time with one before them; at most so many a class."""
-        if not len(order):
-            return order
-        begin = int(spans.first_step[order].min())
-        taken = np.zeros(int(spans.last_step[order].max()) - begin + 1, dtype=bool)
-        counts: dict[int, int] = {}
-        kept: list[int] = []
-        for row in order.tolist():
-            steps = slice(spans.first_step[row] - begin, spans.last_step[row] - begin + 1)
-            number = int(label[row])
-            if counts.get(number, 0) < self.max_per_class and not taken[steps].any():
-                taken[steps] = True
-                counts[number] = counts.get(number, 0) + 1
-                kept.append(row)
-        return np.array(kept, dtype=np.int64)
+    def _apart(self, by_class: list[np.ndarray], spans: WindowSpans) -> np.ndarray:
+        """Of candidates, the most confident first, those that keep their distance; at most so many a class.
+
+        Classes choose in turns, the one that has the fewest next, so that none takes all the time there is.
+        """
+        waiting = [iter(own.tolist()) for own in by_class]
+        kept: list[list[int]] = [[] for _ in by_class]
+        starts: dict[int, list[int]] = {}
+        gap = self.apart * float((spans.last_step - spans.first_step).max(initial=0) + 1)
+        turns = set(range(len(by_class)))
+        while turns:
+            number = min(turns, key=lambda turn: len(kept[turn]))
+            row = next((row for row in waiting[number] if _keeps(spans, row, starts, gap)), None)
+            if row is None or len(kept[number]) == self.max_per_class:
+                turns.remove(number)
+                continue
+            kept[number].append(row)
+            starts.setdefault(int(spans.series[row]), []).append(int(spans.first_step[row]))
+        return np.array([row for own in kept for row in own], dtype=np.int64)
 
     def _balanced(self, rows: np.ndarray, label: np.ndarray, confidence: np.ndarray, n_classes: int) -> np.ndarray:
         """The most confident of each class in such numbers that no class has too large or too small a share."""
@@ -102,6 +107,12 @@ class PseudoGates:
             if np.all(np.abs(cut / cut.sum() - even) <= self.imbalance * even + 1e-12):
                 return np.sort(np.concatenate([own[:n] for own, n in zip(by_class, cut, strict=True)]))
         return np.empty(0, dtype=np.int64)
+
+
+def _keeps(spans: WindowSpans, row: int, starts: dict[int, list[int]], gap: float) -> bool:
+    """Whether a window begins at least `gap` steps from those of its series that were kept."""
+    own = starts.get(int(spans.series[row]), [])
+    return all(abs(int(spans.first_step[row]) - start) >= gap for start in own)
 
 
 @dataclass(frozen=True)
