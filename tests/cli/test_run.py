@@ -13,7 +13,7 @@ PUBLISHED = {
     *("calibrated.parquet", "calibration.json", "conformal.json", "costs.json", "embeddings.svg", "judged.parquet"),
     *("label_issues.csv", "leaderboard.csv", "leaderboard.tex", "metrics.json", "models.json", "oof.parquet"),
     *("per_class.json", "probe.json", "reconstructions.svg", "report.html", "scores.json", "sentinels.json"),
-    *("stack.parquet", "summary.json"),
+    *("consensus.json", "review_queue.csv", "stack.parquet", "summary.json"),
 }
 FILES = PUBLISHED | {"manifest.json", "config.yaml", "events.jsonl", "pictures", "tables"}
 

@@ -186,7 +186,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
         wrong=WrongWindows(name, 44, (wrong,)),
         costs=Costs((CostRow(name, 18, 126.0),), 300.0),
         doubtful=(doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1))),
-        planted=PlantedFound(17, 31, 13, estimate(0.42, 31), estimate(0.76, 17), 14),
+        planted=PlantedFound(17, 31, 13, estimate(0.42, 31), estimate(0.76, 17), estimate(0.81, 174), 174, 14),
     )
 
 

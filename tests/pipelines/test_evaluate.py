@@ -17,6 +17,8 @@ from moola.errors import ConfigError, DataError, StorageError
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.metrics import compute_metrics
 from moola.labels import POINTER_COLUMNS
+from moola.labels.events import LabelEvent, LabelLog
+from moola.labels.queue import QUEUE_FILE, read_queue
 from moola.layout import digest_file, read_json, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.calibrating import calibrate
@@ -315,6 +317,58 @@ def test_label_issues_of_collapsed_models_are_refused_with_the_reason_of_each(
     with pytest.raises(DataError, match="no model is left that could judge the labels") as caught:
         LabelIssues().run(inputs, Workspace(tmp_path, "run", "label_issues", EventLog(), tmp_path))
     assert "- finetuned: collapsed" in caught.value.why and "- majority: control" in caught.value.why
+
+
+def issues_of(finished: Artifacts, folder: Path, log: Path | None = None) -> pl.DataFrame:
+    """The review queue, made anew in a folder."""
+    stage = LabelIssues(None if log is None else str(log))
+    stage.run(finished, Workspace(folder, "run", "label_issues", EventLog(), folder))
+    return read_queue(folder / QUEUE_FILE)
+
+
+def test_label_issues_say_who_judged_and_how_many_labels_are_in_doubt(finished: Artifacts, tmp_path: Path) -> None:
+    queue = issues_of(finished, tmp_path)
+    issues = pl.read_csv(tmp_path / "label_issues.csv")
+    told = read_json(tmp_path / "consensus.json")
+    opinions = pl.read_parquet(tmp_path / "models.parquet")
+    assert set(queue["window_id"]) == set(issues["window_id"]) == set(opinions["window_id"])
+    assert set(told["models"]) == set(opinions["model"]) and told["left_out"]["majority"] == "control"
+    assert sum(told["models"].values()) == pytest.approx(1, abs=1e-5)
+    low, high = told["flagged_interval"]
+    assert low < told["flagged"] == issues["is_label_issue"].sum() == queue["is_label_issue"].sum() < high
+    assert sum(told["priorities"].values()) == told["judged"] == len(queue)
+    predictions = Predictions.open(finished["oof"])
+    said = predictions.of_model("finetuned", "oof", queue["window_id"]).mean(axis=0)
+    own = queue.select("window_id").join(opinions.filter(model="finetuned"), on="window_id", maintain_order="left")
+    assert np.allclose(own.select("prob_down", "prob_up").to_numpy(), said)
+
+
+def test_windows_that_people_differ_about_and_pointers_outside_the_zone_are_told(
+    finished: Artifacts, tmp_path: Path
+) -> None:
+    last, other = issues_of(finished, tmp_path).filter(priority=0)["window_id"].tail(2)
+    log = LabelLog(tmp_path / "events.jsonl")
+    log.append(
+        LabelEvent(decision="relabel", window_id=last, annotator="ann", label="up"),
+        LabelEvent(decision="relabel", window_id=last, annotator="bob", label="down"),
+        LabelEvent(decision="relabel", window_id=other, annotator="ann", label="up", start=2, end=8),
+    )
+    queue = issues_of(finished, tmp_path, log.path)
+    assert queue.filter(window_id=last).select("priority", "reason").row(0) == (3, "annotators disagree")
+    assert queue.filter(window_id=other).select("priority", "reason").row(0) == (2, "invalid pointer")
+    assert LabelIssues(str(log.path)).outside() == digest_file(log.path)
+
+
+def test_a_log_that_is_not_there_is_told(finished: Artifacts, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no log of decisions .*none\.jsonl"):
+        issues_of(finished, tmp_path, tmp_path / "none.jsonl")
+
+
+def test_label_issues_of_classes_in_another_order_are_refused(finished: Artifacts, tmp_path: Path) -> None:
+    table = pl.read_parquet(finished["oof"].path("oof.parquet")).rename(TURNED)
+    inputs = {**finished, "oof": changed(finished, tmp_path, table, ("up", "down"))}
+    with pytest.raises(StorageError, match="of other classes than the labels"):
+        issues_of(inputs, tmp_path)
 
 
 @pytest.mark.parametrize(

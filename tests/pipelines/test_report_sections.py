@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import average_precision_score
 
 from moola.evaluation.report_content import Embedding
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.report_sections import commands
 from moola.pipelines.report_sections.pretraining import by_doubt, loss_panel, rebuilding_panel
 from moola.pipelines.report_sections.statements import encoder_told
-from moola.pipelines.report_sections.windows import wrong_windows
+from moola.pipelines.report_sections.windows import planted_found, wrong_windows
 
 HISTORIES = {
     seed: [
@@ -101,3 +102,23 @@ def test_what_repeats_a_run_is_quoted_and_names_a_clean_commit_only() -> None:
         "moola run --config-path 'my runs/a' --force",
     )
     assert commands("runs/a", "1f3c")[0] == "git checkout 1f3c"
+
+
+def test_flips_are_counted_where_somebody_judged_them_and_the_queue_is_scored_as_scikit_learn_does() -> None:
+    rng = np.random.default_rng(0)
+    ids = [f"w{row}" for row in range(60)]
+    planted = np.zeros(60, dtype=bool)
+    planted[[0, 3, 9, 40, 59]] = True
+    labels = pl.DataFrame({"window_id": ids, "planted": planted, "step": np.arange(60)})
+    data: Any = SimpleNamespace(labels=labels, store=SimpleNamespace(independent=True))
+    flagged = rng.random(59) < 0.3
+    review = pl.DataFrame({"window_id": ids[:59], "is_label_issue": flagged})
+    found = planted_found(data, review.sample(fraction=1.0, shuffle=True, seed=0), review, 10)
+    assert found is not None
+    assert (found.planted, found.judged, found.found_in_queue) == (4, 59, 3)
+    assert found.found == (flagged & planted[:59]).sum() and found.flagged == flagged.sum()
+    expected = average_precision_score(planted[:59], -np.arange(59))
+    assert found.average_precision.value == pytest.approx(expected)
+    assert found.average_precision.low < expected < found.average_precision.high
+    nothing: Any = SimpleNamespace(labels=labels.with_columns(planted=False), store=data.store)
+    assert planted_found(nothing, review, review, 10) is None

@@ -53,6 +53,21 @@ def issue(**changes: Any) -> dict[str, Any]:
     return {**good, "label_quality": 0.25, "is_label_issue": True, **changes}
 
 
+def queued(**changes: Any) -> dict[str, Any]:
+    good = {
+        "window_id": "a_0",
+        "rank": 1 + (changes.get("window_id", "a_0") != "a_0"),
+        "priority": 3,
+        "reason": "issue",
+    }
+    said = {"given_label": "flat", "pred_label": "turn", "label_quality": 0.25, "is_label_issue": True}
+    return {**good, **said, "agreement": 1.0, "near_duplicate_of": "c_0", **changes}
+
+
+def opinion(**changes: Any) -> dict[str, Any]:
+    return {"window_id": "a_0", "model": "m", "prob_flat": 0.25, "prob_turn": 0.75, **changes}
+
+
 TABLES: dict[str, tuple[pa.DataFrameSchema, Callable[..., dict[str, Any]]]] = {
     "bars": (schemas.bars(OHLC), bar),
     "windows": (schemas.windows(), window),
@@ -60,6 +75,8 @@ TABLES: dict[str, tuple[pa.DataFrameSchema, Callable[..., dict[str, Any]]]] = {
     "splits": (schemas.splits(), split),
     "predictions": (schemas.predictions(CLASSES), prediction),
     "label_issues": (schemas.label_issues(CLASSES), issue),
+    "review_queue": (schemas.review_queue(CLASSES), queued),
+    "model_opinions": (schemas.model_opinions(CLASSES), opinion),
 }
 
 
@@ -128,6 +145,10 @@ def test_a_column_of_another_type_is_named(table: str) -> None:
         ("label_issues", {"given_label": "up"}, "- column 'given_label': isin(['flat', 'turn'])"),
         ("label_issues", {"pred_label": "up"}, "- column 'pred_label': isin(['flat', 'turn'])"),
         ("label_issues", {"window_id": "a_0"}, "- column 'window_id': values are unique"),
+        ("review_queue", {"rank": 1}, "- column 'rank': values are unique"),
+        ("review_queue", {"priority": 4}, "- column 'priority': in_range(0, 3)"),
+        ("review_queue", {"agreement": 1.5}, "- column 'agreement': in_range(0.0, 1.0)"),
+        ("model_opinions", {"window_id": "a_0"}, "- rows are unique"),
     ],
 )
 def test_each_broken_rule_is_told_with_its_first_rows(table: str, changes: dict[str, Any], told: str) -> None:

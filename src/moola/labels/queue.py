@@ -9,7 +9,9 @@ import polars as pl
 from moola.labels.priority import Doubts
 
 QUEUE_FILE = "review_queue.csv"
-_TEXTS: dict[str, type[pl.String]] = dict.fromkeys(("window_id", "reason", "given_label", "pred_label", "near_duplicate_of"), pl.String)
+_TEXTS: dict[str, type[pl.String]] = dict.fromkeys(
+    ("window_id", "reason", "given_label", "pred_label", "near_duplicate_of"), pl.String
+)
 
 
 def review_queue(issues: pl.DataFrame, doubts: Doubts) -> pl.DataFrame:
