@@ -260,3 +260,14 @@ class Corrector:
                 del after[name]
                 why = "overlaps a blacklisted window"
                 counts.removed[why] = counts.removed.get(why, 0) + 1
+
+
+def rejected_windows(
+    states: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore
+) -> np.ndarray:
+    """Numbers of the windows of which people want nothing to be learned, also without a label: int64.
+
+    Those that are skipped, and those that share a moment with a blacklisted one.
+    """
+    skipped = window_ids.is_in([name for name, state in states.items() if state.removed]).to_numpy()
+    return np.flatnonzero(skipped | touches_blacklisted(states, window_ids, spans, store))

@@ -13,12 +13,13 @@ from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import evenly_spaced
+from moola.pipelines.stages.splits import REJECTED
 from moola.pipelines.units import trained_on
 
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """Training windows that nobody gave a label.
+    """Training windows that nobody gave a label, and nobody rejected.
 
     Attributes:
         data: of the run.
@@ -45,7 +46,10 @@ class UnlabelledPool:
 
     @cached_property
     def _candidates(self) -> np.ndarray:
-        return np.setdiff1d(self.data.rows_of("train"), self.labelled)
+        """Training windows without a label that nobody rejected, by number."""
+        told = REJECTED in self.splits.manifest["files"]
+        rejected = np.array(read_json(self.splits.path(REJECTED)) if told else [], dtype=np.int64)
+        return np.setdiff1d(self.data.rows_of("train"), np.union1d(self.labelled, rejected))
 
     def held_out(self, left_out: tuple[int, ...]) -> np.ndarray:
         """Windows that these folds hold out, by number."""
