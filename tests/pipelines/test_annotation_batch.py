@@ -132,11 +132,11 @@ def test_a_window_can_be_traced_to_its_bars_before_the_first_label(made) -> None
 
 def test_where_nothing_is_left_it_is_said_and_no_batch_is_written(made) -> None:
     one = made(Unlabelled())
-    while len(drawn(one, size=150).table) == 150:
+    while len(drawn(one, size=150, pool=5_000).table) == 150:
         pass
     n = len(list((one[1].data / BATCH_PLACE).glob("*.parquet")))
     with pytest.raises(DataError, match="there is no window left to annotate"):
-        drawn(one, size=150)
+        drawn(one, size=150, pool=5_000)
     assert len(list((one[1].data / BATCH_PLACE).glob("*.parquet"))) == n
 
 
