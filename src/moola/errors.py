@@ -96,6 +96,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "scipy": "evidence",
         "skops": "evidence",
         "sklearn": "evidence",
+        "usearch": "neighbours",
         "xgboost": "evidence",
     }
 )

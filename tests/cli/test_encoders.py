@@ -133,9 +133,10 @@ def test_windows_of_another_length_are_embedded_as_a_run_does_with_a_note(pretra
 
     from moola.data.bar_store import BarStore
     from moola.encoders.loading import load_encoder
+    from moola.labels.neighbours import Neighbours
     from moola.models.encoder import InputShape
 
-    done = pretrained("encoders", "embed", NAME, *WINDOWS, *LONGER, "--out", "long.npy")
+    done = pretrained("encoders", "embed", NAME, *WINDOWS, *LONGER, "--out", "long.npy", "--index")
     assert done.code == 0, done.err
     assert f"note: {NAME} learned from windows of 75 bars in the parts 0 to 29 and 30 to 74 (data.window.v" in done.out
     ready = load_encoder(NAME, None, pretrained.folder / "artifacts/encoders/pretrained")
@@ -144,7 +145,10 @@ def test_windows_of_another_length_are_embedded_as_a_run_does_with_a_note(pretra
     bars = torch.from_numpy(store.values[:80].copy())[None]
     with torch.no_grad():
         expected = ready.encoder.encode(ready.transform.apply(bars, store.channels))[1][0]
-    assert np.allclose(np.load(pretrained.folder / "long.npy")[0], expected, atol=1e-5)
+    vectors = np.load(pretrained.folder / "long.npy")
+    assert np.allclose(vectors[0], expected, atol=1e-5)
+    index = Neighbours.load(pretrained.folder / "long.usearch", [str(number) for number in range(len(vectors))])
+    assert index.ids[index.nearest(vectors[7], 1)[0][0]] == "7"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,7 @@ def test_windows_of_another_length_are_embedded_as_a_run_does_with_a_note(pretra
         (["embed", "bilstm_paht_mae_4d_v1", "--out", "x.npy"], 2, [f"did you mean '{NAME}'"]),
         (["embed", NAME, "--out", "x.csv"], 2, ["must end in .parquet or .npy"]),
         (["embed", NAME, "--out", "x.npy", "--batch", "0"], 2, ["--batch: 0 must be at least 1"]),
+        (["embed", NAME, "--out", "x.parquet", "--index"], 2, ["--index: needs vectors in .npy"]),
         (["embed", NAME, "--out", "x.npy", "--seed", "9"], 2, ["no weights of seed 9; known: 0, 1"]),
         (["embed", NAME, "--out", "x.npy", "--device", "cuda"], 5, ["torch sees no GPU"]),
         (["embed", NAME, "--out", "x.npy", "-m", "data.window.stride_bars=5,9"], 2, ["embed one at a time"]),

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"{what}; replaced if it is there")
         one.add_argument("--seed", type=int, metavar="N", help="which of its weights (default: the first)")
     embed.add_argument("--batch", type=int, metavar="N", help="windows at once (default: what suits the device)")
+    embed.add_argument("--index", action="store_true", help="and an index beside it that finds nearest windows")
     embed.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: what the key device says")
     for one in (ls, show, export):
         add_artifacts(one)
@@ -157,7 +158,10 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from moola.commands.jobs import for_each
     from moola.config import override, reject
 
-    reject((arguments.batch is not None and arguments.batch < 1, f"--batch: {arguments.batch} must be at least 1"))
+    reject(
+        (arguments.batch is not None and arguments.batch < 1, f"--batch: {arguments.batch} must be at least 1"),
+        (arguments.index and arguments.out.suffix != ".npy", f"--index: needs vectors in .npy, not {arguments.out}"),
+    )
     _refuse_without_say(arguments.name, overrides)
     _make_room_for(arguments.out)
     configs: list[RunConfig] = []
@@ -191,8 +195,21 @@ def _embed(arguments: argparse.Namespace, overrides: list[str]) -> int:
         f"{done.n_windows:,} windows of {done.n_bars} bars as {done.width} numbers each, by {done.name}, seed "
         f"{done.seed}, on {done.device}: {done.windows_per_s:,.0f} windows/s"
     )
+    if arguments.index:
+        _build_index(done.path)
     print(done.path)
     return EXIT_OK
+
+
+def _build_index(vectors: Path) -> None:
+    """Write the index of a file of embeddings beside it, ``vectors.usearch`` beside ``vectors.npy``."""
+    import numpy as np
+
+    from moola.labels.neighbours import build_index
+
+    path = vectors.with_suffix(".usearch")
+    build_index(np.load(vectors, mmap_mode="r", allow_pickle=False), path)
+    print(f"index of nearest windows: {path}")
 
 
 def _refuse_without_say(name: str, overrides: Sequence[str]) -> None:

@@ -247,3 +247,14 @@ class Corrector:
             counts.restored += before["planted"] and not planted
         named = {"window_id": state.window_id, "label": state.label, "true_label": row["true_label"]}
         return {**named, "planted": planted} | marks
+
+
+def rejected_windows(
+    states: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore
+) -> np.ndarray:
+    """Numbers of the windows of which people want nothing to be learned, also without a label: int64.
+
+    Those that are skipped, and those that share a moment with a blacklisted one.
+    """
+    skipped = window_ids.is_in([name for name, state in states.items() if state.removed]).to_numpy()
+    return np.flatnonzero(skipped | touches_blacklisted(states, window_ids, spans, store))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import moola
+from moola.augment import AUGMENTATIONS
 from moola.config import structure
 from moola.errors import ConfigError, DataError, StorageError
 from moola.layout import changed_files, digest_file, read_json, sync_folder, write_json
@@ -102,7 +103,7 @@ def save_model(
     """
     if folder.exists():
         raise StorageError(f"{folder} is there already", "a saved model is never written over", "choose another folder")
-    section = MODELS.section_of(model, key="kind", parts=(ENCODERS,))
+    section = MODELS.section_of(model, key="kind", parts=(ENCODERS, AUGMENTATIONS))
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:

@@ -6,6 +6,7 @@ names but not at its values, so only collected frames are accepted.
 
 from moola.schemas.annotations import annotations
 from moola.schemas.bars import OHLC, TIMESTAMP, bars
+from moola.schemas.batches import annotation_batch
 from moola.schemas.checking import check
 from moola.schemas.labels import label_issues, labels, model_opinions, review_queue
 from moola.schemas.predictions import nested, oof, predictions
@@ -15,6 +16,7 @@ from moola.schemas.windows import windows
 __all__ = [
     "OHLC",
     "TIMESTAMP",
+    "annotation_batch",
     "annotations",
     "bars",
     "check",

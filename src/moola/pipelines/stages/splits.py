@@ -17,7 +17,7 @@ from moola.data.splits.proof import prove
 from moola.data.splits.purging import Margins
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
-from moola.labels.corrections import CorrectionsConfig, Corrector, read_states, states_digest
+from moola.labels.corrections import CorrectionsConfig, Corrector, read_states, rejected_windows, states_digest
 from moola.labels.planting import LabelDraw
 from moola.layout import replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
@@ -25,6 +25,8 @@ from moola.pipelines.dataset import open_windows
 from moola.pipelines.stage import Stage, Workspace
 
 _DEFECT = "this is a defect of the splitter that split.name chooses"
+REJECTED = "rejected.json"
+"""Numbers of the windows that people rejected, where labels are corrected."""
 NEVER = -1
 """``fold`` of a labelled window that no fold holds out."""
 
@@ -84,6 +86,8 @@ class Splits(Stage):
             states = read_states(Path(self.corrected.corrections))
             given, counts = Corrector(store, windows, spans, classes).apply(given, table, states)
             write_json(workspace.folder / "corrections.json", counts.to_json())
+            rejected = rejected_windows(states, table["window_id"], spans, store)
+            write_json(workspace.folder / REJECTED, rejected.tolist())
             workspace.events.emit("note", stage=self.name, message=counts.sentence())
         rows = given.join(table, on="window_id", how="left", maintain_order="left")["row"].to_numpy().astype(np.int64)
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
