@@ -90,12 +90,14 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "polars": "data",
         "pyarrow": "data",
         "cleanlab": "evidence",
+        "fastapi": "review",
         "jinja2": "evidence",
         "mapie": "evidence",
         "resvg_py": "evidence",
         "scipy": "evidence",
         "skops": "evidence",
         "sklearn": "evidence",
+        "uvicorn": "review",
         "xgboost": "evidence",
     }
 )
