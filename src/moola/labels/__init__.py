@@ -57,9 +57,12 @@ class Labeller(Protocol):
 LABELLERS: Registry[Labeller] = Registry(
     "labeller",
     {
+        "atr_expansion": "moola.labels.candle_rules:AtrExpansion",
         "case_labels": "moola.labels.case_labels:CaseLabels",
         "label_file": "moola.labels.label_file:LabelFile",
+        "last_swing": "moola.labels.candle_rules:LastSwing",
         "structure_rule": "moola.labels.structure_rule:StructureRule",
         "unlabelled": "moola.labels.unlabelled:Unlabelled",
+        "zone_candle": "moola.labels.candle_rules:ZoneCandle",
     },
 )

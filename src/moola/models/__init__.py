@@ -86,6 +86,9 @@ class FitResources:
         augment: changes the bars of training windows before they are transformed, as
             `moola.data.device_batches.DeviceBatches` takes it; None: nothing does.
         origin: what the pretrained weights were made with, for messages; empty where it is not known.
+        unlabelled: bars float32 [n, visible, n_channels] of windows without a label that keep their distance from what
+            the fit will be judged on, and the names of the channels; None where the model did not ask for any with an
+            attribute ``most_unlabelled``.
         on_alarm: called with each alarm of a fit (`moola.training.alarms.Alarm`).
     """
 
@@ -99,6 +102,7 @@ class FitResources:
     zone: tuple[int, int] | None = None
     augment: Callable[[Tensor, Draws], Tensor] | None = None
     origin: str = ""
+    unlabelled: tuple[np.ndarray, tuple[str, ...]] | None = None
     on_alarm: Callable[[Any], None] | None = None
 
 

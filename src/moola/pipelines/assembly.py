@@ -26,6 +26,7 @@ class StageSection:
         sentinels: keys of the stage ``sentinels``.
         oof: keys of the stage ``oof``.
         label_efficiency: keys of the stage ``label_efficiency``.
+        pseudo_labels: keys of the stage ``pseudo_labels``.
         stack: name of a stack -> its keys (`moola.pipelines.stages.stack`).
         report: keys of the stage ``report``.
     """
@@ -37,6 +38,7 @@ class StageSection:
     sentinels: dict[str, Any] = field(default_factory=dict)
     oof: dict[str, Any] = field(default_factory=dict)
     label_efficiency: dict[str, Any] = field(default_factory=dict)
+    pseudo_labels: dict[str, Any] = field(default_factory=dict)
     stack: dict[str, dict[str, Any]] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 

@@ -130,6 +130,7 @@ STAGES: Registry[Stage] = Registry(
             "sentinels": "Sentinels",
             "oof": "Oof",
             "label_efficiency": "LabelEfficiency",
+            "pseudo_labels": "PseudoLabelling",
             "stack": "Stack",
             "label_issues": "LabelIssues",
             "evaluate": "Evaluate",

@@ -17,6 +17,7 @@ from moola.data.draws import mix_seeds
 from moola.errors import DataError
 from moola.models import ENCODERS, EncoderConfig, FitResources, LabelledWindows, Role, require_classes
 from moola.training.alarms import Alarm, check_inputs
+from moola.training.consistency import Consistency, ConsistencyLoss
 from moola.training.embedding import embed
 from moola.training.fitted_encoder import FittedEncoder, Member
 from moola.training.head_start import HeadStart, start_head
@@ -53,6 +54,7 @@ class FinetunedEncoder:
         loss: of the classes.
         mixing: of training windows with each other.
         pointer_weight: of the loss of pointers, where the labels come with some; 0: they are left alone.
+        consistency: of views of windows without a label, fold by fold (`moola.training.consistency`); off by default.
         members: fits from the same pretrained weights that differ in all other random numbers; their probabilities are
             averaged.
         encoder: section of an encoder of its own (``{name: lstm, hidden: 32}``), or the encoder itself, in place of the
@@ -71,6 +73,7 @@ class FinetunedEncoder:
     loss: ClassLoss = field(default_factory=ClassLoss)
     mixing: Mixing = field(default_factory=Mixing)
     pointer_weight: float = 1.0
+    consistency: Consistency = field(default_factory=Consistency)
     members: int = 1
     encoder: EncoderConfig | None = None
     deterministic: ClassVar[bool] = False
@@ -149,6 +152,11 @@ class FinetunedEncoder:
         """Only the pretrained one."""
         return self.init == "pretrained"
 
+    @property
+    def most_unlabelled(self) -> int:
+        """Windows without a label that a fit looks at."""
+        return self.consistency.pool if self.consistency.active else 0
+
     def fit(self, windows: LabelledWindows, resources: FitResources) -> FittedEncoder:
         """Train on these windows.
 
@@ -208,6 +216,7 @@ class FinetunedEncoder:
             mixing=self.mixing,
             pointer_weight=self.pointer_weight,
             l2_sp=self.l2_sp,
+            consistency=self._consistency_loss(windows, resources),
             seed=seed,
         ).to(resources.device)
         if self.head_start != "random":
@@ -220,12 +229,22 @@ class FinetunedEncoder:
         moved.check(frozen_layers(encoder, self.trained_layers))
         return Member(task, moved, started_from, report)
 
+    def _consistency_loss(self, windows: LabelledWindows, resources: FitResources) -> ConsistencyLoss | None:
+        if not self.consistency.active:
+            return None
+        if resources.unlabelled is None or windows.transform is None:
+            raise ValueError("consistency needs FitResources.unlabelled and LabelledWindows.transform")
+        bars, channels = resources.unlabelled
+        return ConsistencyLoss(self.consistency, bars, windows.transform, channels, resources.device)
+
     def _passed_on(self, task: LabelledTask, resources: FitResources) -> Callable[[Alarm], None] | None:
         """Where alarms go; that a penalty is small is none, nor that what stands alone beside it is large."""
         tell = resources.on_alarm
-        if tell is None or self.l2_sp == 0:
+        quiet = {"l2_sp": self.l2_sp > 0, "consistency": self.consistency.active}
+        silent = {name for name, there in quiet.items() if there}
+        if tell is None or not silent:
             return tell
-        silent = {"l2_sp"} if task.pointer_head is not None else {"l2_sp", "classes"}
+        silent |= set() if task.pointer_head is not None else {"classes"}
         return lambda alarm: None if alarm.part in silent else tell(alarm)
 
 

@@ -22,6 +22,7 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.labelled import require_labels
 from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.unlabelled_pool import UnlabelledPool
 from moola.training.finetuning import FinetunedEncoder
 from moola.training.fitted_encoder import FittedEncoder, member_file
 from moola.training.schedule import FitConfig, TrainerSection
@@ -70,7 +71,7 @@ class Finetune(Stage):
         untrained = read_json(inputs["encoder"].path("encoder.json")).get("untrained", [])
         for number, seed in enumerate(self.setup.seeds, start=1):
             if not _finished(seed, workspace).exists():  # left whole by a run that was killed
-                self._finetune(seed, data, windows, inputs["encoder"], workspace)
+                self._finetune(seed, data, windows, inputs, workspace)
             members = read_json(_finished(seed, workspace))
             changes = [moved for member in members for moved in member["relative_weight_change"]["layers"].values()]
             what = f"seed {seed}, {_transferred(members[0], untrained)}"
@@ -96,12 +97,22 @@ class Finetune(Stage):
         )
 
     def _finetune(
-        self, seed: int, data: Dataset, windows: LabelledWindows, encoder: Artifact, workspace: Workspace
+        self,
+        seed: int,
+        data: Dataset,
+        windows: LabelledWindows,
+        inputs: Mapping[str, Artifact],
+        workspace: Workspace,
     ) -> None:
         """Write the weights of one seed and the pointers it predicts, and last of all what is told of its members."""
-        resources = self.setup.resources(seed, data, self.fit, encoder, self.augmentations)
+        encoder = inputs["encoder"]
         which = f"the classifier of seed {seed}"
-        fitted = self.model.fit(windows, dataclasses.replace(resources, on_alarm=noted(workspace, which)))
+        resources = dataclasses.replace(
+            self.setup.resources(seed, data, self.fit, encoder, self.augmentations),
+            on_alarm=noted(workspace, which),
+            unlabelled=UnlabelledPool(data, inputs["splits"]).bars_for(self.model, ()),
+        )
+        fitted = self.model.fit(windows, resources)
         if self.model.needs_pretraining:
             fitted.check_start(resources.pretrained, which)
         told = self._save(seed, fitted, data.classes, workspace)

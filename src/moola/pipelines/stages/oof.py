@@ -27,6 +27,7 @@ from moola.pipelines.setup import EncoderSetup, noted
 from moola.pipelines.stage import Stage, Workspace
 from moola.pipelines.unit_cache import KeptUnit, read_unit, write_unit
 from moola.pipelines.units import TEST_FOLD, NestedPlan, Unit, nested_plan, nested_rows, plan_units, predictions_frame
+from moola.pipelines.unlabelled_pool import UnlabelledPool
 from moola.pretraining import check_windows
 from moola.training.device import choose_device
 from moola.training.finetuning import FinetunedEncoder
@@ -199,6 +200,7 @@ class UnitFitter:
         inputs: artifacts of the stages before.
         data: what they hold.
         labelled, test: windows with the inputs of the run's transform.
+        pool: windows without a label.
     """
 
     stage: Oof
@@ -206,13 +208,15 @@ class UnitFitter:
     data: Dataset
     labelled: LabelledWindows
     test: LabelledWindows
+    pool: UnlabelledPool
 
     @classmethod
     def open(cls, stage: Oof, inputs: Mapping[str, Artifact]) -> Self:
         """From the artifacts ``bars``, ``windows`` and ``splits``."""
         data, transform = Dataset.open(inputs), stage.setup.transform
         labelled = data.gather(data.labels["row"], data.labels["label"], transform)
-        return cls(stage, inputs, data, labelled, data.gather(data.test["row"], data.test["true_label"], transform))
+        test = data.gather(data.test["row"], data.test["true_label"], transform)
+        return cls(stage, inputs, data, labelled, test, UnlabelledPool(data, inputs["splits"]))
 
     def __call__(self, task: tuple[Unit, Path]) -> tuple[KeptUnit, list[Alarm]]:
         """Fit one unit and keep what it leaves; and the alarms of the fit."""
@@ -235,7 +239,8 @@ class UnitFitter:
         pretrained = self.inputs.get("encoder") if model.needs_pretraining else None
         train, held_out = stage.setup.fold_inputs(train, held_out, self.data, pretrained)
         resources = stage.setup.resources(unit.seed, self.data, stage.fit, pretrained, stage.augmentations)
-        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=on_alarm))
+        unlabelled = self.pool.bars_for(model, unit.left_out)
+        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=on_alarm, unlabelled=unlabelled))
         if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
             fitted.check_start(resources.pretrained, unit.spoken)
         return np.asarray(fitted.predict_proba(held_out), dtype=np.float64)
