@@ -11,11 +11,12 @@ import polars as pl
 from moola.encoders.shelf import ROOM, published
 from moola.errors import DataError, MoolaError
 from moola.labels import POINTER_COLUMNS
+from moola.labels.neighbours import Neighbours
 from moola.layout import Layout, read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.run_artifacts import open_artifacts
-from moola.review.neighbours import Exact, LabelledSpace, shape_vectors
+from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
 from moola.review.queue import ReviewQueue, read_queue
 from moola.review.session import ReviewMaterial
@@ -135,7 +136,8 @@ def labelled_space(data: Dataset, rows: np.ndarray, inputs: Mapping[str, Artifac
             vectors = None  # the encoder was changed or fits no more; `moola encoders ls` tells
     if vectors is None:
         vectors = shape_vectors(data.windows.gather(data.store.values, rows))
-    return LabelledSpace(vectors, np.asarray(data.windows.starts)[rows], data.windows.reach, Exact(vectors), name)
+    index = Neighbours.open(vectors, data.table["window_id"].gather(rows).to_list())
+    return LabelledSpace(vectors, np.asarray(data.windows.starts)[rows], data.windows.reach, index, name)
 
 
 def embedded(folder: Path, data: Dataset, rows: np.ndarray) -> np.ndarray:

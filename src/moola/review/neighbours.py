@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from moola.labels.neighbours import Neighbours
+
 _SPARE = 20
 """Neighbours that are asked for beyond those shown, because windows that share bars are alike for no reason."""
-
-
-class Nearest(Protocol):
-    """An index of vectors."""
-
-    def nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows int64 [k] and distances float32 [k] of the vectors next to `vector` float32 [E], the nearest first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class LabelledSpace:
     vectors: np.ndarray
     starts: np.ndarray
     reach: int
-    index: Nearest
+    index: Neighbours
     name: str
 
     def around(self, position: int, k: int = 5) -> list[tuple[int, float]]:
@@ -57,28 +50,3 @@ def shape_vectors(bars: np.ndarray) -> np.ndarray:
     spread = centred.std(axis=1, keepdims=True)
     moves = spread > 1e-7 * np.abs(bars).max(axis=1, keepdims=True)
     return np.divide(centred, spread, out=np.zeros_like(centred), where=moves).reshape(len(bars), -1).astype(np.float32)
-
-
-class Exact:
-    """Looks at every vector: standardised and compared by the cosine, as recurrent encoders point nearly one way.
-
-    Args:
-        vectors: [n, E].
-    """
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        spread = vectors.std(axis=0)
-        self._mean, self._spread = vectors.mean(axis=0), np.where(spread > 0, spread, np.inf)
-        self._unit = self._scaled(vectors)
-
-    def nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Nearest.nearest`; distances are 1 minus the cosine."""
-        distances = 1.0 - self._unit @ self._scaled(vector[None])[0]
-        some = np.argpartition(distances, min(k, len(distances) - 1))[:k]
-        rows = some[np.argsort(distances[some], kind="stable")]
-        return rows, distances[rows]
-
-    def _scaled(self, vectors: np.ndarray) -> np.ndarray:
-        scaled = ((vectors - self._mean) / self._spread).astype(np.float32)
-        length = np.linalg.norm(scaled, axis=1, keepdims=True)
-        return np.divide(scaled, length, out=np.zeros_like(scaled), where=length > 0)
