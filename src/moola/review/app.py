@@ -27,7 +27,7 @@ def create_app(session: ReviewSession) -> FastAPI:
     Everything runs in the one thread of the event loop, as a session wants it: an answer takes milliseconds.
     """
     app = FastAPI(title="moola review", docs_url=None, redoc_url=None, openapi_url=None)
-    pages = _Pages(session)
+    pages = Pages(session)
 
     @app.get("/")
     async def page(request: Request) -> HTMLResponse:
@@ -70,8 +70,12 @@ def create_app(session: ReviewSession) -> FastAPI:
     return app
 
 
-class _Pages:
-    """Templates, filled."""
+class Pages:
+    """Templates, filled.
+
+    Args:
+        session: whose questions they answer.
+    """
 
     def __init__(self, session: ReviewSession) -> None:
         self.session = session

@@ -11,6 +11,7 @@ let revision = 0;
 let shownAt = performance.now();
 let marked = false; // somebody moved a handle of this window
 let goal = null; // the window that is on its way
+let going = Promise.resolve();
 let sending = null;
 let toastTimer = 0;
 
@@ -63,11 +64,16 @@ const links = (article) => ["before", "after", "undecided"].map((name) => articl
 async function prefetch(article) {
   links(article).forEach((id) => fragment(id).catch(() => {}));
   let next = article.dataset.undecided;
-  for (let i = 1; i < ahead && next; i += 1) next = parsed(await fragment(next)).dataset.undecided;
+  for (let i = 0; i < ahead && next; i += 1) next = parsed(await fragment(next)).dataset.undecided;
 }
 
-async function go(id) {
+function go(id) {
   goal = id;
+  going = arrive(id);
+  return going;
+}
+
+async function arrive(id) {
   let html;
   try {
     html = await fragment(id);
@@ -328,7 +334,8 @@ function scheme() {
   toast(next || "colours of the system");
 }
 
-function step(name) {
+async function step(name) {
+  await going; // two quick steps are two, where two quick decisions would be one about a window that nobody saw
   const id = current()?.dataset[name];
   if (id) go(id);
   else toast(name === "after" ? "This is the last window" : "This is the first window");
