@@ -167,11 +167,12 @@ class Reviewer:
 
     def logged(self, n: int) -> list[LabelEvent]:
         """The log, as soon as it holds `n` events."""
+        events = list(self.server.log.read().events)
         for _ in range(400):
-            events = list(self.server.log.read().events)
             if len(events) >= n:
                 break
             time.sleep(0.02)
+            events = list(self.server.log.read().events)
         assert len(events) == n
         return events
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,14 @@ from moola.errors import DataError, MoolaError
 from moola.labels import POINTER_COLUMNS
 from moola.labels.neighbours import Neighbours
 from moola.layout import Layout, read_json
-from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.run_artifacts import open_artifacts
 from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
 from moola.review.queue import ReviewQueue, read_queue
+from moola.review.reconstruction import reconstruction_band
 from moola.review.session import ReviewMaterial
-from moola.review.windows import ShownWindows
+from moola.review.windows import ShownWindows, no_band
 
 MOST_EMBEDDED = 20_000
 """Windows that go through the encoder before the first page: about 20 s of a small one on two cores."""
@@ -60,14 +59,19 @@ def open_material(
         agreement = pl.Series("agreement", opinions.agreement()).fill_nan(None)
         queue = ReviewQueue(queue.table.with_columns(agreement))
     rows = queue.table["row"].to_numpy()
+    folder = published(layout.room(ROOM), inputs["encoder"].digest) if "encoder" in inputs else None
+    band = reconstruction_band(inputs["encoder"], folder, data) if folder is not None else None
+    windows = ShownWindows(
+        data.store, data.windows, data.table["window_id"].to_list(), pointers_of(data), band or no_band
+    )
     return ReviewMaterial(
         name=run.name if batch is None else f"{run.name}, batch {batch.stem}",
         run_id=run.name,
         classes=known,
-        windows=ShownWindows(data.store, data.windows, data.table["window_id"].to_list(), pointers_of(data)),
+        windows=windows,
         queue=queue,
         opinions=opinions,
-        space=labelled_space(data, rows, inputs, layout) if batch is None else None,
+        space=labelled_space(data, rows, folder) if batch is None else None,
     )
 
 
@@ -118,17 +122,15 @@ def pointers_of(data: Dataset) -> np.ndarray | None:
     return data.table.select(pl.col(POINTER_COLUMNS).fill_null(-1)).to_numpy().astype(np.int64)
 
 
-def labelled_space(data: Dataset, rows: np.ndarray, inputs: Mapping[str, Artifact], layout: Layout) -> LabelledSpace:
+def labelled_space(data: Dataset, rows: np.ndarray, folder: Path | None) -> LabelledSpace:
     """Where the windows of the queue lie: in the space of the run's encoder, else by the shape of their bars.
 
     Args:
         data: of the run.
         rows: window numbers, in the order of the queue.
-        inputs: artifacts of the run.
-        layout: where named encoders are.
+        folder: of the named encoder; None where the run has none.
     """
     vectors, name = None, "by shape"
-    folder = published(layout.room(ROOM), inputs["encoder"].digest) if "encoder" in inputs else None
     if folder is not None and len(rows) <= MOST_EMBEDDED:
         try:
             vectors, name = embedded(folder, data, rows), f"by {folder.name}"

@@ -17,6 +17,13 @@ from moola.drawing.chart import Chart, draw_chart, draw_thumbnail
 
 Band = Callable[[int], np.ndarray | None]
 """Number of a window -> lower and upper edge of its reconstruction, [T, 2], or None."""
+
+
+def no_band(row: int) -> np.ndarray | None:
+    """Where nothing was reconstructed."""
+    return None
+
+
 _TICKS = 8
 _HEIGHT = 512.0
 _LETTERS = {"open": "O ", "high": "H ", "low": "L ", "close": "C ", "volume": "V "}
@@ -76,7 +83,7 @@ class ShownWindows:
     index: WindowIndex
     ids: Sequence[str]
     pointers: np.ndarray | None = None
-    band: Band = lambda row: None
+    band: Band = no_band
 
     @property
     def zone(self) -> tuple[int, int]:
