@@ -43,7 +43,9 @@ COMMANDS = {
     "data": "validate, describe and compare bars; fetch public ones",
     "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",
+    "labels": "doubtful labels, batches to annotate, decisions about both: import, undo, agreement, export, diff",
     "layout": "check the folders, or move an old tree into them",
+    "review": "look at doubtful labels in a browser and decide with one key",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",

@@ -15,7 +15,7 @@ DATA: Mapping[str, str] = {
     "raw/unlabeled": "bars as they came, never changed",
     "raw/labeled": "labelled windows as they came, never changed",
     "processed/unlabeled": "checked bars and windows, one folder a content key",
-    "processed/labeled": "labels joined to windows",
+    "processed/labeled": "exported versions of the labels, v001 and on; none is ever changed",
     "processed/archived": "earlier versions, kept for comparison",
     "splits": "what trains, what is sealed, folds, and the proof that they do not overlap",
     "batches": "windows handed out for annotation",
@@ -133,7 +133,9 @@ def _readme(title: str, rooms: Mapping[str, str]) -> str:
     ]
     lines += [f"| `{room}/` | {words} |" for room, words in rooms.items()]
     if title == "data":
-        lines.append("| `corrections/window_blacklist.csv` | intervals rejected for good; no stage reads it yet |")
+        lines.append(
+            "| `corrections/window_blacklist.csv` | windows rejected for good, as `moola labels export` lists them |"
+        )
     return "\n".join(lines) + "\n"
 
 

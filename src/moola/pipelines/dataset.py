@@ -52,6 +52,8 @@ class Dataset(WindowSet):
         splits = inputs["splits"]
         table = table.with_row_index("row").with_columns(parts)
         labels = pl.read_parquet(splits.path("labels.parquet"))
+        if POINTER_COLUMNS[0] in labels.columns:
+            table, labels = _marked_anew(table, labels), labels.drop(POINTER_COLUMNS)
         labelled = table.filter(pl.col("window_id").is_in(labels["window_id"].implode()))
         labels = labels.join(
             labelled.select("window_id", "row", "step"), on="window_id", how="left", maintain_order="left"
@@ -103,6 +105,13 @@ class Dataset(WindowSet):
         spans = summary_spans(self.windows.visible, self.windows.zone)
         channels = self.store.channels
         return summarise(inputs, transform.summary_channels(channels), spans, moments=not set(OHLC) <= set(channels))
+
+
+def _marked_anew(table: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """The windows table with the pointers that a review corrected in place of the old ones."""
+    absent = [name for name in POINTER_COLUMNS if name not in table.columns]
+    table = table.with_columns(pl.lit(None, pl.Int64).alias(name) for name in absent)
+    return table.update(labels.select("window_id", *POINTER_COLUMNS), on="window_id", how="left")
 
 
 def open_windows(artifact: Artifact) -> tuple[WindowIndex, pl.DataFrame, tuple[str, ...]]:

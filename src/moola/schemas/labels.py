@@ -11,7 +11,8 @@ import polars as pl
 def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
     """One row a labelled window: the label given to the models, the truth where it is known, whether it was flipped.
 
-    ``fold`` is the fold that holds the window out; -1: never held out.
+    ``fold`` is the fold that holds the window out; -1: never held out. ``expansion_start`` and ``expansion_end`` are
+    there where a review marked bars anew; null: they stay as the windows table has them.
     """
     return pa.DataFrameSchema(
         {
@@ -20,6 +21,8 @@ def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
             "true_label": pa.Column(pl.String, pa.Check.isin(list(classes)), nullable=True),
             "planted": pa.Column(pl.Boolean),
             "fold": pa.Column(pl.Int64, pa.Check.ge(-1)),
+            "expansion_start": pa.Column(pl.Int64, pa.Check.ge(0), nullable=True, required=False),
+            "expansion_end": pa.Column(pl.Int64, pa.Check.ge(1), nullable=True, required=False),
         },
         strict=True,
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, build_all, structure
+from moola.config import RunConfig, build_all, digest_json, structure
 from moola.data.bar_store import BarStore
 from moola.data.splits import SPLITTERS, Coverage, Fold, Splitter, fingerprint_of
 from moola.data.splits.proof import prove
 from moola.data.splits.purging import Margins
 from moola.data.window_index import WindowSpans
 from moola.errors import DataError
+from moola.labels.corrections import CorrectionsConfig, Corrector, read_states, states_digest
 from moola.labels.planting import LabelDraw
 from moola.layout import replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
@@ -33,28 +35,38 @@ class Splits(Stage):
 
     splitter: Splitter
     draw: LabelDraw
+    corrected: CorrectionsConfig = field(default_factory=CorrectionsConfig)
     name: ClassVar[str] = "splits"
     provides: ClassVar[str] = "splits"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows")
     room: ClassVar[str] = "data/splits"
+    publishes_some: ClassVar[tuple[str, ...]] = ("corrections.json",)
     packages: ClassVar[Mapping[str, str]] = {"polars": "data", "pandera": "data"}
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``split`` and the draw of labels in ``task``."""
-        draw = {key: value for key, value in config.task.items() if key in LabelDraw.__dataclass_fields__}
+        """``split``, the draw of labels in ``task``, and what corrects them."""
+
+        def keys(of: type[Any]) -> dict[str, Any]:
+            return {key: value for key, value in config.task.items() if key in of.__dataclass_fields__}
+
         return cls(
             *build_all(
-                lambda: SPLITTERS.build_section(config.split, "split"), lambda: structure(LabelDraw, draw, "task")
+                lambda: SPLITTERS.build_section(config.split, "split"),
+                lambda: structure(LabelDraw, keys(LabelDraw), "task"),
+                lambda: structure(CorrectionsConfig, keys(CorrectionsConfig), "task"),
             )
         )
 
     def outside(self) -> str:
-        """A saved split lies outside moola."""
-        return fingerprint_of(self.splitter)
+        """A saved split and corrections lie outside moola."""
+        split, path = fingerprint_of(self.splitter), self.corrected.corrections
+        return digest_json([split, states_digest(Path(path))]) if path is not None else split
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
         """Writes ``splits.parquet``, ``spans.json``, ``labels.parquet``, ``folds.json`` and ``proof.json``.
+
+        Where labels are corrected, ``corrections.json`` says what was done (`moola.labels.corrections`).
 
         Where no window has a label there are no folds: the windows can be pretrained on, and nothing can be judged.
         """
@@ -68,6 +80,11 @@ class Splits(Stage):
         check_parts(part, len(table))
         table = table.with_columns(span=pl.Series(part, dtype=pl.String)).with_row_index("row")
         given = self._given(table, classes)
+        if self.corrected.corrections is not None:
+            states = read_states(Path(self.corrected.corrections))
+            given, counts = Corrector(store, windows, spans, classes).apply(given, table, states)
+            write_json(workspace.folder / "corrections.json", counts.to_json())
+            workspace.events.emit("note", stage=self.name, message=counts.sentence())
         rows = given.join(table, on="window_id", how="left", maintain_order="left")["row"].to_numpy().astype(np.int64)
         numbers = np.array([classes.index(name) for name in given["label"]], dtype=np.int64)
         folds = self._folds(store, spans[rows], numbers, classes) if len(rows) else []

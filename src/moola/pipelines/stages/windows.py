@@ -140,5 +140,6 @@ def _over_pauses_told(over: int, windows: WindowIndex, bars: Artifact) -> str:
 
 
 def _labeller_section(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The section ``task`` without what belongs to the draw of labels."""
-    return {key: value for key, value in task.items() if key not in LabelDraw.__dataclass_fields__}
+    """The section ``task`` without what belongs to the draw of labels and their corrections."""
+    others = {*LabelDraw.__dataclass_fields__, "corrections"}
+    return {key: value for key, value in task.items() if key not in others}

@@ -1,0 +1,73 @@
+"""``moola labels import``: decisions from a file of another tool, or from another log."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moola.commands.label_commands.options import add_annotator, add_log, annotator_of, log_of, run_of
+from moola.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from moola.pipelines.dataset import Dataset
+
+_FORMATS = ("corrections", "blacklist", "events", "cleanlab", "label_studio", "candlesticks")
+_EPILOG = """\
+corrections   CSV: window_id, corrected_label, and perhaps corrected_start, corrected_end, skip, annotator, note
+blacklist     CSV: window_id, and perhaps raw_start_idx, raw_end_idx, reason, blacklisted_date, first_time, last_time
+events        another log of decisions, merged event by event
+cleanlab      CSV of label issues: notes, since no person decided anything
+label_studio  JSON export of a Label Studio project
+candlesticks  JSON of an annotation batch
+A file that is imported again changes nothing. With --run, events say which bars they are about: a decision is then not
+put on other bars of the same name, and a blacklisted window stands for its span of time whatever the stride.
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Append the events of a file that the log does not have yet."""
+    parser = argparse.ArgumentParser(
+        prog="moola labels import",
+        description="Take decisions over from a file.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--as", dest="kind", choices=_FORMATS, help="what the file is; default: what it looks like")
+    parser.add_argument("--run", metavar="RUN", help="the run whose windows the file speaks of")
+    add_annotator(parser)
+    add_log(parser)
+    arguments = parser.parse_args(words)
+    from moola.labels.events import LabelLog
+    from moola.labels.imports import located, read_decisions, recognise
+
+    kind = arguments.kind or recognise(arguments.file)
+    data = _data(arguments)
+    events = read_decisions(arguments.file, kind, annotator_of(arguments), data.store if data else None)
+    if data is not None and kind != "events":  # those of a log say themselves what they are about
+        given = dict(data.table.drop_nulls("true_label").select("window_id", "true_label").iter_rows())
+        given |= dict(data.labels.select("window_id", "label").iter_rows())
+        events = located(events, data.store, data.windows, data.table, given)
+    log = LabelLog(log_of(arguments))
+    known = {event.event_id for event in log.read().events}
+    log.append(*events)
+    fresh = [event for event in events if event.event_id not in known]
+    kinds = ", ".join(f"{n} {name}" for name, n in sorted(Counter(event.decision for event in fresh).items()))
+    print(f"{kind}: {len(events)} events, {len(events) - len(fresh)} of them in the log already")
+    print(f"new: {kinds or 'none'}")
+    print(log.path)
+    return EXIT_OK
+
+
+def _data(arguments: argparse.Namespace) -> Dataset | None:
+    """Windows and labels of the run that is named."""
+    folder = run_of(arguments)
+    if folder is None:
+        return None
+    from moola.pipelines.dataset import Dataset
+    from moola.pipelines.run_artifacts import open_artifacts
+
+    return Dataset.open(open_artifacts(folder))

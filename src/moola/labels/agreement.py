@@ -1,0 +1,134 @@
+"""How far people agree about labels, beyond what chance would give (Cohen 1960)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moola.labels.events import LabelEvent
+from moola.labels.folding import in_effect
+
+REMOVED = "(removed)"
+"""The category of windows that somebody skips or blacklists."""
+_N_RESAMPLES = 4000
+_LEVEL = 0.95
+_LEAST_DEFINED = 0.5
+"""Share of resamples in which kappa must be defined for an interval to be told."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two raters on the same windows.
+
+    Kappa is (p_o - p_e) / (1 - p_e), with p_o the share of windows on which they agree and p_e what that share would
+    be were they independent with the same marginals (Cohen 1960, equation 1). The interval is that of a percentile
+    bootstrap over windows (Efron & Tibshirani 1993, chapter 13), which takes windows for independent; where they
+    overlap in time it is too narrow.
+
+    Attributes:
+        first: one rater; ``given`` is the label that the window had.
+        second: the other.
+        n: windows that both judged.
+        observed: share on which they agree; NaN where they share none.
+        kappa: NaN where both always said the same one thing: chance explains all.
+        low: lower end of the 95 % interval of kappa; NaN where most resamples have no kappa.
+        high: upper end.
+    """
+
+    first: str
+    second: str
+    n: int
+    observed: float
+    kappa: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Anchoring:
+    """What seeing the given label and the predictions does to a person's decisions.
+
+    Windows are drawn at random to be blind, so that the difference of the two kappas with the given label is what
+    showing does: above zero, people follow what they see.
+
+    Attributes:
+        blind: given label and decision, where these were hidden.
+        shown: the same where they were shown.
+        difference: kappa shown minus kappa blind; NaN where one is.
+        low: lower end of its 95 % bootstrap interval.
+        high: upper end.
+    """
+
+    blind: Agreement
+    shown: Agreement
+    difference: float
+    low: float
+    high: float
+
+
+def agreement_between(events: Iterable[LabelEvent], seed: int = 0) -> list[Agreement]:
+    """Of every pair of annotators who judged a window both, by their last decisions; pairs in alphabetical order."""
+    last = _last_decisions(events)
+    said: dict[str, dict[str, str]] = {}
+    for (window, annotator), event in last.items():
+        said.setdefault(annotator, {})[window] = event.verdict or REMOVED
+    found: list[Agreement] = []
+    for first, second in itertools.combinations(sorted(said), 2):
+        both = [name for name in said[first] if name in said[second]]
+        if both:
+            pairs = [(said[first][name], said[second][name]) for name in both]
+            found.append(_agreement(first, second, pairs, seed)[0])
+    return found
+
+
+def anchoring(events: Iterable[LabelEvent], seed: int = 0) -> Anchoring | None:
+    """Agreement with the given label where it was hidden and where it was shown; None where one of these never was."""
+    last = [event for event in _last_decisions(events).values() if event.given]
+    parts = {
+        blind: [(event.given or "", event.verdict or REMOVED) for event in last if event.blind == blind]
+        for blind in (True, False)
+    }
+    if not parts[True] or not parts[False]:
+        return None
+    blind, of_blind = _agreement("given", "blind", parts[True], seed)
+    shown, of_shown = _agreement("given", "shown", parts[False], seed + 1)
+    low, high = _interval(of_shown - of_blind)
+    return Anchoring(blind, shown, shown.kappa - blind.kappa, low, high)
+
+
+def _last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
+    """(window, annotator) -> the decision of this person that counts."""
+    deciding = (event for event in in_effect(events) if event.decision not in ("note", "undo"))
+    return {(event.window_id, event.annotator): event for event in deciding}
+
+
+def _agreement(first: str, second: str, pairs: Sequence[tuple[str, str]], seed: int) -> tuple[Agreement, np.ndarray]:
+    """Of two raters, with kappa of every resample, [n_resamples]."""
+    names = sorted({name for pair in pairs for name in pair})
+    counts = np.zeros((len(names), len(names)))
+    for one, other in pairs:
+        counts[names.index(one), names.index(other)] += 1
+    draws = np.random.default_rng(seed).multinomial(len(pairs), counts.ravel() / len(pairs), size=_N_RESAMPLES)
+    resampled = _kappa(draws.reshape(-1, len(names), len(names)))
+    observed, kappa = float(np.trace(counts) / len(pairs)), float(_kappa(counts[None])[0])
+    return Agreement(first, second, len(pairs), observed, kappa, *_interval(resampled)), resampled
+
+
+def _kappa(counts: np.ndarray) -> np.ndarray:
+    """Cohen's kappa of confusion counts [n, k, k]; what `sklearn.metrics.cohen_kappa_score` gives, for many at once."""
+    shares = counts / counts.sum(axis=(1, 2), keepdims=True)
+    observed = np.trace(shares, axis1=1, axis2=2)
+    expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
+    by_chance = np.isclose(expected, 1)
+    return np.where(by_chance, np.nan, (observed - expected) / np.where(by_chance, 1, 1 - expected))
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    defined = values[np.isfinite(values)]
+    if len(defined) < _LEAST_DEFINED * len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,189 @@
+"""Spans of time that are rejected for good: which windows they touch, and the file that lists them.
+
+A blacklisted window stands for its span of time in its series. Whatever window overlaps it is left out of training,
+also where windows are cut with another length or stride, or have other names.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moola.data.bar_store import BarStore
+from moola.data.sources.problems import Problems, refuse
+from moola.data.splits.sealed import moment_text
+from moola.data.window_index import WindowSpans
+from moola.labels.csv_rows import optional_number, read_rows
+from moola.labels.events import LabelEvent
+from moola.labels.folding import WindowState
+from moola.layout import replace_atomically
+
+BLACKLIST_PLACE = "corrections/window_blacklist.csv"
+"""Where the list lies in the data folder."""
+_COLUMNS = ("window_id", "raw_start_idx", "raw_end_idx", "reason", "blacklisted_date", "first_time", "last_time")
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """A rejected span of one series, both ends included, on the axis of `_axis`."""
+
+    series: int
+    first: int
+    last: int
+
+
+def touches_blacklisted(
+    states: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore
+) -> np.ndarray:
+    """Which windows are blacklisted or share a moment with a blacklisted window of their series, bool [n_windows].
+
+    Args:
+        states: what was decided, as `moola.labels.folding.fold` gives it.
+        window_ids: String [n_windows].
+        spans: of these windows, with their horizon.
+        store: the bars. Independent cases share no clock, so there only windows that are known by name reject others.
+    """
+    rejected = {name: state for name, state in states.items() if state.decision == "blacklist"}
+    touched = np.zeros(len(window_ids), dtype=bool)
+    intervals = _intervals(rejected, window_ids, spans, store)
+    first, last = _axis(spans, store)
+    for series in {one.series for one in intervals}:
+        own = np.array(sorted((one.first, one.last) for one in intervals if one.series == series))
+        until = np.maximum.accumulate(own[:, 1])
+        rows = np.flatnonzero(spans.series == series)
+        begun = np.searchsorted(own[:, 0], last[rows], side="right")  # intervals that begin before the window ends
+        touched[rows] = (begun > 0) & (until[begun - 1] >= first[rows])
+    return touched
+
+
+def _axis(spans: WindowSpans, store: BarStore) -> tuple[np.ndarray, np.ndarray]:
+    """First and last place of each window: moments, or bars where cases have no common clock."""
+    return (spans.first_step, spans.last_step) if store.independent else (spans.first_time, spans.last_time)
+
+
+def _intervals(
+    rejected: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore
+) -> list[_Interval]:
+    first, last = _axis(spans, store)
+    rows = np.flatnonzero(window_ids.is_in(list(rejected)).to_numpy())
+    found = [_Interval(int(spans.series[row]), int(first[row]), int(last[row])) for row in rows]
+    if store.independent:
+        return found
+    for name, state in rejected.items():  # as they were told: the window may not be there, or be another one by now
+        series = _series_of(name, store.series)
+        if state.first_time and series is not None:
+            found.append(_Interval(series, _microseconds(state.first_time), _microseconds(state.last_time)))
+    return found
+
+
+def _series_of(window_id: str, series: Sequence[str]) -> int | None:
+    """Number of the series that a window of whatever stride lies in; None where its name does not say."""
+    name = window_id.rpartition("_")[0]
+    if name in series:
+        return series.index(name)
+    return 0 if len(series) == 1 else None
+
+
+def _microseconds(moment: str) -> int:
+    return int(np.datetime64(moment.removesuffix("Z"), "us").astype(np.int64))
+
+
+def read_blacklist(path: Path, annotator: str, store: BarStore | None = None) -> list[LabelEvent]:
+    """Events from a list of rejected windows.
+
+    Args:
+        path: CSV with ``window_id`` and perhaps ``raw_start_idx``, ``raw_end_idx`` (first and last bar of the series),
+            ``reason``, ``blacklisted_date``, ``first_time``, ``last_time`` (UTC).
+        annotator: who rejected them.
+        store: the bars, so that numbers of bars become times where a row tells no times; None: they do not.
+
+    Raises:
+        DataError: every row that cannot be read, in one go.
+    """
+    problems = Problems()
+    events: list[LabelEvent] = []
+    for row in read_rows(path, ("window_id",), problems):
+        span = _told_span(row.cells, store, row.place, problems)
+        day = row.cells.get("blacklisted_date")
+        told = {"at": _midnight(day, row.place, problems)} if day else {}
+        event = row.event(
+            problems,
+            decision="blacklist",
+            annotator=annotator,
+            note=row.cells.get("reason") or "",
+            first_time=span[0],
+            last_time=span[1],
+            **told,
+        )
+        events += [event] if event else []
+    refuse(f"the blacklist {path} cannot be read", problems)
+    return events
+
+
+def _told_span(
+    cells: Mapping[str, str | None], store: BarStore | None, place: str, problems: Problems
+) -> tuple[str, str]:
+    first, last = cells.get("first_time") or "", cells.get("last_time") or ""
+    numbers = [optional_number(cells, name, place, problems) for name in ("raw_start_idx", "raw_end_idx")]
+    if first or last or store is None or store.independent or None in numbers:
+        return first, last
+    series = _series_of(cells["window_id"] or "", store.series)
+    if series is None:
+        return "", ""
+    bars = store.timestamps[store.offsets[series] : store.offsets[series + 1]]
+    begin, end = (int(number) for number in numbers if number is not None)
+    if not 0 <= begin <= end < len(bars):
+        told = f"{place}: {begin} to {end} of {len(bars)} bars"
+        problems.count("spans of bars that are not in the series", told, "give the bars that they were counted in")
+        return "", ""
+    return moment_text(int(bars[begin])), moment_text(int(bars[end]))
+
+
+def _midnight(day: str, place: str, problems: Problems) -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(day)
+    except ValueError:
+        problems.count("dates that are none", f"{place}: '{day}'", "write dates as 2026-01-31")
+        return ""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).isoformat()
+
+
+def listed_windows(path: Path) -> list[str]:
+    """Names of the windows in a list; none where there is no list.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    problems = Problems()
+    names = [row.cells["window_id"] or "" for row in read_rows(path, ("window_id",), problems)]
+    refuse(f"the blacklist {path} cannot be read", problems)
+    return names
+
+
+def write_blacklist(path: Path, events: Iterable[LabelEvent], windows: pl.DataFrame | None = None) -> int:
+    """Write the list that `read_blacklist` reads, whole or not at all; returns how many rows it has.
+
+    Args:
+        path: the file.
+        events: blacklistings in effect, one a window.
+        windows: ``window_id``, ``raw_start_idx``, ``raw_end_idx`` (within the series), ``first_time``, ``last_time``
+            (text) of windows that are known; None: nothing is known but what the events tell.
+    """
+    known = {row["window_id"]: row for row in windows.iter_rows(named=True)} if windows is not None else {}
+    rows: list[dict[str, object]] = []
+    for event in events:
+        told = {"first_time": event.first_time or None, "last_time": event.last_time or None}
+        here = known.get(event.window_id, {})
+        row = {"window_id": event.window_id, "reason": event.note, "blacklisted_date": event.at[:10]}
+        rows.append({**here, **row, **{name: text or here.get(name) for name, text in told.items()}})
+    kinds = {name: pl.Int64 if name.startswith("raw") else pl.String for name in _COLUMNS}
+    with replace_atomically(path) as handle:
+        pl.DataFrame(rows, schema=kinds).write_csv(handle)
+    return len(rows)

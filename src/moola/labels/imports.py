@@ -1,0 +1,131 @@
+"""Which file of decisions is which, and what the windows of a run add to them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moola.data.bar_store import BarStore
+from moola.data.window_index import WindowIndex
+from moola.errors import DataError
+from moola.labels.blacklist import read_blacklist
+from moola.labels.corrections_csv import NEEDED, read_corrections
+from moola.labels.events import LabelEvent, LabelLog, window_digest
+
+EXCHANGES: Mapping[str, str] = {
+    "cleanlab": "moola.labels.exchange.cleanlab_csv",
+    "label_studio": "moola.labels.exchange.label_studio",
+    "candlesticks": "moola.labels.exchange.batch_json",
+}
+"""Formats of other tools, and the modules whose ``read`` makes events of a file."""
+FORMATS = ("corrections", "blacklist", "events", *EXCHANGES)
+
+
+def read_decisions(path: Path, kind: str, annotator: str, store: BarStore | None = None) -> list[LabelEvent]:
+    """The events of a file of a known format.
+
+    Args:
+        path: the file.
+        kind: one of `FORMATS`; ``events`` is another log, which is merged event by event.
+        annotator: who decided, where the file does not say.
+        store: the bars that a blacklist counts in.
+
+    Raises:
+        DataError: the file cannot be read as such; every problem in one go.
+        StorageError: a log is not what was written.
+    """
+    if kind == "corrections":
+        return read_corrections(path, annotator)
+    if kind == "blacklist":
+        return read_blacklist(path, annotator, store)
+    if kind == "events":
+        return list(LabelLog(path).read().events)
+    return importlib.import_module(EXCHANGES[kind]).read(path)
+
+
+def recognise(path: Path) -> str:
+    """The format of a file, by its columns or its first object: one of `FORMATS`.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", str(error), "give an existing file in UTF-8") from error
+    kind = _of_columns(text) or _of_json(text)
+    if kind is None:
+        way_out = f"say what it is: --as {' or '.join(FORMATS)}"
+        raise DataError(f"{path} is no file of decisions that moola knows", "neither by columns nor by keys", way_out)
+    return kind
+
+
+def _of_columns(text: str) -> str | None:
+    names = {name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])}
+    if names >= set(NEEDED):
+        return "corrections"
+    if names >= {"window_id", "is_label_issue"}:
+        return "cleanlab"
+    told = {"raw_start_idx", "blacklisted_date", "first_time"}
+    return "blacklist" if "window_id" in names and told & names else None
+
+
+def _of_json(text: str) -> str | None:
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    try:
+        line = json.loads(text.splitlines()[0]) if text else None
+    except ValueError:
+        line = None
+    if isinstance(line, dict) and {"event_id", "decision"} <= line.keys():
+        return "events"
+    if isinstance(whole, dict):  # a batch may stand under a key
+        whole = next((value for value in whole.values() if isinstance(value, list)), [whole])
+    first = whole[0] if isinstance(whole, list) and whole and isinstance(whole[0], dict) else {}
+    if "data" in first:
+        return "label_studio"
+    return "candlesticks" if {"window_id", "expansions"} <= first.keys() else None
+
+
+def located(
+    events: Sequence[LabelEvent], store: BarStore, windows: WindowIndex, table: pl.DataFrame, given: Mapping[str, str]
+) -> list[LabelEvent]:
+    """The events with what a run knows of their windows: digest and time of the bars, and the label they were given.
+
+    What an event says itself stays. Who relabels a window to the label it has accepts it. Events of windows that the
+    run does not have stay as they are.
+
+    Args:
+        events: of a file.
+        store: the bars.
+        windows: where windows start.
+        table: of the windows, with ``row``.
+        given: window -> label that it has.
+    """
+    named = {event.window_id for event in events}
+    rows = {row["window_id"]: row for row in table.filter(pl.col("window_id").is_in(list(named))).iter_rows(named=True)}
+    found: list[LabelEvent] = []
+    for event in events:
+        row = rows.get(event.window_id)
+        if row is None or event.decision == "undo":
+            found.append(event)
+            continue
+        bars = windows.gather(store.values, np.array([row["row"]]), windows.length)[0]
+        known = {
+            "window_digest": event.window_digest or window_digest(bars),
+            "given": event.given or given.get(event.window_id),
+        }
+        if not event.first_time and not store.independent:
+            known |= {name: row[name].isoformat() for name in ("first_time", "last_time")}
+        accepts = event.decision == "relabel" and event.label == known["given"]
+        found.append(dataclasses.replace(event, **known, decision="accept" if accepts else event.decision))
+    return found

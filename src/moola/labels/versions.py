@@ -1,0 +1,191 @@
+"""Exported labels: numbered folders that are never changed, each with what it was made from."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import moola
+from moola.errors import DataError, StorageError, did_you_mean
+from moola.labels import POINTER_COLUMNS
+from moola.labels.blacklist import write_blacklist
+from moola.labels.corrections import EVENTS
+from moola.labels.events import LabelEvent, LabelLog, now
+from moola.labels.folding import WindowState, fold, in_effect
+from moola.layout import changed_files, digest_file, read_json, replace_atomically, sync_folder, write_json
+
+ROOM = "processed/labeled"
+"""Where versions lie in the data folder."""
+TABLE, BLACKLIST, MANIFEST = "labels.parquet", "window_blacklist.csv", "manifest.json"
+NO_LABEL = "(none)"
+_COLUMNS = {
+    "window_id": pl.String,
+    "label": pl.String,
+    **dict.fromkeys(POINTER_COLUMNS, pl.Int64),
+    "given_label": pl.String,
+    "span": pl.String,
+    "annotators": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class LabelVersion:
+    """One exported version.
+
+    Attributes:
+        folder: ``v001``, with ``labels.parquet``, the log it was made from (``events.jsonl``),
+            ``window_blacklist.csv`` and ``manifest.json``.
+        manifest: what it was made from, counts, and the SHA-256 of each file.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``v001``."""
+        return self.folder.name
+
+    def table(self) -> pl.DataFrame:
+        """One row a labelled window.
+
+        ``window_id``, ``label``, pointers within the window, ``given_label`` (before the review; null: it had none),
+        ``span`` (``train``, ``test``, ``excluded``; null: not known), ``annotators``.
+        """
+        return pl.read_parquet(self.folder / TABLE)
+
+
+def table_of_states(states: Mapping[str, WindowState], labels: pl.DataFrame) -> pl.DataFrame:
+    """The table of a version from labels that are corrected already.
+
+    Args:
+        states: what was decided.
+        labels: ``window_id``, ``label``, and where they are known `POINTER_COLUMNS`, ``given_label``, ``span``.
+    """
+    people = [", ".join(states[name].annotators) if name in states else None for name in labels["window_id"]]
+    absent = [pl.lit(None, kind).alias(name) for name, kind in _COLUMNS.items() if name not in labels.columns]
+    frame = labels.with_columns(absent).with_columns(pl.Series("annotators", people, dtype=pl.String))
+    return frame.select(pl.col(name).cast(kind) for name, kind in _COLUMNS.items())
+
+
+def write_version(
+    room: Path,
+    table: pl.DataFrame,
+    events: Sequence[LabelEvent],
+    made_from: Mapping[str, Any],
+    windows: pl.DataFrame | None = None,
+) -> LabelVersion:
+    """Write the next version, whole or not at all; no earlier one is touched.
+
+    Args:
+        room: the folder of all versions.
+        table: as `table_of_states` makes it.
+        events: the whole log.
+        made_from: JSON values for the manifest.
+        windows: of blacklisted ones, as `moola.labels.blacklist.write_blacklist` wants them.
+    """
+    building = room / f".{uuid.uuid4().hex}.building"
+    building.mkdir(parents=True)
+    try:
+        with replace_atomically(building / TABLE) as handle:
+            table.write_parquet(handle)
+        LabelLog(building / EVENTS).append(*events)
+        if not events:
+            (building / EVENTS).touch()
+        write_blacklist(building / BLACKLIST, blacklistings(events), windows)
+        files = {name: digest_file(building / name) for name in (TABLE, EVENTS, BLACKLIST)}
+        counts = dict(sorted(Counter(table["label"]).items()))
+        head = {"created": now(), "moola": moola.__version__, "windows": len(table), "labels": counts}
+        log = {"events": len(events), "sha256": log_digest(events)}
+        write_json(building / MANIFEST, {**head, **made_from, "log": log, "files": files})
+        folder = _publish(building, room)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return LabelVersion(folder, read_json(folder / MANIFEST))
+
+
+def _publish(building: Path, room: Path) -> Path:
+    """Give the folder the next number; another process may take one at the same time."""
+    number = max((int(name[1:]) for name in version_names(room)), default=0)
+    while True:
+        number += 1
+        folder = room / f"v{number:03d}"
+        try:
+            os.rename(building, folder)  # refused where a folder with files has the name by now
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            continue
+        sync_folder(room)
+        return folder
+
+
+def version_names(room: Path) -> list[str]:
+    """``v001``, ``v002``, ..., those that are there."""
+    found = (path.name for path in room.glob("v*") if (path / MANIFEST).is_file() and path.name[1:].isdigit())
+    return sorted(found, key=lambda name: int(name[1:]))
+
+
+def blacklistings(events: Sequence[LabelEvent]) -> list[LabelEvent]:
+    """For each window that is blacklisted the event that did it last."""
+    rejected = {name for name, state in fold(events).items() if state.decision == "blacklist"}
+    last = {event.window_id: event for event in in_effect(events) if event.decision == "blacklist"}
+    return [event for name, event in last.items() if name in rejected]
+
+
+def log_digest(events: Sequence[LabelEvent]) -> str:
+    """SHA-256 (hex) of the names of all events: a log that was copied or merged in another order is the same log."""
+    return hashlib.sha256("\n".join(sorted(event.event_id for event in events)).encode()).hexdigest()
+
+
+def open_version(name: str, room: Path) -> LabelVersion:
+    """A version by its name (``v002``, ``2``) or its folder, whole as it was written.
+
+    Raises:
+        DataError: there is none of this name; near names are told.
+        StorageError: files are missing or were changed.
+    """
+    known = version_names(room)
+    places = [room / name, *([room / f"v{int(name):03d}"] if name.isdigit() else []), Path(name)]
+    folder = next((place for place in places if (place / MANIFEST).is_file()), None)
+    if folder is None:
+        hint = did_you_mean(name, known) if known else "none was exported yet"
+        raise DataError(
+            f"there is no version '{name}' of the labels", f"looked in {room}; {hint}", "moola labels export"
+        )
+    manifest = read_json(folder / MANIFEST)
+    wrong = changed_files(folder, manifest.get("files", {TABLE: ""}))
+    if wrong:
+        lines = "\n".join(f"- {file} {what}" for file, what in wrong.items())
+        raise StorageError(f"{folder} is not what was exported", lines, "export the labels again: moola labels export")
+    return LabelVersion(folder, manifest)
+
+
+def diff_labels(before: Mapping[str, str], after: Mapping[str, str]) -> pl.DataFrame:
+    """Windows whose label differs: ``window_id``, ``before``, ``after``; `NO_LABEL` on the side without one.
+
+    Args:
+        before: window -> label.
+        after: the same, later.
+    """
+    names = dict.fromkeys((*before, *after))
+    rows = ((name, before.get(name, NO_LABEL), after.get(name, NO_LABEL)) for name in names)
+    kinds = {"window_id": pl.String, "before": pl.String, "after": pl.String}
+    return pl.DataFrame([row for row in rows if row[1] != row[2]], schema=kinds, orient="row")
+
+
+def said_in(states: Mapping[str, WindowState]) -> dict[str, str]:
+    """Window -> what a log says of it: its label, or that it is removed or in conflict; notes alone say nothing."""
+    told = ((name, "(conflict)" if one.conflict else one.label or f"({one.decision})") for name, one in states.items())
+    return {name: text for name, text in told if text != "(None)"}

@@ -1,0 +1,297 @@
+"""Decisions put into the labels that models are given, exported as versions, and imported from other files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from moola.cli import main
+from moola.data.bar_store import BarStore
+from moola.data.bar_writer import BarWriter
+from moola.data.splits.purged_kfold import PurgedKFold
+from moola.data.window_index import WindowConfig, WindowIndex
+from moola.errors import DataError, StorageError
+from moola.labels import WindowLabels
+from moola.labels.agreement import agreement_between, anchoring
+from moola.labels.corrections import CorrectionsConfig
+from moola.labels.events import LabelEvent, LabelLog, window_digest
+from moola.labels.planting import LabelDraw
+from moola.labels.versions import open_version
+from moola.layout import Layout, digest_file, read_json, write_json
+from moola.pipelines.artifacts import Artifact
+from moola.pipelines.dataset import Dataset
+from moola.pipelines.events import EventLog
+from moola.pipelines.label_export import export_labels
+from moola.pipelines.stage import Stage, Workspace
+from moola.pipelines.stages.splits import Splits
+from moola.pipelines.stages.windows import Windows
+from moola.schemas import TIMESTAMP
+
+LENGTH, N_BARS = 6, 400
+
+
+@dataclass(frozen=True)
+class EveryOther:
+    """Labels windows up, -, down, -, ..."""
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def label(self, store: BarStore, windows: WindowIndex, table: pl.DataFrame) -> WindowLabels:
+        names = [("up", None, "down", None)[i % 4] for i in range(len(table))]
+        return WindowLabels(pl.Series(names, dtype=pl.String), ("up", "down"), True)
+
+
+def artifact(stage: Stage | None, inputs: dict[str, Artifact], folder: Path) -> Artifact:
+    """Run a stage into a folder, manifest and all; None: the folder as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if stage is not None:
+        stage.run(inputs, Workspace(folder, "run", stage.name, EventLog(), folder / "units"))
+    files = {path.name: digest_file(path) for path in folder.iterdir() if path.is_file()}
+    name = stage.name if stage else "ingest"
+    write_json(folder / "manifest.json", {"stage": name, "key": "k", "digest": "d", "files": files})
+    return Artifact(name, "k", "d", folder, read_json(folder / "manifest.json"))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("market")
+    times = pl.datetime_range(pl.datetime(2013, 1, 1), pl.datetime(2013, 1, 2), "1m", eager=True)[:N_BARS]
+    frame = pl.DataFrame({"series": ["x"] * N_BARS, "timestamp": times.dt.replace_time_zone("UTC").cast(TIMESTAMP)})
+    with BarWriter(folder / "bars", ("c",)) as writer:
+        writer.append(frame.with_columns(c=pl.Series(np.arange(N_BARS), dtype=pl.Float32)))
+        writer.finish()
+    found = {"bars": artifact(None, {}, folder / "bars")}
+    found["windows"] = artifact(Windows(WindowConfig(length=LENGTH), None, EveryOther()), found, folder / "windows")
+    return found
+
+
+def decide(decision: Any, bar: int, who: str = "ada", **fields: Any) -> LabelEvent:
+    return LabelEvent(decision=decision, window_id=f"x_{bar:07d}", annotator=who, **fields)
+
+
+def split(inputs: dict[str, Artifact], folder: Path, *events: LabelEvent, flipped: int = 0) -> Dataset:
+    """The split with decisions put into its labels."""
+    log = folder / "events.jsonl"
+    LabelLog(log).append(*events)
+    stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(None, flipped), CorrectionsConfig(str(log)))
+    return Dataset.open({**inputs, "splits": artifact(stage, inputs, folder / "splits")})
+
+
+def labels_of(data: Dataset) -> dict[int, str]:
+    """First bar -> label given to the models."""
+    return {int(name[2:]): label for name, label in data.labels.select("window_id", "label").iter_rows()}
+
+
+def test_training_labels_are_relabelled_added_and_removed_and_the_sealed_test_never(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    plain = split(inputs, tmp_path / "plain")
+    before = labels_of(plain)
+    events = [
+        decide("relabel", 0, label="down", given="up"),
+        decide("relabel", 1, label="up", start=2, end=4),
+        decide("relabel", 5, label="up", start=2, end=9),
+        decide("accept", 2, given="down"),
+        decide("skip", 4),
+        decide("blacklist", 101),  # has no label itself
+        decide("relabel", 102, label="up", at="2030-01-01T00:00:00Z"),  # overlaps it
+        decide("relabel", 20, label="up"),
+        decide("relabel", 20, "bob", label="down"),
+        decide("relabel", 22, label="sideways"),
+        decide("relabel", 24, label="down", window_digest="0" * 16),
+        decide("relabel", 350, label="up"),
+        decide("skip", 352),
+        decide("relabel", 9999, label="up"),
+        decide("note", 26, note="odd"),
+    ]
+    data = split(inputs, tmp_path / "corrected", *events)
+    gone = {4, *range(96, 107)}
+    wanted = {**before, 0: "down", 1: "up", 5: "up"}
+    assert labels_of(data) == {bar: wanted[bar] for bar in sorted(wanted) if bar not in gone}
+    assert data.test.select(plain.test.columns).equals(plain.test)
+    told = read_json(tmp_path / "corrected" / "splits" / "corrections.json")
+    assert (told["relabelled"], told["added"], told["confirmed"], told["marked"]) == (1, 2, 1, 1)
+    assert told["removed"] == {"overlaps a blacklisted window": 6, "skip": 1}
+    assert {why.split(" (")[0].split(" [")[0]: one["n"] for why, one in told["ignored"].items()} == {
+        "it belongs to the sealed test": 2,
+        "its bars are others than those that were looked at": 1,
+        "its marks lie outside the zone": 1,
+        "people differ and none has the majority": 1,
+        "the label is none of the classes": 1,
+        "there is no such window": 1,
+    }
+    marks = data.gather(pl.Series([1, 2]), pl.Series(["up", "down"]), _Bars()).pointers
+    assert marks is not None and marks.tolist() == [[2, 4], [-1, -1]]
+
+
+class _Bars:
+    """The bars as they are."""
+
+    def apply(self, bars: Any, channels: Any) -> Any:
+        return bars
+
+
+def test_a_flip_that_was_found_is_no_flip_any_more(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    flipped = split(inputs, tmp_path / "a", flipped=20).labels.filter("planted")
+    first, second = (int(name[2:]) for name in flipped["window_id"].head(2))
+    events = [
+        decide("relabel", first, label=flipped["true_label"][0]),
+        decide("accept", second, given=flipped["label"][1]),
+    ]
+    planted = split(inputs, tmp_path / "b", *events, flipped=20).labels.filter("planted")["window_id"].to_list()
+    assert planted == flipped["window_id"].to_list()[1:]
+
+
+def test_a_blacklisted_span_holds_for_windows_of_another_stride_and_name(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    span = {"first_time": "2013-01-01T00:30:00Z", "last_time": "2013-01-01T00:31:00Z"}
+    rejected = LabelEvent(decision="blacklist", window_id="x_of_old", annotator="ada", **span)
+    before = labels_of(split(inputs, tmp_path / "a"))
+    after = labels_of(split(inputs, tmp_path / "b", rejected))
+    assert before.keys() - after.keys() == {bar for bar in range(25, 32) if bar in before} != set()
+
+
+def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path / "events.jsonl")
+    stage = Splits(PurgedKFold("2013-01-01"), LabelDraw(), CorrectionsConfig(str(log.path)))
+    assert Splits(PurgedKFold("2013-01-01"), LabelDraw()).outside() == ""
+    first = decide("skip", 0)
+    log.append(first)
+    before = stage.outside()
+    log.append(decide("note", 0, note="odd"))
+    assert stage.outside() == before
+    log.append(decide("undo", 0, undoes=first.event_id))
+    assert stage.outside() != before
+
+
+def test_a_missing_log_is_told(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(tmp_path / "none.jsonl")))
+    assert stage.outside()
+    with pytest.raises(DataError, match="there are no corrections"):
+        artifact(stage, inputs, tmp_path / "splits")
+
+
+def run_folder(inputs: dict[str, Artifact], folder: Path) -> Path:
+    """A run as it leaves its manifest."""
+    split(inputs, folder)
+    stages = [
+        {"stage": name, "folder": str(one.folder)}
+        for name, one in (("ingest", inputs["bars"]), ("windows", inputs["windows"]))
+    ]
+    stages.append({"stage": "splits", "folder": str(folder / "splits")})
+    run = folder / "artifacts" / "results" / "run-1"
+    write_json(run / "manifest.json", {"status": "finished", "finished": "", "run_id": "run-1", "stages": stages})
+    return run
+
+
+def test_versions_are_whole_never_changed_and_train_what_the_log_says(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    run, layout, log = (
+        run_folder(inputs, tmp_path),
+        Layout(tmp_path / "data", tmp_path / "artifacts"),
+        tmp_path / "log.jsonl",
+    )
+    first = export_labels(layout, log, run).version
+    LabelLog(log).append(decide("relabel", 0, label="down"), decide("skip", 4), decide("blacklist", 100))
+    second = export_labels(layout, log, run).version
+    assert (first.name, second.name) == ("v001", "v002") and second.manifest["previous"] == "v001"
+    table = {row["window_id"]: row for row in second.table().iter_rows(named=True)}
+    assert (table["x_0000000"]["label"], table["x_0000000"]["given_label"]) == ("down", "up")
+    assert "x_0000004" not in table and table["x_0000350"]["span"] == "test"
+    listed = pl.read_csv(layout.data / "corrections" / "window_blacklist.csv")
+    assert listed.select("window_id", "raw_start_idx", "raw_end_idx").rows() == [("x_0000100", 100, 105)]
+    assert listed["first_time"][0] == "2013-01-01T01:40:00.000000Z"
+
+    from_version = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(second.folder)))
+    corrected = Dataset.open({**inputs, "splits": artifact(from_version, inputs, tmp_path / "again")})
+    trained = second.table().filter(pl.col("span") == "train").select("window_id", "label")
+    assert corrected.labels.select("window_id", "label").equals(trained)
+    (second.folder / "labels.parquet").write_bytes(b"other")
+    with pytest.raises(StorageError, match="is not what was exported"):
+        open_version("v002", second.folder.parent)
+
+
+def test_commands_import_undo_compare_and_export(
+    inputs: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(inputs, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("fixes.csv").write_text(
+        "window_id,corrected_label,corrected_start,corrected_end,skip\nx_0000000,down,2,4,\nx_0000002,down,,,0\n"
+        "x_0000004,,,,True\nx_0000006,,,,\n"
+    )
+    Path("black.csv").write_text(
+        "window_id,raw_start_idx,raw_end_idx,reason,blacklisted_date\nold_1,30,31,no trade,2026-01-31\n"
+    )
+
+    def said(*words: str) -> str:
+        assert main(["labels", *words]) == 0
+        return capsys.readouterr().out
+
+    assert "new: 1 accept, 1 relabel, 1 skip" in said("import", "fixes.csv", "--run", "run-1", "--annotator", "ada")
+    assert "3 events, 3 of them in the log already\nnew: none" in said("import", "fixes.csv", "--run", "run-1")
+    said("import", "black.csv", "--run", "run-1", "--annotator", "ada")
+    log = LabelLog(Path("data/corrections/review_corrections/events.jsonl"))
+    events = log.read().events
+    store = BarStore.open(inputs["bars"].folder)
+    assert events[0].window_digest == window_digest(store.values[:LENGTH]) and events[0].given == "up"
+    assert events[3].first_time == "2013-01-01T00:30:00.000000Z" and events[3].at.startswith("2026-01-31")
+    said("export", "run-1")
+    assert "undone: skip of x_0000004 by ada" in said("undo", events[2].event_id[:8], "--annotator", "bob")
+    assert "6 added" not in said("export", "run-1")
+    told = json.loads(said("diff", "v001", "v002", "--json"))
+    assert told["windows"] == [{"window_id": "x_0000004", "before": "(none)", "after": "up"}]
+    assert json.loads(said("agreement", "--json")) == {"pairs": [], "anchoring": None}
+    assert main(["labels", "undo", "zzz"]) == 3
+    assert "no event is 'zzz'" in capsys.readouterr().err
+    assert main(["labels", "exprt"]) == 2
+    assert "did you mean 'export'" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_read_are_all_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "fixes.csv"
+    path.write_text(
+        "window_id,corrected_label,corrected_start,corrected_end,skip\n,up,,,\na,up,5,2,\nb,up,1.5,4,\nc,up,,,maybe\nd,up\n"
+    )
+    assert main(["labels", "import", str(path), "--annotator", "ada", "--log", str(tmp_path / "log.jsonl")]) == 3
+    told = capsys.readouterr().err
+    for place in (
+        "line 2: - window_id: is empty",
+        "line 3: - start, end: 5 to 2",
+        "line 4: '1.5'",
+        "line 5: 'maybe'",
+        "line 6 has 2",
+    ):
+        assert place in told
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see() -> None:
+    rng = np.random.default_rng(0)
+    truth, given = rng.choice(["a", "b"], 400), rng.choice(["a", "b"], 400)
+    events: list[LabelEvent] = []
+    for number in range(400):
+        blind = number % 2 == 0
+        said = truth[number] if blind else given[number]
+        common = {"window_id": f"w{number}", "given": str(given[number]), "blind": blind}
+        events.append(LabelEvent(decision="relabel", annotator="ada", label=str(said), **common))
+        other = str(truth[number]) if number % 5 else "b"
+        events.append(LabelEvent(decision="relabel", annotator="bob", label=other, **common))
+    (pair,) = agreement_between(events)
+    ada, bob = ([one.label for one in events if one.annotator == who] for who in ("ada", "bob"))
+    assert pair.kappa == pytest.approx(cohen_kappa_score(ada, bob)) and pair.low < pair.kappa < pair.high
+    found = anchoring([one for one in events if one.annotator == "ada"])
+    assert found is not None and found.shown.kappa == 1 and abs(found.blind.kappa) < 0.2 and found.low > 0.5
+    same = [dataclasses.replace(one, label="a", given="a") for one in events]
+    assert np.isnan(agreement_between(same)[0].kappa)
