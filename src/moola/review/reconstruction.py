@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def reconstruction_band(encoder: Artifact, folder: Path, data: Dataset) -> Band 
             return None
         shape = InputShape(len(ready.record.inputs), windows.visible, summary_spans(windows.visible, windows.zone))
         inputs = WindowInputs(shape, store.channels, functools.partial(transform.apply, channels=store.channels))
-        objective = OBJECTIVES.build_section(ready.record.objective, "objective").build(
+        objective = OBJECTIVES.build_section(section_of_record(ready.record.objective), "objective").build(
             ready.for_windows(shape).encoder, inputs
         )
         if not isinstance(objective, Reconstructing):
@@ -76,3 +77,11 @@ def reconstruction_band(encoder: Artifact, folder: Path, data: Dataset) -> Band 
         return edges
 
     return band
+
+
+def section_of_record(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The section that an objective was built from, of what an encoder's record tells: parts hold theirs inside."""
+    own = {key: value for key, value in told.items() if key != "class"}
+    if "parts" in own:
+        own["parts"] = [section_of_record({**part, **part["objective"]}) for part in own["parts"]]
+    return {key: value for key, value in own.items() if key != "objective"}
