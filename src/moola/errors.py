@@ -90,6 +90,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "polars": "data",
         "pyarrow": "data",
         "cleanlab": "evidence",
+        "fastapi": "review",
         "jinja2": "evidence",
         "mapie": "evidence",
         "resvg_py": "evidence",
@@ -97,6 +98,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "skops": "evidence",
         "sklearn": "evidence",
         "usearch": "neighbours",
+        "uvicorn": "review",
         "xgboost": "evidence",
     }
 )

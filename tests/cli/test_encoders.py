@@ -79,7 +79,7 @@ def test_ls_and_show_tell_what_the_run_made(pretrained):
     shown = pretrained("encoders", "show", NAME).out
     for part in ("hidden=8", "level_close", "val_copy_last", "val_mean", record["lineage"]["run_id"]):
         assert part in shown
-    assert re.search(r"^ +parts: masked_autoencoder\s+\(mask=patch,\s+ratio=0.333333,", shown, re.MULTILINE)
+    assert re.search(r"^ +objective: masked_autoencoder\s+\(mask=patch,\s+ratio=0.333333,", shown, re.MULTILINE)
     assert re.search(r"^ +seed 0 +seed 1\nepoch +2 +2$", shown, re.MULTILINE)
     assert not re.search(r"[{}']|moola\.\w+\.", shown), "what Python and files call it"
 

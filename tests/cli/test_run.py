@@ -51,7 +51,7 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["command"][0].startswith("moola run debug=fast")
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
-    assert {name for name in manifest["files"] if "/" not in name} == PUBLISHED
+    assert {name for name in manifest["files"] if "/" not in name} == PUBLISHED | {"config.yaml"}
     assert {"pictures/leaderboard.svg", "tables/costs.csv"} <= set(manifest["files"])
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [

@@ -337,7 +337,7 @@ def test_every_consumer_sees_each_window_that_was_held_out_once_and_no_other(
     inputs["label_issues"] = artifact(LabelIssues(), inputs, tmp_path / "issues")
     assert set(pl.read_csv(tmp_path / "issues" / "label_issues.csv")["window_id"]) == set(held_out)
     inputs["evaluation"] = artifact(Evaluate(1, EvaluationConfig(n_resamples=100)), inputs, tmp_path / "evaluation")
-    artifact(Report("test", (0,)), inputs, tmp_path / "report")
+    artifact(Report("test", (0,), EvaluationConfig(n_resamples=100)), inputs, tmp_path / "report")
     rows = pl.DataFrame(read_json(tmp_path / "evaluation" / "metrics.json"))
     assert set(rows.filter(pl.col("split") == "oof")["n"]) == {len(judged)}
     assert rows["value"].is_finite().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moola.drawing.candles import draw_candles
+from moola.drawing.chart import Chart, draw_chart
 from moola.drawing.confusion import draw_confusion
 from moola.drawing.critical_difference import draw_critical_difference
 from moola.drawing.curves import Curve, Reference, draw_curves
@@ -21,6 +22,7 @@ from moola.drawing.window import OHLC, draw_window
 __all__ = [
     "OHLC",
     "STYLESHEET",
+    "Chart",
     "Curve",
     "IntervalRow",
     "Mark",
@@ -29,6 +31,7 @@ __all__ = [
     "TimeSpan",
     "Trace",
     "draw_candles",
+    "draw_chart",
     "draw_confusion",
     "draw_critical_difference",
     "draw_curves",

@@ -60,8 +60,8 @@ def draw_candles(
         *shading(frame, spans, mask),
         *y_axis(frame, levels),
         *span_labels(frame, spans),
-        *_rising_and_falling(frame, table, pale, " pale"),
-        *_rising_and_falling(frame, table, ~pale, ""),
+        *candle_paths(frame, np.where(pale[:, None], table, np.nan), " pale"),
+        *candle_paths(frame, np.where(pale[:, None], np.nan, table)),
         *_group(frame, other, "overlay", 0.46),
         *mark_lines(frame, marks),
         *x_axis(frame, ticks(0, len(table) - 1, 6, whole=True) if len(table) > 1 else [0.0]),
@@ -73,10 +73,11 @@ def _whole(bars: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(bars).all(axis=1))
 
 
-def _rising_and_falling(frame: Frame, bars: NDArray[np.float64], chosen: NDArray[np.bool_], suffix: str) -> list[str]:
+def candle_paths(frame: Frame, bars: NDArray[np.float64], suffix: str = "") -> list[str]:
+    """Candles [T, 4] as four paths, rising and falling; `suffix` is added to their CSS classes."""
     up = bars[:, 3] >= bars[:, 0]
     parts: list[str] = []
-    for css, wanted in (("up", chosen & up), ("down", chosen & ~up)):
+    for css, wanted in (("up", up), ("down", ~up)):
         parts += _group(frame, np.where(wanted[:, None], bars, np.nan), css + suffix, 0.68)
     return parts
 
@@ -86,10 +87,11 @@ def _group(frame: Frame, bars: NDArray[np.float64], css: str, share: float) -> l
     slot = (frame.right - frame.left) / len(bars)
     half = min(slot * share, 14) / 2
     wicks, bodies = [], []
-    for i in np.flatnonzero(_whole(bars)):
-        x, y = frame.x(float(i)), frame.y.many(bars[i])
-        top, bottom = _at_least_a_pixel(min(y[0], y[3]), max(y[0], y[3]))
-        wicks.append(f"M{number(x)} {number(y.min())}V{number(y.max())}")
+    shown = np.flatnonzero(_whole(bars))
+    across, levels = frame.x.many(shown).tolist(), frame.y.many(bars[shown]).tolist()
+    for x, (opened, *others, closed) in zip(across, levels, strict=True):
+        top, bottom = _at_least_a_pixel(min(opened, closed), max(opened, closed))
+        wicks.append(f"M{number(x)} {number(min(opened, closed, *others))}V{number(max(opened, closed, *others))}")
         bodies.append(f"M{number(x - half)} {number(top)}H{number(x + half)}V{number(bottom)}H{number(x - half)}Z")
     return [path("".join(wicks), f"wick {css}"), path("".join(bodies), f"body {css}")]
 

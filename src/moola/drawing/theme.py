@@ -44,6 +44,8 @@ _RULES = """
 .moola .wick.up { stroke: var(--up); } .moola .body.up { fill: var(--up); }
 .moola .wick.down { stroke: var(--down); } .moola .body.down { fill: var(--down); }
 .moola .wick.overlay { stroke: var(--overlay); } .moola .body.overlay { fill: var(--overlay); }
+.moola .volume { fill: var(--muted); opacity: 0.55; } .moola .volume.pale { opacity: 0.25; }
+.moola .band { fill: var(--overlay); opacity: 0.16; }
 .moola .pale { opacity: 0.45; }
 .moola .series { stroke-width: 1.6; }
 .moola .series.dashed { stroke-dasharray: 5 4; }
@@ -79,6 +81,10 @@ STYLESHEET = (
     f"@media screen and (prefers-color-scheme: dark) {{ :root {{{_DARK}}} }}\n{_RULES}{_SERIES}\n{_SHADES}\n{_CELLS}\n"
 )
 """CSS for everything in `moola.drawing`, with custom properties for both colour schemes."""
+CHOOSABLE_STYLESHEET = STYLESHEET.replace(
+    f"{{ :root {{{_DARK}}} }}", f"{{ :root:not([data-scheme=light]) {{{_DARK}}} }}"
+) + (f":root[data-scheme=dark] {{ color-scheme: dark;{_DARK}}}\n:root[data-scheme=light] {{ color-scheme: light; }}\n")
+"""The same for a page whose reader may choose: ``data-scheme`` of the root element is ``light`` or ``dark``."""
 _DARK_RULE = re.compile(r"@media screen and \(prefers-color-scheme: dark\) \{ :root \{[^}]*\} \}")
 
 

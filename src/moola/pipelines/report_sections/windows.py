@@ -85,13 +85,13 @@ def doubtful_labels(material: Material, issues: pl.DataFrame) -> DoubtfulLabels:
 
 
 def in_doubt(issues: pl.DataFrame) -> pl.DataFrame:
-    """Labels to show, the lowest quality first: flagged ones and such below one half; else the lowest few.
+    """Labels to show, the lowest quality first: flagged ones; where these are hardly any, the lowest few.
 
     Args:
         issues: the table of `moola.schemas.label_issues`.
     """
     ranked = issues.sort("label_quality", "window_id")
-    found = ranked.filter(pl.col("is_label_issue") | (pl.col("label_quality") < 0.5))
+    found = ranked.filter("is_label_issue")
     return (found if len(found) >= FEWEST_LABELS else ranked.head(FEWEST_LABELS)).head(SHOWN_WINDOWS)
 
 

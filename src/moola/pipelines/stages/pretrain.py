@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 
 N_PICTURES = 3
+OBJECTIVE_WEIGHTS = "objective/first-seed.safetensors"
+"""File of the artifact with encoder and decoder of the first seed, where the objective rebuilds its inputs."""
 _PORTION = 1024
 
 
@@ -83,7 +85,7 @@ class Pretrain(Stage):
         check_windows([self.setup.encoder, self.objective], n_bars)
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes an encoder and a history a seed, snapshots, ``reconstructions.safetensors``, ``encoder.json``.
+        """Writes an encoder and a history a seed, snapshots, pictures, `OBJECTIVE_WEIGHTS`, ``encoder.json``.
 
         A transform that has to be fitted is fitted on the windows to train on, and written as ``transform.json``.
         Under ``torchrun`` every process trains, and the first one writes.
@@ -212,6 +214,9 @@ class Pretrain(Stage):
         if seed == self.setup.seeds[0]:
             (batch,) = windows.to_show(seed)
             _save_pictures(folder, objective, self.setup.transform, batch, windows.data)
+            learned = objective.state_dict()
+            if isinstance(objective, Reconstructing):
+                save_weights(folder / OBJECTIVE_WEIGHTS, learned)
         write_json(folder / f"history-seed{seed}.json", history)
 
     def _untrained(self, windows: _Windows, workspace: Workspace) -> list[str]:

@@ -1,0 +1,132 @@
+"""``moola review``: look at doubtful labels in a browser and decide with one key."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moola.commands.layout import add_folders, layout_of
+from moola.errors import EXIT_OK, ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from moola.review.serving import ReviewServer
+    from moola.review.session import ReviewSession
+
+DEFAULT_PORT = 8731
+_EPILOG = """\
+RUN is a run id or a run folder; without one, the run that was finished last. The address that is printed holds a secret
+token: whoever has it may decide. Every decision is appended to the log before it is confirmed; Ctrl-C ends the server.
+`moola labels export` writes what the labels are now.
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Serve until Ctrl-C."""
+    arguments = _parser().parse_args(words)
+    layout = layout_of(arguments)
+    _check(arguments)
+    from moola.labels.events import LOG_PLACE, LabelLog
+    from moola.review.journal import Journal
+    from moola.review.material import open_material
+    from moola.review.serving import EVERY_ADDRESS, LOOPBACK
+    from moola.review.session import ReviewSession
+
+    run = _run(arguments.run, layout.results)
+    batch = None if arguments.batch is None else _batch(arguments.batch, layout.data / "batches")
+    material = open_material(run, layout, batch, tuple(name for name in arguments.classes.split(",") if name))
+    path = arguments.log or layout.data / LOG_PLACE
+    session = ReviewSession(material, Journal(LabelLog(path), arguments.annotator), arguments.blind)
+    server = _server(session, arguments.host, arguments.port)
+    before = session.journal.revision
+    if session.journal.torn:
+        print(f"note: {path} ended in half a line, left by a crash; everything before it is kept", file=sys.stderr)
+    if arguments.host not in LOOPBACK:
+        place = "every machine that reaches this one" if arguments.host in EVERY_ADDRESS else arguments.host
+        print(
+            f"beware: the server can be reached from {place}, unencrypted: whoever sees the address below can decide",
+            file=sys.stderr,
+        )
+    print(f"{len(material.queue):,} windows of {material.name}; decisions of {arguments.annotator} go to {path}")
+    print(f"open {server.url}", flush=True)
+    server.serve()
+    session.refresh()
+    print(f"\n{session.journal.revision - before} new events in {path}")
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="moola review",
+        description="Review labels in a browser: the most doubtful first, one key a decision.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN")
+    parser.add_argument("--annotator", metavar="NAME", default=_user(), help="who decides (default: %(default)s)")
+    parser.add_argument(
+        "--blind", type=float, default=0.0, metavar="SHARE", help="of the windows, shown without anybody's opinion"
+    )
+    parser.add_argument("--batch", metavar="NAME", help="label the windows of a batch (moola labels batch) instead")
+    parser.add_argument("--classes", default="", metavar="A,B", help="labels to choose from, besides those of the run")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="default: in data/corrections/review_corrections")
+    parser.add_argument("--port", type=int, help=f"default: {DEFAULT_PORT}, or a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    add_folders(parser)
+    return parser
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return "reviewer"
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from moola.config import reject
+
+    reject(
+        (not 0 <= arguments.blind <= 1, f"--blind: {arguments.blind} must lie between 0 and 1"),
+        (not arguments.annotator.strip(), "--annotator: give a name"),
+        (
+            arguments.port is not None and not 0 <= arguments.port < 65536,
+            f"--port: {arguments.port} must lie between 0 and 65535",
+        ),
+    )
+
+
+def _run(word: str | None, results: Path) -> Path:
+    from moola.pipelines.results import find_runs
+    from moola.pipelines.run_artifacts import newest_run
+
+    if word is None:
+        return newest_run(results)
+    found = find_runs([word], results)
+    if len(found) != 1:
+        raise DataError(f"{word} is {len(found)} runs", "", "name one of them")
+    return found[0]
+
+
+def _batch(name: str, folder: Path) -> Path:
+    for path in (folder / f"{name}.parquet", folder / name / "windows.parquet", Path(name)):
+        if path.is_file():
+            return path
+    known = [path.stem for path in folder.glob("*.parquet")]
+    raise DataError(
+        f"there is no batch '{name}' in {folder}", did_you_mean(name, known), "`moola labels batch` makes one"
+    )
+
+
+def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer:
+    from moola.review.serving import ReviewServer
+
+    if port is not None:
+        return ReviewServer(session, host, port)
+    try:
+        return ReviewServer(session, host, DEFAULT_PORT)  # always the same, so that a browser finds what it kept
+    except ConfigError:  # somebody else has it
+        return ReviewServer(session, host, 0)

@@ -1,0 +1,1 @@
+"""The review app: one doubtful label a page, one key a decision."""

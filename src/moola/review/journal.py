@@ -1,0 +1,122 @@
+"""The log of decisions as one reviewer sees it: kept up with what every process and tab appends."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+
+from moola.labels.events import LabelEvent, LabelLog
+from moola.labels.folding import WindowState, fold, in_effect
+
+_PAUSE = datetime.timedelta(minutes=2)
+"""A longer time between two decisions is a pause and does not count as work."""
+_PACE_OVER = 30
+"""Decisions that the pace is measured over."""
+
+
+class Journal:
+    """Events of a log, folded window by window as they come.
+
+    Args:
+        log: where events are written.
+        annotator: who reviews.
+    """
+
+    def __init__(self, log: LabelLog, annotator: str) -> None:
+        self.log, self.annotator = log, annotator
+        self.torn = ""
+        self._forget()
+        self.refresh()
+
+    def _forget(self) -> None:
+        self._events: list[LabelEvent] = []
+        self._of_window: dict[str, list[LabelEvent]] = defaultdict(list)
+        self._states: dict[str, WindowState] = {}
+        self._known: set[str] = set()
+
+    @property
+    def revision(self) -> int:
+        """How many events there are; grows with the log."""
+        return len(self._events)
+
+    def refresh(self) -> set[str]:
+        """Read what was appended since the last time, by whomever; the windows that it speaks of.
+
+        Raises:
+            StorageError: the log is not what was written.
+        """
+        content = self.log.read()
+        self.torn = content.torn or self.torn
+        known = len(self._events)
+        if len(content.events) < known or (known and content.events[known - 1].event_id != self._events[-1].event_id):
+            self._forget()  # somebody put another log in its place
+            known = 0
+        changed = {event.window_id for event in content.events[known:]}
+        for event in content.events[known:]:
+            self._events.append(event)
+            self._of_window[event.window_id].append(event)
+            self._known.add(event.event_id)
+        for name in changed:
+            state = fold(self._of_window[name]).get(name)
+            self._states.pop(name, None)
+            if state is not None:
+                self._states[name] = state
+        return changed
+
+    def append(self, event: LabelEvent) -> set[str]:
+        """Write an event, unless one of its id is there; what changed as in `refresh`."""
+        self.log.append(event)
+        return self.refresh()
+
+    def holds(self, event_id: str) -> bool:
+        """Whether an event is in the log."""
+        return event_id in self._known
+
+    def event(self, event_id: str) -> LabelEvent:
+        """An event that the log holds."""
+        return next(event for event in reversed(self._events) if event.event_id == event_id)
+
+    def changed_since(self, revision: int) -> set[str]:
+        """Windows that events after this revision speak of."""
+        return {event.window_id for event in self._events[max(revision, 0) :]}
+
+    def state(self, window_id: str) -> WindowState | None:
+        """What the log says of a window; None where it says nothing."""
+        return self._states.get(window_id)
+
+    def decided(self, window_id: str) -> bool:
+        """Whether this annotator has decided about a window."""
+        state = self._states.get(window_id)
+        return state is not None and self.annotator in state.annotators
+
+    def last_in_effect(self) -> LabelEvent | None:
+        """The newest event of this annotator that an undo would take back."""
+        for event in reversed(self._events):
+            mine = event.annotator == self.annotator and event.source == "review" and event.decision != "undo"
+            if mine and event in in_effect(self._of_window[event.window_id]):
+                return event
+        return None
+
+    def pace(self) -> float | None:
+        """Decisions a minute over the last ones, pauses left out; None before there are three."""
+        wanted = [
+            event
+            for event in self._events[-10 * _PACE_OVER :]
+            if event.annotator == self.annotator and event.source == "review" and event.decision not in ("note", "undo")
+        ]
+        return pace_of([datetime.datetime.fromisoformat(event.at) for event in wanted[-_PACE_OVER:]])
+
+
+def pace_of(moments: Sequence[datetime.datetime]) -> float | None:
+    """Decisions a minute; None where fewer than three lie close together.
+
+    Args:
+        moments: of the decisions, ascending.
+    """
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    worked = [gap for gap in gaps if datetime.timedelta(0) < gap <= _PAUSE]
+    if len(worked) < 2:
+        return None
+    return 60 * len(worked) / sum(worked, datetime.timedelta()).total_seconds()

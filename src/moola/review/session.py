@@ -1,0 +1,225 @@
+"""One reviewer's sitting: the queue, what models say, the log, and the next window at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moola.errors import DataError
+from moola.labels.events import LabelEvent, window_digest
+from moola.labels.folding import WindowState
+from moola.review.decisions import Decision
+from moola.review.journal import Journal
+from moola.review.neighbours import LabelledSpace
+from moola.review.opinions import Opinions
+from moola.review.queue import SPLIT_BELOW, QueueFilter, QueueRow, ReviewQueue
+from moola.review.windows import ShownWindows
+
+
+@dataclass(frozen=True)
+class ReviewMaterial:
+    """What does not change while somebody reviews.
+
+    Attributes:
+        name: what is reviewed, for the page.
+        run_id: of the run.
+        classes: labels to choose from, in the order of their keys.
+        windows: pictures.
+        queue: windows in the order of review.
+        opinions: what models say of them.
+        space: where neighbours are looked for; None where there is none.
+    """
+
+    name: str
+    run_id: str
+    classes: tuple[str, ...]
+    windows: ShownWindows
+    queue: ReviewQueue
+    opinions: Opinions
+    space: LabelledSpace | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one can go from a window; each a position in the queue, or None where there is no such window.
+
+    Attributes:
+        before: the previous window that the filter lets through.
+        after: the next one.
+        undecided: the next one that is undecided; behind the last one, the first that was passed over.
+    """
+
+    before: int | None
+    after: int | None
+    undecided: int | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one is.
+
+    Attributes:
+        decided: windows of the filter that this annotator decided.
+        total: windows that the filter lets through.
+        pace: decisions a minute; None before there are some.
+    """
+
+    decided: int
+    total: int
+    pace: float | None
+
+
+class ReviewSession:
+    """Answers the pages' questions; not for several threads at once.
+
+    Args:
+        material: what is reviewed.
+        journal: the log, as this reviewer sees it.
+        blind_share: of the windows of which nobody's opinion is shown, 0 to 1. Which ones is drawn from the names of
+            annotator and window, so that no reload and no second tab unblinds one.
+    """
+
+    def __init__(self, material: ReviewMaterial, journal: Journal, blind_share: float = 0.0) -> None:
+        self.material, self.journal, self.blind_share = material, journal, blind_share
+        self._decided = np.zeros(len(material.queue), dtype=bool)
+        self._mark(material.queue.positions)
+
+    @property
+    def name(self) -> str:
+        """Of the log and its reviewer, in letters: what a browser keeps for one is not sent to another."""
+        told = f"{self.journal.log.path.absolute()}\n{self.journal.annotator}"
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    def refresh(self) -> None:
+        """Take in what others appended to the log."""
+        self._mark(self.journal.refresh())
+
+    def _mark(self, window_ids: Sequence[str] | set[str] | dict[str, int]) -> None:
+        positions = self.material.queue.positions
+        for name in window_ids:
+            if name in positions:
+                self._decided[positions[name]] = self.journal.decided(name)
+
+    def row(self, position: int) -> QueueRow:
+        """A window of the queue."""
+        return self.material.queue[position]
+
+    def position(self, window_id: str) -> int | None:
+        """Where a window stands in the queue; None where it does not."""
+        return self.material.queue.positions.get(window_id)
+
+    def state(self, position: int) -> WindowState | None:
+        """What the log says of a window."""
+        return self.journal.state(self.row(position).window_id)
+
+    def label(self, position: int) -> str | None:
+        """The label of a window as it is now: as decided, else as given; None where it has none."""
+        row, state = self.row(position), self.state(position)
+        return row.given_label if state is None or state.label is None else state.label
+
+    def is_blind(self, position: int) -> bool:
+        """Whether this window is to be judged without anybody's opinion."""
+        told = f"{self.journal.annotator}\n{self.row(position).window_id}".encode()
+        return int.from_bytes(hashlib.sha256(told).digest()[:6]) < self.blind_share * 2**48
+
+    def first(self, wanted: QueueFilter) -> int | None:
+        """Where to go on: the first undecided window, else the first of all that the filter lets through."""
+        matching = self.material.queue.matching(wanted)
+        found = _first(matching & ~self._decided)
+        return found if found is not None or wanted.undecided else _first(matching)
+
+    def places(self, position: int, wanted: QueueFilter) -> Places:
+        """Where one can go from here."""
+        matching = self.material.queue.matching(wanted)
+        undecided = matching & ~self._decided
+        shown = undecided if wanted.undecided else matching
+        before = np.flatnonzero(shown[:position])
+        following, open_ones = _first(shown[position + 1 :]), _first(undecided[position + 1 :])
+        return Places(
+            int(before[-1]) if len(before) else None,
+            None if following is None else position + 1 + following,
+            _first(undecided[:position]) if open_ones is None else position + 1 + open_ones,
+        )
+
+    def progress(self, wanted: QueueFilter) -> Progress:
+        """How far one is with the windows of a filter."""
+        matching = self.material.queue.matching(wanted)
+        return Progress(int((matching & self._decided).sum()), int(matching.sum()), self.journal.pace())
+
+    def decide(self, decision: Decision) -> LabelEvent:
+        """Write a decision, once: one that comes again is only confirmed.
+
+        Raises:
+            DataError: it makes no sense for its window.
+            StorageError: the log cannot be written.
+        """
+        self.refresh()
+        if self.journal.holds(decision.event_id):
+            return self.journal.event(decision.event_id)
+        position = self.position(decision.window_id)
+        if position is None:
+            raise DataError(f"{decision.window_id} is not in the queue", "", "load the page again")
+        event = self._event(decision, position)
+        self._mark(self.journal.append(event))
+        return event
+
+    def undo(self, event_id: str) -> LabelEvent | None:
+        """Take back the last decision or note of this annotator, in whatever tab it was made.
+
+        Returns:
+            The undo, whose ``window_id`` is the window to look at; None where there is nothing to take back.
+        """
+        self.refresh()
+        if self.journal.holds(event_id):
+            return self.journal.event(event_id)
+        last = self.journal.last_in_effect()
+        if last is None:
+            return None
+        event = LabelEvent(
+            decision="undo",
+            event_id=event_id,
+            window_id=last.window_id,
+            annotator=self.journal.annotator,
+            undoes=last.event_id,
+            run_id=self.material.run_id,
+        )
+        self._mark(self.journal.append(event))
+        return event
+
+    def _event(self, decision: Decision, position: int) -> LabelEvent:
+        """What the page says and what only the server knows."""
+        row, windows = self.row(position), self.material.windows
+        kind, label = decision.resolve(row.given_label, self.material.classes)
+        times = windows.times(row.row).moments
+        start, end = decision.span(windows.zone) if label is not None else (None, None)
+        return LabelEvent(
+            decision=kind,
+            event_id=decision.event_id,
+            window_id=row.window_id,
+            window_digest=window_digest(windows.bars(row.row)),
+            given=row.given_label,
+            label=label,
+            start=start,
+            end=end,
+            annotator=self.journal.annotator,
+            note=decision.note if kind == "note" else "",
+            seconds=decision.seconds,
+            blind=self.is_blind(position),
+            run_id=self.material.run_id,
+            first_time=times[0].isoformat() if times else "",
+            last_time=times[-1].isoformat() if times else "",
+        )
+
+
+def is_split(row: QueueRow) -> bool:
+    """Whether models disagree among themselves."""
+    return row.agreement is not None and row.agreement < SPLIT_BELOW
+
+
+def _first(mask: np.ndarray) -> int | None:
+    """The first True, or None."""
+    place = int(mask.argmax()) if len(mask) else 0
+    return place if len(mask) and mask[place] else None
