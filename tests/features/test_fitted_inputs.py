@@ -42,6 +42,7 @@ from moola.pipelines.stages.finetune import Finetune
 from moola.pipelines.stages.oof import Oof, UnitFitter
 from moola.pipelines.stages.pretrain import Pretrain, pretraining_windows
 from moola.pipelines.units import Unit
+from moola.pipelines.unlabelled_pool import UnlabelledPool
 from moola.pipelines.window_set import WindowSet
 from moola.pretraining.masked_autoencoder import MaskedAutoencoder
 from moola.testing.transform_checks import random_bars
@@ -52,6 +53,8 @@ from moola.training.weights import load_weights
 LENGTH, VISIBLE = 24, 16
 SCALED = Scaled(Combined((RelativeTransform(window_bars=5), Volatility(window_bars=5))))
 FIT = FitConfig(epochs=2, batch_size=64)
+SPLITS = Artifact("splits", "", "", Path(), {"files": {}})
+"""Where no model asks for windows without a label nobody looks into it."""
 
 
 def setup_of(transform: Transform) -> EncoderSetup:
@@ -112,7 +115,7 @@ def test_what_a_fold_holds_out_cannot_move_the_fitted_numbers(dataset, seed: int
 
 def predicted(stage: Oof, model: str, data: Dataset, windows: LabelledWindows, held_out: LabelledWindows) -> np.ndarray:
     """What the model says after a fit on the first 30 windows."""
-    fitter = UnitFitter(stage, {}, data, windows, held_out)
+    fitter = UnitFitter(stage, {}, data, windows, held_out, UnlabelledPool(data, SPLITS))
     return fitter.predict(Unit(model, 0), windows[np.arange(30)], held_out.without_labels(), [].append)
 
 
@@ -205,7 +208,7 @@ def test_the_encoder_is_fitted_on_its_training_windows_and_never_on_the_sealed_t
 
     (tmp_path / "classifier").mkdir()
     Finetune(setup_of(SCALED), FIT, FinetunedEncoder(frozen_epochs=1)).run(
-        {"encoder": artifact(tmp_path / "given")}, workspace(tmp_path / "classifier")
+        {"encoder": artifact(tmp_path / "given"), "splits": SPLITS}, workspace(tmp_path / "classifier")
     )
     assert str(expected.centre[0]) in (tmp_path / "classifier/classifier.json").read_text()
 

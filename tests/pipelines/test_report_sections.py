@@ -107,10 +107,10 @@ def test_what_repeats_a_run_is_quoted_and_names_a_clean_commit_only() -> None:
 @pytest.mark.parametrize(
     ("qualities", "flagged", "shown"),
     [
-        ([0.1, 0.3, 0.49, 0.5, 0.9], [], [0.1, 0.3, 0.49]),
-        ([0.1, 0.3, 0.6, 0.7, 0.9], [0.6, 0.9], [0.1, 0.3, 0.6, 0.9]),
+        ([0.1, 0.3, 0.49, 0.5, 0.9], [0.1, 0.49, 0.5, 0.9], [0.1, 0.49, 0.5, 0.9]),
+        ([0.1, 0.3, 0.6, 0.7, 0.9], [0.6, 0.9], [0.1, 0.3, 0.6]),
         ([0.4, 0.6, 0.671, 0.9], [], [0.4, 0.6, 0.671]),
-        ([0.01 * i for i in range(20)], [], [0.01 * i for i in range(12)]),
+        ([0.01 * i for i in range(20)], [0.01 * i for i in range(20)], [0.01 * i for i in range(12)]),
     ],
 )
 def test_labels_that_nobody_doubts_are_shown_only_where_hardly_any_is_in_doubt(qualities, flagged, shown) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moola.encoders.record import named_section
+from moola.augment import AUGMENTATIONS
 from moola.pretraining import OBJECTIVES
 from moola.review.reconstruction import section_of_record
 
@@ -18,5 +18,5 @@ from moola.review.reconstruction import section_of_record
 )
 def test_an_objective_is_built_again_from_its_record(section: dict[str, object]) -> None:
     built = OBJECTIVES.build_section(section, "objective")
-    told = named_section(OBJECTIVES, built)
+    told = OBJECTIVES.section_of(built, parts=(OBJECTIVES, AUGMENTATIONS))
     assert OBJECTIVES.build_section(section_of_record(told), "objective") == built
