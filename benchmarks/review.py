@@ -143,7 +143,7 @@ def _drawn_by(draw: Callable[[np.ndarray], object], session: Any) -> Callable[[i
 
 def _matplotlib(bars: np.ndarray) -> bytes:
     """Candles and volume as SVG."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
     figure = Figure(figsize=(8.8, 5.1))
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
@@ -159,8 +159,8 @@ def _matplotlib(bars: np.ndarray) -> bytes:
 
 def _plotly(bars: np.ndarray) -> str:
     """Candles and volume as JSON, which the browser has still to draw."""
-    from plotly import graph_objects
-    from plotly.subplots import make_subplots
+    from plotly import graph_objects  # pyright: ignore[reportMissingImports]
+    from plotly.subplots import make_subplots  # pyright: ignore[reportMissingImports]
 
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.83, 0.17])
     open_, high, low, close, volume = bars.T
