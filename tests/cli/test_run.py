@@ -52,7 +52,7 @@ def test_the_manifest_names_the_command_the_seeds_and_every_stage_with_its_linea
     assert manifest["seeds"] == [0]
     assert manifest["error"] is None
     assert {name for name in manifest["files"] if "/" not in name} == PUBLISHED | {"config.yaml"}
-    assert {"pictures/leaderboard.svg", "tables/costs.csv"} <= set(manifest["files"])
+    assert {"pictures/leaderboard.svg", "tables/costs.csv", "tables/costs.tex"} <= set(manifest["files"])
     stages = {stage["stage"]: stage for stage in manifest["stages"]}
     assert list(stages) == [
         "ingest", "windows", "splits", "pretrain", "probe", "sentinels",

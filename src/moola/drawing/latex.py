@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _SIGNS = {
     "\\": r"\textbackslash{}",
@@ -19,6 +19,18 @@ _SIGNS = {
 def latex_escaped(text: str) -> str:
     """Text without signs that LaTeX takes for something else."""
     return "".join(_SIGNS.get(sign, sign) for sign in text)
+
+
+def latex_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A whole file for a table of names, words and numbers, which are written to three decimals; nothing for None."""
+    cells = ([_cell(value) for value in row] for row in rows)
+    return f"% \\usepackage{{booktabs}}\n{latex_tabular([[_cell(name) for name in names]], [*cells])}\n"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return latex_escaped(f"{value:.3f}" if isinstance(value, float) and not value.is_integer() else f"{value}")
 
 
 def latex_tabular(*groups: Sequence[Sequence[str]]) -> str:

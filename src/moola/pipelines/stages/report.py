@@ -71,7 +71,8 @@ class Report(Stage):
         return run_id
 
     def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
-        """Writes ``report.html``, its ``pictures/`` as SVG and PNG, and its ``tables/`` as CSV."""
+        """Writes ``report.html``, its ``pictures/`` as SVG and PNG, and its ``tables/`` as CSV and LaTeX."""
+        from moola.drawing.latex import latex_table
         from moola.evaluation.report import render_report
         from moola.evaluation.report_pictures import draw_pictures
         from moola.pipelines.report_sections import build_report
@@ -91,6 +92,7 @@ class Report(Stage):
         for name, table in report_tables(report).items():
             with replace_atomically(workspace.folder / "tables" / f"{name}.csv") as handle:
                 table.write_csv(handle)
+            write_text(workspace.folder / "tables" / f"{name}.tex", latex_table(table.columns, table.iter_rows()))
 
 
 def _spoken(results: Path | None) -> str:
