@@ -85,7 +85,7 @@ def test_recall_counts_flips_put_right_and_precision_every_changed_label() -> No
 
 @pytest.fixture(scope="module")
 def reviewed(finished: Any, make_moola: Any, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run, 20 decisions in the review app's session that mend four flips and spoil one label, and the run on them."""
+    """A run, 20 decisions of a review that mend four flips, spoil a label and skip a window, and the run on them."""
     before, data = finished.run_folder, tmp_path_factory.mktemp("reviewed")
     labels = pl.read_parquet(open_artifacts(before)["splits"].path("labels.parquet")).sort("planted", descending=True)
     log = LabelLog(data / "events.jsonl")
@@ -96,8 +96,9 @@ def reviewed(finished: Any, make_moola: Any, tiny: tuple[str, ...], tmp_path_fac
         label = row["true_label"]
         if row["window_id"] == spoiled:
             label = next(name for name in material.classes if name != label)
-        words = {"window_id": row["window_id"], "decision": "label", "label": label, "seconds": 2 + number % 3}
-        session.decide(Decision(event_id=uuid.uuid4().hex, **words))
+        said: dict[str, Any] = {"decision": "skip"} if number == 5 else {"decision": "label", "label": label}
+        said |= {"window_id": row["window_id"], "seconds": 2 + number % 3}
+        session.decide(Decision(event_id=uuid.uuid4().hex, **said))
     moola = make_moola(finished.folder)
     export = moola("labels", "export", before.name, "--log", str(log.path), "--data", str(data))
     assert export.code == 0, export.err
@@ -114,9 +115,10 @@ def test_a_review_is_exported_trained_on_and_reported_before_and_after(reviewed:
     told = json.loads(page.with_suffix(".json").read_text())
     assert (told["before"], told["after"], told["other_keys"], told["late_decisions"]) == (*names, [], 0)
     planted = told["planted"]
-    assert [planted[name] for name in ("planted", "looked_at", "restored", "spoiled", "lost")] == [4, 4, 4, 1, 0]
+    assert [planted[name] for name in ("planted", "looked_at", "restored", "spoiled", "lost")] == [4, 4, 4, 1, 1]
     assert (planted["recall"]["value"], planted["precision"]["value"]) == (1.0, 0.8)
-    assert (told["log"]["counts"]["relabelled"], told["log"]["counts"]["accepted"], len(told["changes"])) == (5, 15, 5)
+    assert [told["log"]["counts"][name] for name in ("relabelled", "accepted", "skipped")] == [5, 14, 1]
+    assert len(told["changes"]) == 6 and told["from_to"][-1]["label"] == "(skip)"
     assert told["log"]["times"][0]["median"] == 3 and told["log"]["anchored"] is not None
     assert told["figures"]["refused"] == {}
     for run, side in (("before", "b"), ("after", "a")):  # each figure is that of its own run
@@ -124,11 +126,15 @@ def test_a_review_is_exported_trained_on_and_reported_before_and_after(reviewed:
         own = {(row["split"], row["model"]): row["value"] for row in rows if row["metric"] == "balanced_accuracy"}
         for pair in told["figures"]["pairs"]:
             assert pair[f"figure_{side}"]["value"] == own[pair["split"], pair[side]]
+    compared = {split: {one["compared"]["difference"]["n"] for one in told["figures"]["pairs"]
+                        if one["split"] == split and one["compared"]} for split in ("test", "oof")}  # fmt: skip
+    n_test = pl.read_parquet(reviewed.before / "judged.parquet").filter(split="test").height
+    assert compared == {"test": {n_test}, "oof": {39}}  # of 40 that had a label before
     (found,) = (one for one in told["figures"]["pairs"] if (one["split"], one["a"]) == ("test", "logistic_regression"))
     difference = found["compared"]["difference"]
     assert difference["value"] == pytest.approx(found["figure_a"]["value"] - found["figure_b"]["value"])
     text = page.read_text()
-    assert "Sealed test, before and after" in text and "Out of fold, before and after" in text
+    assert "Sealed test, before and after" in text and "39 windows that both runs have" in text
     assert "4 of 4 flips" in text and "<script" not in text
     assert page.parent not in find_runs([str(page.parent), reviewed.before.name], reviewed.before.parent)
 

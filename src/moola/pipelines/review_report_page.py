@@ -31,6 +31,7 @@ def render_review(report: ReviewReport) -> str:
         splits=_splits(pair) if pair else {},
         rows=figure_rows,
         words=outcome_words,
+        common=common_words,
         share=share_estimate,
         warnings=warnings_of(report),
     )
@@ -68,6 +69,20 @@ def figure_rows(pair: RunPair, split: SplitName) -> list[ModelPair]:
         for run in (pair.a, pair.b)
     )
     return [ModelPair(model, model, split, after[model], before[model]) for model in after if model in before]
+
+
+def common_words(pair: RunPair, split: SplitName) -> str:
+    """On what differences are made; "" where nothing is compared."""
+    if split in pair.refused:
+        return ""
+    after, before = (run.judged.filter(split=split)["window_id"] for run in (pair.a, pair.b))
+    n = after.is_in(before.implode()).sum()
+    if n == len(after) == len(before):
+        return f"Differences are on the same resamples of the same {n:,} windows."
+    return (
+        f"Differences are on the same resamples of the {n:,} windows that both runs have; figures are of each run's "
+        f"own windows, {len(before):,} before and {len(after):,} after, and so need not differ by as much."
+    )
 
 
 def outcome_words(pair: RunPair, one: ModelPair) -> str:
@@ -120,6 +135,7 @@ def _figure_lines(pair: RunPair) -> list[str]:
     lines: list[str] = []
     for split, title in _splits(pair).items():
         lines += ["", *_table(pair, split, f"{title}, {METRICS[pair.metric].label}")]
+        lines += [words] if (words := common_words(pair, split)) else []
         if split in pair.refused:
             lines.append(f"not compared window by window: {pair.refused[split]} (A is the run after)")
     return lines
