@@ -70,16 +70,16 @@ def test_a_log_alone_tells_what_changed_the_time_and_the_agreement(
 
 
 def test_recall_counts_flips_put_right_and_precision_every_changed_label() -> None:
-    truth = ["up", "up", "down", "down", "flat", "up"]
-    given = ["down", "flat", "up", "down", "flat", "up"]  # three flips
-    frame = pl.DataFrame({"window_id": list("abcdef"), "label": given, "true_label": truth})
-    before = frame.with_columns(planted=pl.col("label") != pl.col("true_label"))
-    now = {"a": "up", "b": "down", "d": "up", "e": "flat"}  # right, still wrong, spoiled, as it was; c and f are gone
+    truth = ["up", "up", "down", "down", "flat", "up", "flat"]
+    given = ["down", "flat", "up", "down", "flat", "up", "up"]  # three flips, and a mistake of an earlier review
+    frame = pl.DataFrame({"window_id": list("abcdefg"), "label": given, "true_label": truth})
+    before = frame.with_columns(planted=(pl.col("label") != pl.col("true_label")) & (pl.col("window_id") != "g"))
+    now = {"a": "up", "b": "down", "d": "up", "e": "flat", "g": "flat"}  # c and f are gone
     after = pl.DataFrame({"window_id": list(now), "label": list(now.values())})
     found = planted_outcome(before, after, fold([decide("relabel", "a", 0, label="up"), decide("skip", "f", 1)]))
     assert found is not None
     assert (found.planted, found.looked_at, found.restored, found.removed) == (3, 1, 1, 1)
-    assert (found.relabelled, found.put_right, found.spoiled, found.lost) == (3, 1, 1, 1)
+    assert (found.relabelled, found.put_right, found.spoiled, found.lost) == (4, 2, 1, 1)
     assert planted_outcome(before.with_columns(planted=pl.lit(False)), after, {}) is None
 
 

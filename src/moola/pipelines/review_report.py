@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from moola.errors import DataError, StorageError
+from moola.errors import DataError
 from moola.evaluation.score_interval import share_estimate
 from moola.labels.agreement import Agreement, Anchoring, agreement_between, anchoring
 from moola.labels.changes import (
@@ -30,7 +30,7 @@ from moola.labels.folding import WindowState, fold
 from moola.labels.pace import DecisionTimes, decision_times
 from moola.layout import read_json
 from moola.pipelines.results import FinishedRun
-from moola.pipelines.run_artifacts import open_artifacts
+from moola.pipelines.run_artifacts import open_artifact
 from moola.pipelines.run_pair import RunPair, compare_runs
 from moola.pipelines.run_pair_page import pair_json
 from moola.pipelines.scores import without_nan
@@ -130,11 +130,11 @@ def report_runs(before: FinishedRun, after: FinishedRun, log: Path | None, metri
     corrections = _corrections_of(after, before)
     source = _corrected_by(after) if log is None else log
     events, states = _decisions(source)
-    given, now = (_labels_of(run) for run in (before, after))
+    splits = [open_artifact(run.folder, "splits") for run in (before, after)]
+    given, now = (pl.read_parquet(one.path("labels.parquet")) for one in splits)
     changes = changed_labels(_as_mapping(given), _as_mapping(now), states)
     pair = compare_runs(after, before, metric, common=("oof",))  # a review may remove windows and add others
-    built = next(line["built"] for line in after.manifest["stages"] if line["stage"] == "splits")
-    late = sum(_moment(event.at) > _moment(built) for event in events or ())
+    late = sum(_moment(event.at) > _moment(splits[1].manifest["started"]) for event in events or ())
     facts = None if events is None else _facts(source / EVENTS if source.is_dir() else source, events)
     retrained = Retrained(pair, corrections, planted_outcome(given, now, states), late)
     return ReviewReport(tuple(changes), facts, retrained)
@@ -171,14 +171,6 @@ def _decisions(source: Path) -> tuple[tuple[LabelEvent, ...] | None, Mapping[str
     if source.suffix == ".parquet":
         return None, states
     return LabelLog(source / EVENTS if source.is_dir() else source).read().events, states
-
-
-def _labels_of(run: FinishedRun) -> pl.DataFrame:
-    """Labels that the models of a run were given."""
-    artifacts = open_artifacts(run.folder)
-    if "splits" not in artifacts:
-        raise StorageError(f"{run.folder} does not say which labels its models got", "it has no stage splits")
-    return pl.read_parquet(artifacts["splits"].path("labels.parquet"))
 
 
 def _as_mapping(labels: pl.DataFrame) -> dict[str, str]:
