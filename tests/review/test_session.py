@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from moola.drawing import draw_chart
 from moola.labels.events import LabelEvent
+from moola.labels.pace import pace_of
 from moola.review.decisions import Decision
 from moola.review.facts import window_facts
-from moola.review.journal import pace_of
 from moola.review.opinions import Opinions
 from moola.review.queue import QueueFilter, read_queue
 from moola.review.session import ReviewSession

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_artifacts
+from moola.commands.pages import plain_name, write_page
 from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, StorageError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _pair(a: FinishedRun, b: FinishedRun, arguments: argparse.Namespace, results
 
     if a.run_id == b.run_id:
         print(f"beware: both folders hold the same run, {a.run_id}", file=sys.stderr)
-    page = arguments.page or results / f"compare-{_plain_name(a)}-{_plain_name(b)}" / "compare.html"
+    page = arguments.page or results / f"compare-{plain_name(a)}-{plain_name(b)}" / "compare.html"
     pair = compare_runs(a, b, arguments.metric)
     if arguments.json:
         print(json.dumps({**pair_json(pair), "page": str(page)}, indent=2, ensure_ascii=False, allow_nan=False))
@@ -88,37 +89,10 @@ def _pair(a: FinishedRun, b: FinishedRun, arguments: argparse.Namespace, results
         print(f"{pair_text(pair)}\n")
     if arguments.csv is not None:
         _write_csv(pair_frame(pair), arguments)
-    _write_page(page, render_pair(pair))
+    write_page(page, render_pair(pair))
     if not arguments.json:
         print(f"open {page}\n{page}")
     return EXIT_OK
-
-
-def _plain_name(run: FinishedRun) -> str:
-    """The id of a run, which may have come from anywhere, as part of a path.
-
-    Raises:
-        StorageError: it would lead elsewhere.
-    """
-    name = run.run_id
-    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & {"/", "\\", "\0"}:
-        raise StorageError(
-            f"{run.folder}: {name!r} is no name of a run",
-            "the page would be written to another place than beside the runs",
-            "its manifest.json was changed: copy the run folder again",
-        )
-    return name
-
-
-def _write_page(page: Path, content: str) -> None:
-    """The figures were told already, so all that is lost is the page."""
-    from moola.layout import write_text
-
-    try:
-        write_text(page, content)
-    except OSError as error:
-        why = f"{error.strerror or error}; the figures of both runs are told above"
-        raise StorageError(f"the page cannot be written: {page}", why, "name another place with --page FILE") from error
 
 
 def _write_csv(table: pl.DataFrame, arguments: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from moola.errors import DataError
 from moola.evaluation.estimates import Comparison, Estimate
-from moola.evaluation.intervals import CONFIDENCE, Z
+from moola.evaluation.intervals import CONFIDENCE, Z, wilson_interval
 from moola.evaluation.weighted import FloatArray, IntArray
 
 MIN_USABLE = 0.5
@@ -200,3 +200,10 @@ def effective_cases(weights: FloatArray | IntArray) -> float:
     crossed = float((joint**2).sum() - (np.diag(joint) ** 2).sum()) / (len(some) * (len(some) - 1))
     together = max(some.shape[1] * crossed / own**2, 1.0)
     return some.shape[1] * 4 / (3 * together + math.sqrt(9 * together**2 - 8))
+
+
+def share_estimate(hits: int, n: int) -> Estimate:
+    """A share of independent cases with its interval (Wilson 1927); nan where there are no cases."""
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0, 1)
+    return Estimate(hits / n, *wilson_interval(hits, n), n, 1)

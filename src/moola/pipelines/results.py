@@ -19,6 +19,8 @@ from moola.pipelines.scores import SplitName, read_estimate
 
 SPLITS: Mapping[SplitName, str] = MappingProxyType({"test": "Sealed test", "oof": "Out of fold"})
 """What splits are called on pages, the one that readers ask for first."""
+PAGES = ("compare.html", "review-report.html")
+"""Pages of `moola compare` and `moola labels report`, whose folders lie beside those of runs."""
 _COLUMNS = {
     "run_id": pl.String,
     "experiment": pl.String,
@@ -212,7 +214,7 @@ def _runs_at(place: Path) -> list[Path]:
     """A run folder, those in a folder of runs, or a place that is none and will be told so."""
     if (place / "manifest.json").exists():
         return [place]
-    if (place / "compare.html").exists():  # made beside the runs by `moola compare`
+    if any((place / page).exists() for page in PAGES):  # made beside the runs
         return []
     return sorted(path.parent for path in place.glob("*/manifest.json")) or [place]
 

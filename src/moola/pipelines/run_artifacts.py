@@ -44,6 +44,23 @@ def open_artifacts(run: Path) -> dict[str, Artifact]:
     return found
 
 
+def open_artifact(run: Path, stage: str) -> Artifact:
+    """The artifact of one stage of a finished run; nothing is imported that other stages need.
+
+    Args:
+        run: the run folder.
+        stage: name of the stage.
+
+    Raises:
+        StorageError: the run had no such stage, or the artifact is not where it was left.
+    """
+    lines = [line for line in read_json(run / "manifest.json")["stages"] if line["stage"] == stage]
+    if lines and (Path(lines[0]["folder"]) / "manifest.json").is_file():
+        return _opened(Path(lines[0]["folder"]))
+    why = f"{lines[0]['folder']} is not there" if lines else f"it had no stage '{stage}'"
+    raise StorageError(f"{run} cannot be opened", why, f"make what is missing again: moola run --config-path {run}")
+
+
 def _opened(folder: Path) -> Artifact:
     manifest: dict[str, Any] = read_json(folder / "manifest.json")
     return Artifact(manifest["stage"], manifest["key"], manifest["digest"], folder, manifest)

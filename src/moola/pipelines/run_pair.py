@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -111,8 +111,21 @@ class RunPair:
         return [pair for pair in self.pairs if pair.split == split]
 
 
-def compare_runs(a: FinishedRun, b: FinishedRun, metric: str = HEADLINE, n_resamples: int = 1000) -> RunPair:
+def compare_runs(
+    a: FinishedRun,
+    b: FinishedRun,
+    metric: str = HEADLINE,
+    n_resamples: int = 1000,
+    common: Collection[SplitName] = (),
+) -> RunPair:
     """Compare every model of two runs on the windows that both were judged on.
+
+    Args:
+        a, b: the runs.
+        metric: of figures and differences.
+        n_resamples: of the bootstrap.
+        common: splits of which either run may have windows that the other lacks: differences are on the common ones,
+            while each run's figures stay those of its own windows.
 
     Raises:
         ConfigError: there is no such metric.
@@ -125,7 +138,7 @@ def compare_runs(a: FinishedRun, b: FinishedRun, metric: str = HEADLINE, n_resam
     pairs: list[ModelPair] = []
     for split in reversed(get_args(SplitName)):
         try:
-            windows = shared_windows(a, b, split)
+            windows = shared_windows(a, b, split, partly=split in common)
         except DataError as error:
             refused[split] = error.why
             continue
@@ -145,11 +158,12 @@ def compare_runs(a: FinishedRun, b: FinishedRun, metric: str = HEADLINE, n_resam
     return RunPair(a, b, metric, configuration, origin, tuple(pairs), refused, openings([a, b]))
 
 
-def shared_windows(a: FinishedRun, b: FinishedRun, split: SplitName) -> pl.DataFrame:
+def shared_windows(a: FinishedRun, b: FinishedRun, split: SplitName, *, partly: bool = False) -> pl.DataFrame:
     """The windows that both runs were judged on, with their truth and step, by id.
 
     Raises:
-        DataError: they were judged on other windows, or on another truth; `why` says how many are shared.
+        DataError: they were judged on other windows (with `partly`: share none), or on another truth; `why` says how
+            many are shared.
     """
     parts = [run.judged.filter(pl.col("split") == split).sort("window_id") for run in (a, b)]
     both = parts[0].join(parts[1], on="window_id", suffix="_b", maintain_order="left")
@@ -157,7 +171,7 @@ def shared_windows(a: FinishedRun, b: FinishedRun, split: SplitName) -> pl.DataF
     what = "the runs were judged on other windows"
     if not len(parts[0]) or not len(parts[1]):
         raise DataError(what, f"{sum(len(part) == 0 for part in parts)} of them has no such windows")
-    if len(both) < max(map(len, parts)):
+    if not len(both) or (len(both) < max(map(len, parts)) and not partly):
         raise DataError(
             what, f"{len(parts[0]):,} windows in A and {len(parts[1]):,} in B, {len(both):,} of them shared"
         )

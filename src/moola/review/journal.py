@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections import defaultdict
-from collections.abc import Sequence
 
 from moola.labels.events import LabelEvent, LabelLog
 from moola.labels.folding import WindowState, fold, in_effect
+from moola.labels.pace import pace_of
 
-_PAUSE = datetime.timedelta(minutes=2)
-"""A longer time between two decisions is a pause and does not count as work."""
 _PACE_OVER = 30
 """Decisions that the pace is measured over."""
 
@@ -107,16 +104,3 @@ class Journal:
             if event.annotator == self.annotator and event.source == "review" and event.decision not in ("note", "undo")
         ]
         return pace_of([datetime.datetime.fromisoformat(event.at) for event in wanted[-_PACE_OVER:]])
-
-
-def pace_of(moments: Sequence[datetime.datetime]) -> float | None:
-    """Decisions a minute; None where fewer than three lie close together.
-
-    Args:
-        moments: of the decisions, ascending.
-    """
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    worked = [gap for gap in gaps if datetime.timedelta(0) < gap <= _PAUSE]
-    if len(worked) < 2:
-        return None
-    return 60 * len(worked) / sum(worked, datetime.timedelta()).total_seconds()

@@ -10,11 +10,10 @@ import polars as pl
 
 from moola import drawing
 from moola.evaluation.estimates import Estimate
-from moola.evaluation.intervals import wilson_interval
 from moola.evaluation.metrics import PROBABILITY_FLOOR
 from moola.evaluation.ranking import average_precision
 from moola.evaluation.report_windows import DoubtfulLabel, DoubtfulLabels, PlantedFound, WrongWindow, WrongWindows
-from moola.evaluation.score_interval import effective_cases, estimate
+from moola.evaluation.score_interval import effective_cases, estimate, share_estimate
 from moola.layout import read_json
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.judged import EvaluationConfig, resamples
@@ -146,8 +145,8 @@ def planted_found(data: Dataset, issues: pl.DataFrame, review: pl.DataFrame, que
         n_planted,
         flagged,
         found,
-        _share(found, flagged),
-        _share(found, n_planted),
+        share_estimate(found, flagged),
+        share_estimate(found, n_planted),
         _how_early(planted, resamples(data, windows, EvaluationConfig())),
         len(review),
         int(planted[:queue].sum()),
@@ -166,10 +165,3 @@ def _how_early(planted: np.ndarray, weights: np.ndarray) -> Estimate:
     point = average_precision(scores, planted, np.ones((1, len(planted))))
     resampled = average_precision(scores, planted, weights)[:, None]
     return estimate(point, resampled, len(planted), (0.0, 1.0), effective_cases(weights))
-
-
-def _share(hits: int, n: int) -> Estimate:
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0, 1)
-    low, high = wilson_interval(hits, n)
-    return Estimate(hits / n, low, high, n, 1)
