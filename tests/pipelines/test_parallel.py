@@ -55,7 +55,10 @@ def test_every_task_begins_on_one_thread() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_the_others_go_on_beside_a_slow_task_and_a_killed_process_is_told(tmp_path: Path) -> None:
+def test_the_others_go_on_beside_a_slow_task_and_a_killed_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # processes look up `prepare` by the module's name
     done = run_all([tmp_path / "now", None, None, None], prepare, 2)
     told = [next(done)[1] for _ in range(3)]
     assert told == [(told[0][0], 1)] * 3 and told[0][0] != os.getpid()
