@@ -282,7 +282,7 @@ def test_figures_come_with_their_interval_and_a_true_minus() -> None:
     assert re.search(r"Out of fold, n = \d+ transductive", text)
     assert "commit 1f3c9ab27d0e , with uncommitted changes" in text
     assert "2 min 14 s" in text
-    assert "probabilities of encoder, rocket: its likeliest class" in text and "unknown" not in text
+    assert "probabilities of encoder, rocket, each weighted" in text and "unknown" not in text
     assert "planted flip" in text and "Found in first 35" in text
 
 

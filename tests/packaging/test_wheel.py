@@ -61,7 +61,11 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
     assert configs == {name for name in own if name.startswith("moola/configs/")}
     assert {"moola/evaluation/report.html.j2", "moola/pipelines/run_pair_page.html.j2"} <= set(own)
     assert {name for name in own if name.endswith(".json")} == {"moola/bench/published.json"}
-    assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2", ".json"}
+    assert {name for name in own if Path(name).suffix in (".css", ".js")} == {
+        "moola/review/static/review.css",
+        "moola/review/static/review.js",
+    }
+    assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2", ".json", ".css", ".js"}
     assert {name.partition("/")[0] for name in names} == {
         "moola",
         next(n for n in names if "dist-info" in n).partition("/")[0],

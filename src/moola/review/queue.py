@@ -41,7 +41,7 @@ class QueueRow:
         row: its number in the window index.
         given_label: label as it was given; None where it has none yet.
         pred_label: label that the models would give; None where they were not asked.
-        label_quality: probability of the given label, 0 to 1; None where nobody judged it.
+        label_quality: of the given label, 0 to 1 (`moola.labels.issues`); None where nobody judged it.
         is_label_issue: flagged by confident learning.
         priority: 3 most urgent, 0 where nothing speaks against the label.
         reason: for the priority; may be empty.

@@ -17,7 +17,7 @@ from moola.pipelines.setup import adopted_encoder
 
 SHOWN_METRICS: dict[SplitName, tuple[str, ...]] = {
     "test": ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece"),
-    "oof": ("balanced_accuracy", "macro_f1", "log_loss"),
+    "oof": ("balanced_accuracy", "macro_f1"),
 }
 
 
