@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.encoder_lines import table_lines
+from moola.commands.label_commands.named_run import named_run
 from moola.commands.layout import add_artifacts
 from moola.config import reject
-from moola.errors import EXIT_OK, ConfigError, StorageError
+from moola.errors import EXIT_OK, StorageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from moola.config import RunConfig
 
 _LAYOUTS = ("cleanlab", "label_studio")
 _FILES = ("label_issues.csv", "review_queue.csv", "consensus.json")
@@ -40,7 +39,7 @@ def main(words: Sequence[str]) -> int:
         (arguments.first is not None and arguments.first < 1, f"--first: {arguments.first} must be at least 1"),
         (arguments.first is not None and arguments.to is None, "--first: says how many windows --to writes"),
     )
-    folder = _run_folder(others, arguments.artifacts)
+    folder = named_run(others, arguments.artifacts, "labels issues", "label_issues")
     if folder is None:  # --cfg: Hydra has answered
         return EXIT_OK
     files = _files(folder)
@@ -80,40 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, metavar="N", help="windows that --to writes (default: all)")
     add_artifacts(parser)
     return parser
-
-
-def _run_folder(words: Sequence[str], artifacts: Path) -> Path | None:
-    """Of the run that is named, else of the one that overrides describe, made as far as it takes.
-
-    Raises:
-        ConfigError: a run and overrides, or several runs.
-        DataError: there is no such run.
-    """
-    named = [word for word in words if "=" not in word and word[:1] not in ("-", "+", "~")]
-    if not named:
-        return _made(list(words))
-    if len(words) > 1:
-        told = f"{' '.join(words)}: name one run, or give overrides of one"
-        raise ConfigError([told], "moola labels issues RUN, or moola labels issues KEY=VALUE ...")
-    from moola.pipelines.results import find_runs
-
-    folders = find_runs(named, artifacts.absolute() / "results")
-    if len(folders) != 1:
-        raise ConfigError([f"{named[0]}: holds {len(folders)} runs; name one of them"])
-    return folders[0]
-
-
-def _made(overrides: list[str]) -> Path | None:
-    from moola.commands.jobs import for_each, run_once
-
-    folders: list[Path] = []
-    line = shlex.join(["moola", "labels", "issues", *overrides])
-
-    def work(config: RunConfig, config_yaml: str) -> None:
-        folders.append(run_once(config, config_yaml, "label_issues", line))
-
-    for_each("labels issues", overrides, work)
-    return folders[-1] if folders else None
 
 
 def _files(folder: Path) -> dict[str, Path]:
