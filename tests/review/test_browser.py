@@ -51,6 +51,18 @@ def test_every_key(serve: Callable[..., Any], reviewer: Callable[..., Any]) -> N
     assert [event.undoes for event in tab.logged(8)[6:]] == [tab.logged(8)[5].event_id, tab.logged(8)[4].event_id]
 
 
+def test_a_key_in_the_same_frame_as_the_end_of_a_note_counts(
+    serve: Callable[..., Any], reviewer: Callable[..., Any]
+) -> None:
+    tab = reviewer(serve())
+    tab.press("n")
+    tab.page.keyboard.type("a wick")
+    press = "(key) => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}))"
+    tab.page.evaluate(f"['Enter', 'Enter', 'h'].forEach({press})")
+    assert tab.page.is_visible(".picture.after")
+    assert [event.note for event in tab.logged(1)] == ["a wick"]
+
+
 def test_undo_goes_on_across_a_reload_and_decisions_resume_where_one_stopped(
     serve: Callable[..., Any], reviewer: Callable[..., Any]
 ) -> None:

@@ -372,7 +372,8 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target === byId("note-text") && event.key === "Enter" && !event.shiftKey) {
+  const writing = byId("note").open; // a closed dialog's text keeps the focus until the next frame
+  if (writing && event.target === byId("note-text") && event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
     saveNote();
     return;
@@ -384,7 +385,7 @@ document.addEventListener("keydown", (event) => {
     move(handle, Number(handle.dataset.bar) + turn);
     return;
   }
-  if (event.repeat || document.querySelector("dialog[open]") || event.target.closest?.("textarea, select, input:not([type=checkbox])")) return;
+  if (event.repeat || document.querySelector("dialog[open]") || event.target.closest?.("select, input:not([type=checkbox])")) return;
   const name = keys[event.key];
   const button = /^[1-9]$/.test(event.key) && document.querySelector(`[data-act=label][data-key="${event.key}"]`);
   if (!name && !button) return;
