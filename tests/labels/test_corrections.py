@@ -293,5 +293,26 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     assert pair.kappa == pytest.approx(cohen_kappa_score(ada, bob)) and pair.low < pair.kappa < pair.high
     found = anchoring([one for one in events if one.annotator == "ada"])
     assert found is not None and found.shown.kappa == 1 and abs(found.blind.kappa) < 0.2 and found.low > 0.5
+    assert found.conclusion == "people follow what they are shown"
+    few = anchoring([one for one in events if one.annotator == "ada"][:9])
+    assert few is not None and few.shown.kappa == 1 and few.shown.low < 0.5, "four that agree do not say that all would"
     same = [dataclasses.replace(one, label="a", given="a") for one in events]
     assert np.isnan(agreement_between(same)[0].kappa)
+
+
+@pytest.mark.parametrize("n", [5, 30])
+def test_the_interval_of_kappa_holds_the_true_one_as_often_as_it_says(n: int) -> None:
+    rng = np.random.default_rng(n)
+    share = np.array([0.6, 0.3, 0.1])
+    table = 0.2 * np.outer(share, share) + 0.8 * np.diag(share)  # kappa .8
+    held = 0
+    for _ in range(200):
+        cells = rng.choice(9, n, p=table.ravel())
+        events = [
+            LabelEvent(decision="relabel", annotator=who, window_id=f"w{i}", label="abc"[cell])
+            for who, said in (("ada", cells // 3), ("bob", cells % 3))
+            for i, cell in enumerate(said)
+        ]
+        (found,) = agreement_between(events)
+        held += np.isnan(found.kappa) or found.low <= 0.8 <= found.high  # a bootstrap: .40 and .95
+    assert held / 200 > 0.88

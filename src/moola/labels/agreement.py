@@ -13,10 +13,8 @@ from moola.labels.folding import in_effect
 
 REMOVED = "(removed)"
 """The category of windows that somebody skips or blacklists."""
-_N_RESAMPLES = 4000
+_N_DRAWS = 4000
 _LEVEL = 0.95
-_LEAST_DEFINED = 0.5
-"""Share of resamples in which kappa must be defined for an interval to be told."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,10 @@ class Agreement:
     """Two raters on the same windows.
 
     Kappa is (p_o - p_e) / (1 - p_e), with p_o the share of windows on which they agree and p_e what that share would
-    be were they independent with the same marginals (Cohen 1960, equation 1). The interval is that of a percentile
-    bootstrap over windows (Efron & Tibshirani 1993, chapter 13), which takes windows for independent; where they
-    overlap in time it is too narrow.
+    be were they independent with the same marginals (Cohen 1960, equation 1). The interval holds 95 % of the
+    posterior of kappa, given the table of k x k verdicts and the prior Dirichlet(1 / k^2) (Berger, Bernardo & Sun 2015,
+    "Overall objective priors"): a bootstrap of four windows that agree would be sure that all do. It takes
+    windows for independent; where they overlap in time it is too narrow.
 
     Attributes:
         first: one rater; ``given`` is the label that the window had.
@@ -34,7 +33,7 @@ class Agreement:
         n: windows that both judged.
         observed: share on which they agree; NaN where they share none.
         kappa: NaN where both always said the same one thing: chance explains all.
-        low: lower end of the 95 % interval of kappa; NaN where most resamples have no kappa.
+        low: lower end of the 95 % interval of kappa; NaN where kappa is.
         high: upper end.
     """
 
@@ -58,7 +57,7 @@ class Anchoring:
         blind: given label and decision, where these were hidden.
         shown: the same where they were shown.
         difference: kappa shown minus kappa blind; NaN where one is.
-        low: lower end of its 95 % bootstrap interval.
+        low: lower end of its 95 % interval.
         high: upper end.
     """
 
@@ -67,6 +66,15 @@ class Anchoring:
     difference: float
     low: float
     high: float
+
+    @property
+    def conclusion(self) -> str:
+        """What the interval says of people."""
+        if self.low > 0:
+            return "people follow what they are shown"
+        if self.high < 0:
+            return "people agree less with the given label when they see it"
+        return "no difference that these windows can show"
 
 
 def agreement_between(events: Iterable[LabelEvent], seed: int = 0) -> list[Agreement]:
@@ -106,19 +114,20 @@ def _last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], Label
 
 
 def _agreement(first: str, second: str, pairs: Sequence[tuple[str, str]], seed: int) -> tuple[Agreement, np.ndarray]:
-    """Of two raters, with kappa of every resample, [n_resamples]."""
+    """Of two raters, with draws of the posterior of kappa, [n_draws]."""
     names = sorted({name for pair in pairs for name in pair})
     counts = np.zeros((len(names), len(names)))
     for one, other in pairs:
         counts[names.index(one), names.index(other)] += 1
-    draws = np.random.default_rng(seed).multinomial(len(pairs), counts.ravel() / len(pairs), size=_N_RESAMPLES)
-    resampled = _kappa(draws.reshape(-1, len(names), len(names)))
+    prior = 1 / counts.size
+    draws = np.random.default_rng(seed).dirichlet((counts + prior).ravel(), size=_N_DRAWS)
+    posterior = _kappa(draws.reshape(-1, len(names), len(names)))
     observed, kappa = float(np.trace(counts) / len(pairs)), float(_kappa(counts[None])[0])
-    return Agreement(first, second, len(pairs), observed, kappa, *_interval(resampled)), resampled
+    return Agreement(first, second, len(pairs), observed, kappa, *_interval(posterior)), posterior
 
 
 def _kappa(counts: np.ndarray) -> np.ndarray:
-    """Cohen's kappa of confusion counts [n, k, k]; what `sklearn.metrics.cohen_kappa_score` gives, for many at once."""
+    """Cohen's kappa of tables [n, k, k] of counts or shares; `sklearn.metrics.cohen_kappa_score` for many at once."""
     shares = counts / counts.sum(axis=(1, 2), keepdims=True)
     observed = np.trace(shares, axis1=1, axis2=2)
     expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
@@ -126,9 +135,6 @@ def _kappa(counts: np.ndarray) -> np.ndarray:
     return np.where(by_chance, np.nan, (observed - expected) / np.where(by_chance, 1, 1 - expected))
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    defined = values[np.isfinite(values)]
-    if len(defined) < _LEAST_DEFINED * len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+def _interval(draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)

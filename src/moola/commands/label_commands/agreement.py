@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     """Print Cohen's kappa of every pair, and of blind and shown decisions with the given labels."""
     parser = argparse.ArgumentParser(
         prog="moola labels agreement",
-        description="Cohen's kappa with a bootstrap interval over windows: 1 is full agreement, 0 what chance gives.",
+        description="Cohen's kappa with a 95 % interval: 1 is full agreement, 0 what chance gives.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_log(parser)
@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     else:
         print("\n" + "\n".join(table_lines([_HEAD, _cells(anchored.blind), _cells(anchored.shown)])))
         interval = _interval(anchored.low, anchored.high)
-        print(f"kappa shown minus blind {_number(anchored.difference)} {interval}; above zero, people follow it")
+        print(f"kappa shown minus blind {_number(anchored.difference)} {interval}: {anchored.conclusion}")
     return EXIT_OK
 
 
