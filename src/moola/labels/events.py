@@ -66,9 +66,11 @@ class LabelEvent:
         undoes: ``event_id`` of what an undo takes back.
         seconds: from when the window was shown to the decision.
         blind: whether label and predictions were hidden.
+        blind_share: of the windows of this sitting whose labels were hidden by lot; 0 where nothing was drawn.
         run_id: of the run whose window was looked at.
         first_time: of the window's first bar, UTC, ISO 8601; empty where not known.
         last_time: of its last bar.
+        series: name of the series that the window lies in; empty where not known.
 
     Raises:
         DataError: the fields do not go together; every problem in one go.
@@ -89,9 +91,11 @@ class LabelEvent:
     undoes: str = ""
     seconds: float | None = None
     blind: bool = False
+    blind_share: float = 0.0
     run_id: str = ""
     first_time: str = ""
     last_time: str = ""
+    series: str = ""
 
     def __post_init__(self) -> None:
         problems = list(self._broken_rules())
@@ -127,6 +131,8 @@ class LabelEvent:
             yield f"start, end: {self.start} to {self.end} is no span of bars"
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
             yield f"seconds: {self.seconds} is no duration"
+        if not 0 <= self.blind_share <= 1:
+            yield f"blind_share: {self.blind_share} is no share"
         if bool(self.first_time) != bool(self.last_time):
             yield "first_time, last_time: one is there without the other"
 
@@ -321,10 +327,13 @@ def _canonical(text: str) -> str:
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(_NEEDED, ((str,), "text")),
-    **dict.fromkeys(("window_digest", "note", "undoes", "run_id", "first_time", "last_time"), ((str,), "text")),
+    **dict.fromkeys(
+        ("window_digest", "note", "undoes", "run_id", "first_time", "last_time", "series"), ((str,), "text")
+    ),
     **dict.fromkeys(("from", "to"), ((str, type(None)), "text or null")),
     **dict.fromkeys(("start", "end"), ((int, type(None)), "a whole number or null")),
     "seconds": ((int, float, type(None)), "a number or null"),
+    "blind_share": ((int, float), "a number"),
     "blind": ((bool,), "true or false"),
     "version": ((int,), "a whole number"),
 }
