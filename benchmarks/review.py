@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
+import http.client
 import io
+import itertools
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +23,26 @@ from measurement import Row, benchmark_main, compare
 N_QUEUE, LENGTH, ZONE, WIDTH = 100_000, 105, (30, 75), 64
 CHANNELS = ("open", "high", "low", "close", "volume")
 TARGET_MS = 100.0
+_NUMBERS = itertools.count()
 
 
 def measure(quick: bool) -> list[Row]:
-    """Every page is of another window, as it is for a reviewer."""
+    """Every page is of a window that was not shown before, as it is for a reviewer."""
     with tempfile.TemporaryDirectory() as folder:
         pages, session = _pages(Path(folder))
-        fragment, decide = _fragment(pages), _decision(pages, session)
         repeats, n = (5, 5) if quick else (15, 10)
         same: dict[str, Any] = {"higher_is_better": False, "repeats": repeats}
-        rows = [
-            compare(
-                "page of a window, 100,000 in the queue",
-                "ms",
-                _mean_ms(fragment, n),
-                None,
-                None,
-                **same,
-                target=TARGET_MS,
-            ),
-            compare(
-                "decision written (fsync) and next page",
-                "ms",
-                _mean_ms(decide, n),
-                None,
-                None,
-                **same,
-                target=TARGET_MS,
-            ),
-        ]
+        with _served(session) as get:
+            works = {
+                "page of a window, 100,000 in the queue": _fragment(pages),
+                "the same with a reconstruction band": _fragment(_with_band(session)),
+                "the same over HTTP, through the gate": get,
+                "decision written (fsync) and next page": _decision(pages, session),
+            }
+            rows = [
+                compare(what, "ms", _mean_ms(work, n), None, None, **same, target=TARGET_MS)
+                for what, work in works.items()
+            ]
         chart = _mean_ms(lambda i: session.material.windows.chart(i, after=True), n)
         for name, draw in {"matplotlib": _matplotlib, "plotly": _plotly}.items():
             other = _drawn_by(draw, session)
@@ -106,26 +103,80 @@ def _fragment(pages: Any) -> Callable[[int], object]:
 
 
 def _decision(pages: Any, session: Any) -> Callable[[int], object]:
+    """Decide about a window and go on to the next undecided one, which nobody has seen."""
+    from moola.labels.events import window_digest
     from moola.review.decisions import Decision
     from moola.review.queue import QueueFilter
 
+    wanted = QueueFilter(undecided=True)
+
     def decide(i: int) -> object:
-        session.decide(Decision(event_id=f"{i:032x}", window_id=f"nq_{i:07d}", decision="accept"))
-        return pages.fragment(QueueFilter(undecided=True), None)
+        row = session.row(i)
+        shown = {"window_digest": window_digest(session.material.windows.bars(i)), "given": row.given_label}
+        session.decide(Decision(event_id=f"{i:032x}", window_id=row.window_id, decision="accept", blind=False, **shown))
+        return pages.fragment(wanted, session.row(session.places(i, wanted).undecided).window_id)
 
     return decide
 
 
+def _with_band(session: Any) -> Any:
+    """Pages whose windows have a band: 24 masks a window, rebuilt by a BiLSTM of 32 units as the default job has."""
+    import torch
+
+    from moola.features.anchored import Anchored
+    from moola.models.bilstm import BiLstm
+    from moola.models.encoder import InputShape
+    from moola.pretraining import WindowInputs
+    from moola.pretraining.masked_autoencoder import MaskedAutoencoder
+    from moola.review.app import Pages
+    from moola.review.reconstruction import band_of
+    from moola.review.session import ReviewSession
+
+    windows, transform = session.material.windows, Anchored()
+    apply = functools.partial(transform.apply, channels=CHANNELS)
+    width = apply(torch.from_numpy(windows.bars(0)[None, : ZONE[1]])).shape[2]
+    inputs = WindowInputs(InputShape(width, ZONE[1]), CHANNELS, apply)
+    objective = MaskedAutoencoder().build(BiLstm(hidden=32).build(inputs.shape), inputs).eval()
+    band = band_of(objective, inputs, transform, windows.store, windows.index)
+    material = dataclasses.replace(session.material, windows=dataclasses.replace(windows, band=band))
+    return Pages(ReviewSession(material, session.journal))
+
+
+@contextlib.contextmanager
+def _served(session: Any) -> Iterator[Callable[[int], bytes]]:
+    """A server in a thread; what is yielded gets a page from it by the number of its window."""
+    from moola.review.serving import ReviewServer
+
+    server = ReviewServer(session)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    link = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    headers = {"Cookie": f"moola_review_{server.port}={server.token}"}
+
+    def get(i: int) -> bytes:
+        link.request("GET", f"/fragment?window=nq_{i:07d}&undecided=1&session={session.name}", headers=headers)
+        answer = link.getresponse()
+        content = answer.read()
+        if answer.status != http.HTTPStatus.OK:
+            raise RuntimeError(content.decode())
+        return content
+
+    try:
+        yield get
+    finally:
+        link.close()
+        server.stop()
+        thread.join()
+
+
 def _mean_ms(work: Callable[[int], object], n: int) -> Callable[[], float]:
-    """Mean time of `n` calls, each with a number that no call had before."""
-    number = 0
+    """Mean time of `n` calls, each with a number that no call of any work had before."""
 
     def once() -> float:
-        nonlocal number
+        numbers = [next(_NUMBERS) for _ in range(n)]
         start = time.perf_counter()
-        for i in range(number, number + n):
+        for i in numbers:
             work(i * 37 % N_QUEUE)
-        number += n
         return 1000 * (time.perf_counter() - start) / n
 
     return once

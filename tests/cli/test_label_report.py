@@ -14,7 +14,7 @@ import pytest
 from moola.commands.label_commands.report import main
 from moola.errors import ConfigError, DataError
 from moola.labels.changes import planted_outcome
-from moola.labels.events import LabelEvent, LabelLog
+from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.folding import fold
 from moola.layout import Layout
 from moola.pipelines.results import find_runs
@@ -97,8 +97,14 @@ def reviewed(finished: Any, make_moola: Any, tiny: tuple[str, ...], tmp_path_fac
         if row["window_id"] == spoiled:
             label = next(name for name in material.classes if name != label)
         said: dict[str, Any] = {"decision": "skip"} if number == 5 else {"decision": "label", "label": label}
-        said |= {"window_id": row["window_id"], "seconds": 2 + number % 3}
-        session.decide(Decision(event_id=uuid.uuid4().hex, **said))
+        shown = window_digest(material.windows.bars(material.queue[material.queue.positions[row["window_id"]]].row))
+        said |= {
+            "window_id": row["window_id"],
+            "window_digest": shown,
+            "given": row["label"],
+            "seconds": 2 + number % 3,
+        }
+        session.decide(Decision(event_id=uuid.uuid4().hex, blind=session.is_blind(row["window_id"]), **said))
     moola = make_moola(finished.folder)
     export = moola("labels", "export", before.name, "--log", str(log.path), "--data", str(data))
     assert export.code == 0, export.err

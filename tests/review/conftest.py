@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import re
 import shutil
 import threading
 import time
@@ -16,8 +19,9 @@ import pytest
 
 from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex
-from moola.labels.events import LabelEvent, LabelLog
+from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.neighbours import Neighbours
+from moola.review.decisions import Decision
 from moola.review.journal import Journal
 from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 N, LENGTH, ZONE = 30, 40, (10, 30)
 CLASSES = ("consolidation", "retracement")
 TOKEN = "a-token-of-a-test"
+_EXPECTED = re.compile("ERR_|status of (409|412|422|503)")
+"""Of what a browser says about the network, that which a test brings about."""
 
 
 def material_of(
@@ -74,6 +80,21 @@ def material_of(
     return ReviewMaterial("test run", "run-1", CLASSES, windows, queue, opinions, space)
 
 
+def decision_of(session: ReviewSession, window: str, number: int = 0, said: str = "accept", **more: Any) -> Decision:
+    """What the page of a window would send."""
+    name = hashlib.sha256(f"{session.journal.annotator}{number}".encode()).hexdigest()[:32]
+    row, blind = session.row(session.material.queue.positions[window]), session.is_blind(window)
+    shown: dict[str, Any] = {"given": None if blind else row.given_label, "blind": blind}
+    shown["window_digest"] = window_digest(session.material.windows.bars(row.row))
+    return Decision(**{"event_id": name, "window_id": window, "decision": said, **shown, **more})
+
+
+@pytest.fixture
+def decision() -> Callable[..., Decision]:
+    """`decision_of`."""
+    return decision_of
+
+
 @pytest.fixture(scope="session")
 def material() -> ReviewMaterial:
     return material_of()
@@ -81,10 +102,11 @@ def material() -> ReviewMaterial:
 
 @pytest.fixture
 def session_of(material: ReviewMaterial, tmp_path: Path) -> Callable[..., ReviewSession]:
-    """A session over the log of the test."""
+    """A session over the log of the test; `changed` replaces parts of the material."""
 
-    def build(annotator: str = "ana", blind: float = 0.0, path: Path | None = None) -> ReviewSession:
-        return ReviewSession(material, Journal(LabelLog(path or tmp_path / "events.jsonl"), annotator), blind)
+    def build(annotator: str = "ana", blind: float = 0.0, **changed: Any) -> ReviewSession:
+        log = LabelLog(tmp_path / "events.jsonl")
+        return ReviewSession(dataclasses.replace(material, **changed), Journal(log, annotator), blind)
 
     return build
 
@@ -102,7 +124,7 @@ def serve(session_of: Callable[..., ReviewSession]) -> Iterator[Callable[..., Si
 
         def stop() -> None:
             server.stop()
-            thread.join(10)
+            thread.join(30)
 
         running.append(stop)
         return SimpleNamespace(url=server.url, port=server.port, stop=stop, log=session.journal.log, session=session)
@@ -132,7 +154,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
     complaints: list[str] = []
     hosts: set[str] = set()
     context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("console", lambda said: complaints.append(said.text) if "ERR_" not in said.text else None)
+    context.on("console", lambda said: None if _EXPECTED.search(said.text) else complaints.append(said.text))
     context.on("request", lambda request: hosts.add(request.url.split("/")[2].partition(":")[0]))
     yield context
     context.close()
@@ -165,10 +187,14 @@ class Reviewer:
     def at(self, window: str) -> None:
         self.until(f"document.querySelector('#window:not(.leaving)')?.dataset.window === '{window}'")
 
+    def ask_again(self) -> None:
+        """What the page does every few seconds, now."""
+        self.page.evaluate("again()")
+
     def logged(self, n: int) -> list[LabelEvent]:
         """The log, as soon as it holds `n` events."""
         events = list(self.server.log.read().events)
-        for _ in range(400):
+        for _ in range(750):
             if len(events) >= n:
                 break
             time.sleep(0.02)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -14,14 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.drawing import draw_chart
-from moola.labels.events import LabelEvent
+from moola.errors import DataError, StorageError
+from moola.labels.events import LabelEvent, window_digest
+from moola.labels.neighbours import Neighbours, build_index
 from moola.labels.pace import pace_of
 from moola.review.decisions import Decision
 from moola.review.facts import window_facts
+from moola.review.material import batch_queue
 from moola.review.opinions import Opinions
-from moola.review.queue import QueueFilter, read_queue
-from moola.review.session import ReviewSession
+from moola.review.queue import QueueFilter, ReviewQueue, open_queue
+from moola.review.session import ReviewMaterial, ReviewSession
+from moola.review.similar import EmbeddedWindows, open_embeddings
 
+LENGTH = 40
+MODELS: tuple[Literal["against", "split"], ...] = ("against", "split")
 Sessions = Callable[..., ReviewSession]
 FILTERS = st.builds(
     QueueFilter,
@@ -32,12 +40,17 @@ FILTERS = st.builds(
 )
 
 
-def decide(session: ReviewSession, position: int, number: int) -> None:
-    name = hashlib.sha256(f"{session.journal.annotator}{number}".encode()).hexdigest()[:32]
-    session.decide(Decision(event_id=name, window_id=session.row(position).window_id, decision="accept"))
+@pytest.fixture
+def decide(decision: Callable[..., Decision]) -> Callable[..., None]:
+    """Accepts the window at a position."""
+
+    def accept(session: ReviewSession, position: int, number: int) -> None:
+        session.decide(decision(session, session.row(position).window_id, number))
+
+    return accept
 
 
-def test_ways_from_a_window_are_those_of_a_plain_search(session_of: Sessions) -> None:
+def test_ways_from_a_window_are_those_of_a_plain_search(session_of: Sessions, decide: Any) -> None:
     session = session_of()
     decided = set(range(0, 30, 4)) | {29}
     for number, position in enumerate(sorted(decided)):
@@ -66,21 +79,23 @@ def test_ways_from_a_window_are_those_of_a_plain_search(session_of: Sessions) ->
     check()
 
 
-def test_two_reviewers_decide_for_themselves_and_see_where_they_differ(session_of: Sessions, tmp_path: Path) -> None:
+def test_two_reviewers_decide_for_themselves_and_see_where_they_differ(
+    session_of: Sessions, decide: Any, decision: Any
+) -> None:
     ana, bob = session_of("ana"), session_of("bob")
     decide(ana, 0, 0)
     bob.refresh()
     assert bob.first(QueueFilter()) == 0  # whatever ana said
-    bob.decide(Decision(event_id="b" * 32, window_id="w000", decision="label", label="retracement"))
+    bob.decide(decision(bob, "w000", 1, "label", label="retracement"))
     ana.refresh()
     told = window_facts(ana, 0, QueueFilter())
     assert "annotators disagree" in told.outcome and "bob: retracement" in told.outcome
-    assert ana.label(0) == "consolidation"
+    assert ana.label("w000") == "consolidation"
     assert bob.undo("c" * 32) is not None
     assert bob.undo("d" * 32) is None  # what ana decided is hers
 
 
-def test_a_log_that_was_replaced_is_read_anew(session_of: Sessions, tmp_path: Path) -> None:
+def test_a_log_that_was_replaced_is_read_anew(session_of: Sessions, decide: Any) -> None:
     session = session_of()
     decide(session, 0, 0)
     decide(session, 1, 1)
@@ -93,10 +108,121 @@ def test_a_log_that_was_replaced_is_read_anew(session_of: Sessions, tmp_path: Pa
 
 
 def test_blind_windows_are_a_share_that_no_reload_changes(session_of: Sessions) -> None:
-    drawn = [session_of("ana", blind=0.3).is_blind(i) for i in range(30)]
-    assert drawn == [session_of("ana", blind=0.3).is_blind(i) for i in range(30)]
-    assert drawn != [session_of("bob", blind=0.3).is_blind(i) for i in range(30)]
+    ids = [f"w{i:03d}" for i in range(30)]
+    drawn = [session_of("ana", blind=0.3).is_blind(name) for name in ids]
+    assert drawn == [session_of("ana", blind=0.3).is_blind(name) for name in ids]
+    assert drawn != [session_of("bob", blind=0.3).is_blind(name) for name in ids]
     assert 0 < sum(drawn) < 30
+
+
+def test_of_a_blind_window_only_ones_own_decisions_are_told(session_of: Sessions, decision: Any) -> None:
+    ana, bob = session_of("ana", blind=1.0), session_of("bob")
+    bob.decide(decision(bob, "w000", 1, "label", label="retracement", start=11, end=13))
+    bob.decide(decision(bob, "w000", 2, "note", note="look at the wick"))
+    ana.refresh()
+    told = window_facts(ana, 0, QueueFilter())
+    assert (told.outcome, told.marks, told.state) == ("", None, None)
+    ana.decide(decision(ana, "w000", 3, "label", label="consolidation", start=12, end=14))
+    told = window_facts(ana, 0, QueueFilter())
+    assert (told.outcome, told.marks) == ("labelled as consolidation", (12, 14))  # not that it was given
+    event = ana.journal.event(decision(ana, "w000", 3).event_id)
+    assert (event.blind, event.blind_share, event.series) == (True, 1.0, "nq")
+    with pytest.raises(DataError, match="shows no label to accept"):
+        ana.decide(decision(ana, "w001", 4))
+
+
+def test_no_filter_and_no_neighbour_tells_the_label_of_a_window_that_is_still_blind(
+    session_of: Sessions, decision: Any
+) -> None:
+    session = session_of(blind=0.4)
+    blind = {name for name in session.material.queue.positions if session.is_blind(name)}
+    assert 3 < len(blind) < 27
+
+    def let_through(wanted: QueueFilter) -> set[str]:
+        return {session.row(place).window_id for place in np.flatnonzero(session.matching(wanted))}
+
+    by_opinion = [QueueFilter("retracement"), QueueFilter(priority=3), *(QueueFilter(models=m) for m in MODELS)]
+    for wanted in by_opinion:
+        assert let_through(wanted) and not let_through(wanted) & blind
+        assert session.progress(wanted).total == len(let_through(wanted))
+    assert blind <= let_through(QueueFilter()) and blind <= let_through(QueueFilter(undecided=True))
+    for position in range(30):
+        for near in window_facts(session, position, QueueFilter()).neighbours:
+            assert near.hidden == (near.window_id in blind) == (near.label is None)
+    name = min(blind)
+    label = session.row(session.material.queue.positions[name]).given_label
+    session.decide(decision(session, name, 0, "label", label=label))
+    assert name in let_through(QueueFilter(label or "")) and not session.hides(name)
+
+
+def test_a_twin_whose_label_is_hidden_is_no_reason(material: ReviewMaterial, session_of: Sessions) -> None:
+    reason = pl.lit("issue; near duplicate with another label: w001; outlier")
+    queue = ReviewQueue(material.queue.table.with_columns(reason=reason))
+    annotators = (f"person {number}" for number in range(100))
+    drawn = (session_of(name, blind=0.5, queue=queue) for name in annotators)
+    session = next(one for one in drawn if one.is_blind("w001") and not one.is_blind("w000"))
+    told = window_facts(session, 0, QueueFilter())
+    assert told.reason == "issue; outlier" and not any(near.is_duplicate for near in told.neighbours)
+    assert window_facts(session_of(queue=queue), 0, QueueFilter()).reason.startswith("issue; near duplicate")
+
+
+def test_a_batch_whose_bars_have_changed_is_refused(material: ReviewMaterial, tmp_path: Path) -> None:
+    windows, ids = material.windows, ["w003", "w001"]
+    told = {"row": [3, 1], "window_digest": [window_digest(windows.bars(row)) for row in (3, 1)]}
+    batch = pl.DataFrame({"window_id": ids, **told})
+    batch.write_parquet(tmp_path / "batch_0001.parquet")
+    table = material.queue.table
+    data: Any = SimpleNamespace(
+        table=table.select("window_id", "row"),
+        labels=table.select("window_id", label="given_label").head(2),
+        windows=windows.index,
+        store=windows.store,
+    )
+    queue = batch_queue(tmp_path / "batch_0001.parquet", data)
+    assert [(queue[i].window_id, queue[i].given_label) for i in range(2)] == [("w003", None), ("w001", "retracement")]
+    values = windows.store.values.copy()
+    values[LENGTH + LENGTH - 1, 3] += 1  # the last bar of w001, which no model sees
+    data.store = SimpleNamespace(values=values)
+    with pytest.raises(DataError, match=r"1 of 2 windows of .* have other bars in this run\nw001"):
+        batch_queue(tmp_path / "batch_0001.parquet", data)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 30), st.integers(1, 9), st.integers(0, 2**31), st.data())
+def test_windows_that_are_like_one_are_those_of_a_plain_search(
+    n: int, reach: int, stride: int, seed: int, data: st.DataObject
+) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+    starts, row = stride * np.arange(n), data.draw(st.integers(0, n - 1))
+    index = Neighbours.open(vectors, [str(number) for number in range(n)])
+    taken, expected = [starts[row]], []
+    for number in index.nearest(vectors[row], n)[0]:
+        if len(expected) < 4 and all(abs(starts[number] - start) >= reach for start in taken):
+            taken.append(starts[number])
+            expected.append(number)
+    with patch("moola.review.similar._FIRST_ASKED", 2), patch("moola.review.similar._MORE", 2):
+        found = EmbeddedWindows(vectors, starts, reach, index).like(row, 4)
+    assert [number for number, _ in found] == expected
+
+
+def test_embeddings_have_to_be_of_the_windows_of_the_run(material: ReviewMaterial, tmp_path: Path) -> None:
+    index, run, path = material.windows.index, tmp_path / "run-1", tmp_path / "vectors.npy"
+    vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    np.save(path, vectors)
+    ids = list(material.windows.ids)
+    assert len(open_embeddings(path, index, ids, run).like(0)) == 12
+    with pytest.raises(DataError, match=r"(?s)shape \[30, 8\], and 29 windows.*embed NAME --out .* --config-path"):
+        open_embeddings(path, index, ids[1:], run)
+    with patch("moola.review.similar.MOST_EXACT", 20), pytest.raises(DataError, match="30 windows need an index"):
+        open_embeddings(path, index, ids, run)
+    build_index(vectors, path.with_suffix(".usearch"), threads=1)
+    assert len(open_embeddings(path, index, ids, run).like(0)) == 12
+    np.save(path, vectors[::-1])
+    with pytest.raises(DataError, match="is an index of other vectors"):
+        open_embeddings(path, index, ids, run)
+    path.write_text("no array")
+    with pytest.raises(StorageError, match="holds no embeddings"):
+        open_embeddings(path, index, ids, run)
 
 
 def test_the_pace_leaves_pauses_out() -> None:
@@ -151,10 +277,10 @@ def test_a_run_without_a_queue_is_reviewed_by_label_quality(tmp_path: Path) -> N
         "window_id,given_label,pred_label,prob_1,prob_2,label_quality,is_label_issue\n"
         "1,1,1,0.9,0.1,0.9,false\n2,2,1,0.8,0.2,0.2,true\n"
     )
-    queue = read_queue(tmp_path, rows)
+    queue = open_queue(tmp_path, rows)
     assert [(queue[i].window_id, queue[i].row, queue[i].priority) for i in range(2)] == [("2", 6, 3), ("1", 5, 0)]
     (tmp_path / "label_issues.csv").unlink()
-    assert read_queue(tmp_path, rows)[0].label_quality is None
+    assert open_queue(tmp_path, rows)[0].label_quality is None
 
 
 def test_imported_decisions_are_not_undone_by_the_reviewer(session_of: Sessions) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import EXIT_OK, ConfigError, DataError, did_you_mean
+from moola.errors import EXIT_OK, ConfigError, DataError
 
 if TYPE_CHECKING:
     from moola.review.serving import ReviewServer
@@ -20,7 +20,9 @@ DEFAULT_PORT = 8731
 _EPILOG = """\
 RUN is a run id or a run folder; without one, the run that was finished last. The address that is printed holds a secret
 token: whoever has it may decide. Every decision is appended to the log before it is confirmed; Ctrl-C ends the server.
-`moola labels export` writes what the labels are now.
+`moola labels export` writes what the labels are now. For the key m (more windows like this one):
+  moola encoders embed NAME --out vectors.npy --index --config-path artifacts/results/RUN
+  moola review RUN --embeddings vectors.npy
 """
 
 
@@ -29,6 +31,7 @@ def main(words: Sequence[str]) -> int:
     arguments = _parser().parse_args(words)
     layout = layout_of(arguments)
     _check(arguments)
+    from moola.labels.batch_files import BATCH_PLACE, find_batch
     from moola.labels.events import LOG_PLACE, LabelLog
     from moola.review.journal import Journal
     from moola.review.material import open_material
@@ -36,8 +39,9 @@ def main(words: Sequence[str]) -> int:
     from moola.review.session import ReviewSession
 
     run = _run(arguments.run, layout.results)
-    batch = None if arguments.batch is None else _batch(arguments.batch, layout.data / "batches")
-    material = open_material(run, layout, batch, tuple(name for name in arguments.classes.split(",") if name))
+    batch = None if arguments.batch is None else find_batch(arguments.batch, layout.data / BATCH_PLACE)
+    classes = tuple(name for name in arguments.classes.split(",") if name)
+    material = open_material(run, layout, batch, classes, arguments.embeddings)
     path = arguments.log or layout.data / LOG_PLACE
     session = ReviewSession(material, Journal(LabelLog(path), arguments.annotator), arguments.blind)
     server = _server(session, arguments.host, arguments.port)
@@ -72,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch", metavar="NAME", help="label the windows of a batch (moola labels batch) instead")
     parser.add_argument("--classes", default="", metavar="A,B", help="labels to choose from, besides those of the run")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE.npy",
+        help="of all windows of the run (moola encoders embed --index): the key m finds more like one among them",
+    )
     parser.add_argument("--log", type=Path, metavar="FILE", help="default: in data/corrections/review_corrections")
     parser.add_argument("--port", type=int, help=f"default: {DEFAULT_PORT}, or a free one")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
@@ -109,16 +119,6 @@ def _run(word: str | None, results: Path) -> Path:
     if len(found) != 1:
         raise DataError(f"{word} is {len(found)} runs", "", "name one of them")
     return found[0]
-
-
-def _batch(name: str, folder: Path) -> Path:
-    for path in (folder / f"{name}.parquet", folder / name / "windows.parquet", Path(name)):
-        if path.is_file():
-            return path
-    known = [path.stem for path in folder.glob("*.parquet")]
-    raise DataError(
-        f"there is no batch '{name}' in {folder}", did_you_mean(name, known), "`moola labels batch` makes one"
-    )
 
 
 def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer:

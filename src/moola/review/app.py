@@ -6,18 +6,21 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from moola.drawing.numbers import figure
 from moola.drawing.theme import CHOOSABLE_STYLESHEET
-from moola.errors import MoolaError
-from moola.review.decisions import LONGEST_NOTE, Decision, Undo
-from moola.review.facts import WindowFacts, choices_of, href, window_facts
+from moola.errors import MoolaError, StorageError
+from moola.review.decisions import LONGEST_NOTE, AnotherReviewError, ChangedError, Decision, Undo
+from moola.review.facts import WindowFacts, window_facts
+from moola.review.nearby import choices_of, href, similar
 from moola.review.queue import MODEL_FILTERS, ModelFilter, QueueFilter
 from moola.review.session import ReviewSession
 
+_STATUS = {AnotherReviewError: 409, ChangedError: 412, StorageError: 503}
+"""Answers to what is refused; 422 to all else. The page forgets a decision that was refused by 422, and no other."""
 _TYPES = {"review.css": "text/css", "review.js": "text/javascript"}
 
 
@@ -28,26 +31,31 @@ def create_app(session: ReviewSession) -> FastAPI:
     """
     app = FastAPI(title="moola review", docs_url=None, redoc_url=None, openapi_url=None)
     pages = Pages(session)
+    own = [Depends(pages.check_own)]
 
     @app.get("/")
     async def page(request: Request) -> HTMLResponse:
         return HTMLResponse(pages.page(_filter(request), request.query_params.get("window")))
 
-    @app.get("/fragment")
+    @app.get("/fragment", dependencies=own)
     async def fragment(request: Request) -> HTMLResponse:
         return HTMLResponse(pages.fragment(_filter(request), request.query_params.get("window")))
 
-    @app.get("/news")
+    @app.get("/similar", dependencies=own)
+    async def more_like(request: Request, window: str) -> HTMLResponse:
+        return HTMLResponse(pages.similar(_filter(request), window))
+
+    @app.get("/news", dependencies=own)
     async def news(request: Request, since: int) -> dict[str, Any]:
         session.refresh()
         return pages.news(_filter(request), since)
 
-    @app.post("/decisions")
+    @app.post("/decisions", dependencies=own)
     async def decide(request: Request, decision: Decision, since: int) -> dict[str, Any]:
-        event = session.decide(decision)
-        return {**pages.news(_filter(request), since), "decision": event.decision, "label": event.label}
+        session.decide(decision)
+        return pages.news(_filter(request), since)
 
-    @app.post("/undo")
+    @app.post("/undo", dependencies=own)
     async def undo(request: Request, wish: Undo, since: int) -> dict[str, Any]:
         event = session.undo(wish.event_id)
         return {**pages.news(_filter(request), since), "undone": None if event is None else event.window_id}
@@ -56,16 +64,15 @@ def create_app(session: ReviewSession) -> FastAPI:
     async def static(name: str) -> Response:
         return _static(name)
 
+    @app.exception_handler(OSError)
     @app.exception_handler(MoolaError)
-    async def told(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, MoolaError)
-        return _refused(error.what, error.why, error.way_out)
-
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        why = "\n".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        return _refused("this is no decision", why, "load the page again")
+    async def refuse(request: Request, error: Exception) -> Response:
+        told = _told(error)
+        status = next((status for kind, status in _STATUS.items() if isinstance(told, kind)), 422)
+        if request.url.path == "/":
+            return HTMLResponse(pages.broken(told), status)
+        return JSONResponse({"what": told.what, "why": told.why, "way_out": told.way_out}, status)
 
     return app
 
@@ -90,14 +97,36 @@ class Pages:
         self._page = environment.get_template("page.html.j2")
         self._window = environment.get_template("window.html.j2")
         self._end = environment.get_template("end.html.j2")
+        self._similar = environment.get_template("similar.html.j2")
+        self._broken = environment.get_template("broken.html.j2")
+
+    async def check_own(self, request: Request) -> None:
+        """Let only pages of this very review go on: an old tab may be open on what another run showed.
+
+        Raises:
+            AnotherReviewError: the page is of another run, batch, log or annotator.
+        """
+        if request.query_params.get("session") != self.session.name:
+            raise AnotherReviewError(
+                f"{self.session.material.name} is reviewed here now, by {self.session.journal.annotator}",
+                "this page is of another review",
+                "load the page to go on here",
+            )
 
     def page(self, wanted: QueueFilter, window_id: str | None) -> str:
-        """The whole page, with its first window inside."""
+        """The whole page, with its first window inside; that to go on with where there is no window of this id."""
         material = self.session.material
+        told = ""
+        if window_id is not None and self.session.position(window_id) is None:
+            told, window_id = f"{window_id} is not in this queue", None
         return self._page.render(
             name=material.name,
             annotator=self.session.journal.annotator,
             session=self.session.name,
+            command=self.session.command,
+            run_id=material.run_id,
+            similar=material.embedded is not None,
+            told=told,
             choices=choices_of(material.classes),
             priorities=self._priorities(),
             wanted=wanted,
@@ -107,20 +136,35 @@ class Pages:
         )
 
     def fragment(self, wanted: QueueFilter, window_id: str | None) -> str:
-        """One window; without an id the one to go on with; a few words where there is none."""
+        """One window; without an id the one to go on with; a few words where there is none.
+
+        Raises:
+            ChangedError: the window is not in the queue.
+        """
         self.session.refresh()
-        position = self.session.first(wanted) if window_id is None else self.session.position(window_id)
+        position = self.session.first(wanted) if window_id is None else self._position(window_id)
         if position is not None:
             return self.window(window_facts(self.session, position, wanted))
-        if window_id is not None:
-            raise HTTPException(404, f"{window_id} is not in the queue")
         progress = self.session.progress(wanted)
         again = href(self.session.row(0).window_id, QueueFilter()) if len(self.session.material.queue) else "/"
         return self._end.render(progress=progress, revision=self.session.journal.revision, again=again)
 
     def window(self, facts: WindowFacts) -> str:
         """The fragment of a window."""
-        return self._window.render(facts=facts, row=facts.row)
+        return self._window.render(facts=facts, row=facts.row, similar=self.session.material.embedded is not None)
+
+    def similar(self, wanted: QueueFilter, window_id: str) -> str:
+        """The windows that are most like one.
+
+        Raises:
+            ChangedError: the window is not in the queue.
+        """
+        self.session.refresh()
+        return self._similar.render(found=similar(self.session, self._position(window_id), wanted))
+
+    def broken(self, error: MoolaError) -> str:
+        """Why there is no page."""
+        return self._broken.render(error=error)
 
     def news(self, wanted: QueueFilter, since: int) -> dict[str, Any]:
         """What changed after a revision of the log, and how far one is."""
@@ -132,6 +176,12 @@ class Pages:
             "total": progress.total,
             "pace": None if progress.pace is None else round(progress.pace, 1),
         }
+
+    def _position(self, window_id: str) -> int:
+        position = self.session.position(window_id)
+        if position is None:
+            raise ChangedError(f"{window_id} is not in the queue", "", "load the page again")
+        return position
 
     def _priorities(self) -> list[int]:
         return sorted(self.session.material.queue.table["priority"].unique().to_list(), reverse=True)
@@ -156,5 +206,15 @@ def _static(name: str) -> Response:
     return Response(content, media_type=_TYPES[name])
 
 
-def _refused(what: str, why: str, way_out: str) -> JSONResponse:
-    return JSONResponse({"what": what, "why": why, "way_out": way_out}, status_code=422)
+def _told(error: Exception) -> MoolaError:
+    """What went wrong, in words."""
+    if isinstance(error, MoolaError):
+        return error
+    if isinstance(error, RequestValidationError):
+        why = "\n".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return MoolaError("this is no decision", why, "load the page again")
+    assert isinstance(error, OSError)
+    name = error.filename or "a file"
+    return StorageError(
+        f"{name} cannot be read or written", error.strerror or str(error), "make room, or let it be written"
+    )

@@ -83,6 +83,12 @@ class Journal:
         """What the log says of a window; None where it says nothing."""
         return self._states.get(window_id)
 
+    def own_state(self, window_id: str) -> WindowState | None:
+        """What it would say if nobody but this annotator had said anything; anybody's undo counts."""
+        events = self._of_window.get(window_id, [])
+        own = [event for event in events if event.annotator == self.annotator or event.decision == "undo"]
+        return fold(own).get(window_id)
+
     def decided(self, window_id: str) -> bool:
         """Whether this annotator has decided about a window."""
         state = self._states.get(window_id)

@@ -10,15 +10,18 @@ import polars as pl
 from moola.encoders.shelf import ROOM, published
 from moola.errors import DataError, MoolaError
 from moola.labels import POINTER_COLUMNS
+from moola.labels.batch_files import read_batch
+from moola.labels.events import window_digest
 from moola.labels.neighbours import Neighbours
 from moola.layout import Layout, read_json
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.run_artifacts import open_artifacts
 from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
-from moola.review.queue import ReviewQueue, read_queue
+from moola.review.queue import ReviewQueue, open_queue
 from moola.review.reconstruction import reconstruction_band
 from moola.review.session import ReviewMaterial
+from moola.review.similar import open_embeddings
 from moola.review.windows import ShownWindows, no_band
 
 MOST_EMBEDDED = 20_000
@@ -26,15 +29,20 @@ MOST_EMBEDDED = 20_000
 
 
 def open_material(
-    run: Path, layout: Layout, batch: Path | None = None, classes: tuple[str, ...] = ()
+    run: Path,
+    layout: Layout,
+    batch: Path | None = None,
+    classes: tuple[str, ...] = (),
+    embeddings: Path | None = None,
 ) -> ReviewMaterial:
     """What a run knows of the windows to review.
 
     Args:
         run: the run folder; for a batch it need not have come further than its windows and splits.
         layout: where named encoders are.
-        batch: Parquet of windows to label, with ``window_id`` and ``row``; None: review the labels of the run.
+        batch: table of windows to label; None: review the labels of the run.
         classes: labels to choose from; where the run has labels, theirs come first.
+        embeddings: of all windows of the run (`moola.review.similar.open_embeddings`).
 
     Raises:
         MoolaError: the run or the batch cannot be opened; there is nothing to review or no label to choose.
@@ -49,7 +57,7 @@ def open_material(
         raise DataError(
             "there is no label to choose", f"{run} has no labels", "name them: --classes consolidation,retracement"
         )
-    queue = read_queue(run, data.labels) if batch is None else read_batch(batch, data)
+    queue = open_queue(run, data.labels) if batch is None else batch_queue(batch, data)
     if not len(queue):
         raise DataError(
             "there is nothing to review", f"{run} has no labels", "`moola labels batch` chooses windows to label"
@@ -61,9 +69,8 @@ def open_material(
     rows = queue.table["row"].to_numpy()
     folder = published(layout.room(ROOM), inputs["encoder"].digest) if "encoder" in inputs else None
     band = reconstruction_band(inputs["encoder"], folder, data) if folder is not None else None
-    windows = ShownWindows(
-        data.store, data.windows, data.table["window_id"].to_list(), pointers_of(data), band or no_band
-    )
+    ids = data.table["window_id"].to_list()
+    windows = ShownWindows(data.store, data.windows, ids, pointers_of(data), band or no_band)
     return ReviewMaterial(
         name=run.name if batch is None else f"{run.name}, batch {batch.stem}",
         run_id=run.name,
@@ -72,28 +79,44 @@ def open_material(
         queue=queue,
         opinions=opinions,
         space=labelled_space(data, rows, folder) if batch is None else None,
+        batch="" if batch is None else batch.stem,
+        embedded=None if embeddings is None else open_embeddings(embeddings, data.windows, ids, run),
+        labels=dict(zip(data.labels["window_id"], data.labels["label"], strict=True)),
     )
 
 
-def read_batch(path: Path, data: Dataset) -> ReviewQueue:
-    """The windows of a batch in its order; none of them has a label.
+def batch_queue(path: Path, data: Dataset) -> ReviewQueue:
+    """The windows of a batch in its order, with the labels that the run has for them by now.
+
+    Args:
+        path: table of the batch (`moola.labels.batch_files.find_batch`).
+        data: of the run.
 
     Raises:
-        DataError: it names windows that the run does not have.
+        DataError: it names windows that the run does not have, or whose bars are not those that were chosen.
     """
-    table = pl.read_parquet(path)
+    table = read_batch(path.parent, path.stem)
     here = table.join(data.table.select("window_id", found="row"), on="window_id", how="left", maintain_order="left")
+    way_out = "name the run that the batch was chosen from: moola review RUN --batch NAME"
     strange = here.filter(pl.col("found").is_null() | (pl.col("found") != pl.col("row")))["window_id"]
     if len(strange):
         raise DataError(
-            f"{path} names {len(strange)} windows that this run does not have",
-            ", ".join(strange.head(5)),
-            "name the run that the batch was chosen from: moola review RUN --batch NAME",
+            f"{path} names {len(strange)} windows that this run does not have", ", ".join(strange.head(5)), way_out
+        )
+    bars = data.windows.gather(data.store.values, here["row"].to_numpy(), data.windows.length)
+    others = [
+        name
+        for name, digest, one in zip(here["window_id"], here["window_digest"], bars, strict=True)
+        if digest != window_digest(one)
+    ]
+    if others:
+        raise DataError(
+            f"{len(others)} of {len(here)} windows of {path} have other bars in this run",
+            f"{', '.join(others[:5])}: bars were changed, or are cut differently, since the batch was chosen",
+            f"{way_out}; or choose anew: `moola labels batch`",
         )
     known = data.labels.select("window_id", given_label="label")
-    return ReviewQueue(
-        here.drop("given_label", strict=False).join(known, on="window_id", how="left", maintain_order="left")
-    )
+    return ReviewQueue(here.join(known, on="window_id", how="left", maintain_order="left"))
 
 
 def read_opinions(run: Path, classes: tuple[str, ...], learned: tuple[str, ...], queue: ReviewQueue) -> Opinions:

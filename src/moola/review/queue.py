@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from moola.errors import DataError
+from moola.labels.queue import QUEUE_FILE, read_queue
 
 ModelFilter = Literal["", "against", "split"]
 MODEL_FILTERS: tuple[str, ...] = get_args(ModelFilter)
@@ -77,6 +78,11 @@ class QueueFilter:
     models: ModelFilter = ""
     undecided: bool = False
 
+    @property
+    def tells_opinions(self) -> bool:
+        """Whether to pass it says something of the label or of what models say."""
+        return bool(self.label or self.priority or self.models)
+
     def query(self) -> dict[str, str]:
         """The filter as it stands in a URL; what is not set is left out."""
         told = {
@@ -136,7 +142,7 @@ class ReviewQueue:
         return found.to_numpy()
 
 
-def read_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
+def open_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
     """The queue of a run: ``review_queue.csv``, else ``label_issues.csv``, the most doubtful first.
 
     Args:
@@ -146,18 +152,10 @@ def read_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
     Raises:
         DataError: the queue names windows that the run does not have.
     """
-    names = ("review_queue.csv", "label_issues.csv")
-    path = next((run / name for name in names if (run / name).exists()), None)
+    path = next((run / name for name in (QUEUE_FILE, "label_issues.csv") if (run / name).exists()), None)
     if path is None:
         return ReviewQueue(rows.select("window_id", "row", given_label="label"))
-    texts = {name: dtype for name, dtype in _SCHEMA.items() if dtype == pl.String}
-    table = pl.read_csv(path, schema_overrides={**texts, "agreement": pl.Float64})
-    if path.name == "label_issues.csv":
-        issue = pl.col("is_label_issue")
-        table = table.sort("label_quality", "window_id").with_columns(
-            priority=pl.when(issue).then(3).otherwise(0),
-            reason=pl.when(issue).then(pl.lit("issue")).otherwise(pl.lit("")),
-        )
+    table = read_queue(path) if path.name == QUEUE_FILE else _by_quality(path)
     table = table.join(rows.select("window_id", "row"), on="window_id", how="left", maintain_order="left")
     unknown = table.filter(pl.col("row").is_null())["window_id"]
     if len(unknown):
@@ -167,3 +165,17 @@ def read_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
             "find the label issues again with --force=label_issues",
         )
     return ReviewQueue(table)
+
+
+def _by_quality(path: Path) -> pl.DataFrame:
+    """Label issues of a run that made no queue of them."""
+    texts: dict[str, Any] = dict.fromkeys(("window_id", "given_label", "pred_label"), pl.String)
+    issue = pl.col("is_label_issue")
+    return (
+        pl.read_csv(path, schema_overrides=texts)
+        .sort("label_quality", "window_id")
+        .with_columns(
+            priority=pl.when(issue).then(3).otherwise(0),
+            reason=pl.when(issue).then(pl.lit("issue")).otherwise(pl.lit("")),
+        )
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from moola.data.bar_store import BarStore
+from moola.data.window_index import WindowIndex
 from moola.encoders.loading import load_encoder
 from moola.errors import MoolaError
 from moola.features import Restorable
@@ -19,6 +21,11 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.stages.pretrain import OBJECTIVE_WEIGHTS
 from moola.review.windows import Band
 
+if TYPE_CHECKING:
+    import torch
+
+    from moola.pretraining import Reconstructing, WindowInputs
+
 _DRAWS = 24
 """Masks of a window, rebuilt in one batch: at the usual share of 15 % a bar stays unhidden in 2 % of windows."""
 
@@ -26,17 +33,11 @@ _DRAWS = 24
 def reconstruction_band(encoder: Artifact, folder: Path, data: Dataset) -> Band | None:
     """The band of a run whose objective rebuilds candles; None where it rebuilds none, or an older moola made it.
 
-    A bar's half width is the mean of |rebuilt close - close| over the masks that hide it. NaN where none does, and in
-    bars that no model sees.
-
     Args:
         encoder: artifact of the pretraining.
         folder: of the named encoder that it was published as.
         data: of the run.
     """
-    import torch
-
-    from moola.data.device_batches import Batch
     from moola.pretraining import OBJECTIVES, Reconstructing, WindowInputs
     from moola.training.weights import load_weights, transfer_weights
 
@@ -45,11 +46,10 @@ def reconstruction_band(encoder: Artifact, folder: Path, data: Dataset) -> Band 
     windows, store = data.windows, data.store
     try:
         ready = load_encoder(str(folder))
-        transform = ready.transform
-        if not isinstance(transform, Restorable):
+        if not isinstance(ready.transform, Restorable):
             return None
         shape = InputShape(len(ready.record.inputs), windows.visible, summary_spans(windows.visible, windows.zone))
-        inputs = WindowInputs(shape, store.channels, functools.partial(transform.apply, channels=store.channels))
+        inputs = WindowInputs(shape, store.channels, functools.partial(ready.transform.apply, channels=store.channels))
         objective = OBJECTIVES.build_section(section_of_record(ready.record.objective), "objective").build(
             ready.for_windows(shape).encoder, inputs
         )
@@ -58,14 +58,34 @@ def reconstruction_band(encoder: Artifact, folder: Path, data: Dataset) -> Band 
         transfer_weights(cast("torch.nn.Module", objective).eval(), load_weights(encoder.path(OBJECTIVE_WEIGHTS)))
     except MoolaError:
         return None  # the encoder was changed, or a component is not installed: the page does without
+    return band_of(objective, inputs, ready.transform, store, windows)
+
+
+def band_of(
+    objective: Reconstructing, inputs: WindowInputs, transform: Restorable, store: BarStore, windows: WindowIndex
+) -> Band:
+    """How far an objective is from the closes of a window.
+
+    A bar's half width is the mean of |rebuilt close - close| over the masks that hide it. NaN where none does, and in
+    bars that no model sees.
+
+    Args:
+        objective: that rebuilds candles, in the mode in which it judges.
+        inputs: where its inputs come from.
+        transform: back from them to candles.
+        store: the bars.
+        windows: where windows start.
+    """
+    import torch
+
+    from moola.data.device_batches import Batch
 
     @functools.lru_cache(maxsize=256)
     @torch.no_grad()
     def band(row: int) -> np.ndarray:
         bars = torch.from_numpy(windows.gather(store.values, np.array([row]))).repeat(_DRAWS, 1, 1)
-        given = inputs.transform(bars)
         nothing = torch.empty(0, dtype=torch.int64)
-        batch = Batch(given, nothing, torch.full((_DRAWS,), row), 0, 0, bars, 0, _DRAWS)
+        batch = Batch(inputs.transform(bars), nothing, torch.full((_DRAWS,), row), 0, 0, bars, 0, _DRAWS)
         rebuilt, mask = objective.reconstruct(batch)
         close = bars[0, :, store.channels.index("close")].double().numpy()
         error = np.abs(transform.restore(rebuilt, bars, store.channels)[..., 3].double().numpy() - close)

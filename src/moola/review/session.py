@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from moola.errors import DataError
 from moola.labels.events import LabelEvent, window_digest
 from moola.labels.folding import WindowState
-from moola.review.decisions import Decision
+from moola.review.decisions import ChangedError, Decision
 from moola.review.journal import Journal
 from moola.review.neighbours import LabelledSpace
 from moola.review.opinions import Opinions
 from moola.review.queue import SPLIT_BELOW, QueueFilter, QueueRow, ReviewQueue
+from moola.review.similar import EmbeddedWindows
 from moola.review.windows import ShownWindows
 
 
@@ -31,6 +32,9 @@ class ReviewMaterial:
         queue: windows in the order of review.
         opinions: what models say of them.
         space: where neighbours are looked for; None where there is none.
+        batch: name of the batch; empty where the labels of the run are reviewed.
+        embedded: all windows of the run, to look for more that are like one; None where nobody embedded them.
+        labels: given labels by window id, also of windows that are not in the queue.
     """
 
     name: str
@@ -40,6 +44,9 @@ class ReviewMaterial:
     queue: ReviewQueue
     opinions: Opinions
     space: LabelledSpace | None = None
+    batch: str = ""
+    embedded: EmbeddedWindows | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -85,19 +92,28 @@ class ReviewSession:
     def __init__(self, material: ReviewMaterial, journal: Journal, blind_share: float = 0.0) -> None:
         self.material, self.journal, self.blind_share = material, journal, blind_share
         self._decided = np.zeros(len(material.queue), dtype=bool)
+        self._blind = np.array(
+            [blind_share > 0 and self.is_blind(name) for name in material.queue.positions], dtype=bool
+        )
         self._mark(material.queue.positions)
 
     @property
+    def command(self) -> str:
+        """That serves the same review again: of the same run or batch, by the same annotator, into the same log."""
+        words = ["moola", "review", self.material.run_id, "--annotator", self.journal.annotator]
+        words += ["--batch", self.material.batch] if self.material.batch else []
+        return shlex.join([*words, "--log", str(self.journal.log.path.absolute())])
+
+    @property
     def name(self) -> str:
-        """Of the log and its reviewer, in letters: what a browser keeps for one is not sent to another."""
-        told = f"{self.journal.log.path.absolute()}\n{self.journal.annotator}"
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        """Of `command`, in letters: what a browser keeps for one review is not sent to another."""
+        return hashlib.sha256(self.command.encode()).hexdigest()[:12]
 
     def refresh(self) -> None:
         """Take in what others appended to the log."""
         self._mark(self.journal.refresh())
 
-    def _mark(self, window_ids: Sequence[str] | set[str] | dict[str, int]) -> None:
+    def _mark(self, window_ids: Iterable[str]) -> None:
         positions = self.material.queue.positions
         for name in window_ids:
             if name in positions:
@@ -115,25 +131,36 @@ class ReviewSession:
         """What the log says of a window."""
         return self.journal.state(self.row(position).window_id)
 
-    def label(self, position: int) -> str | None:
+    def label(self, window_id: str) -> str | None:
         """The label of a window as it is now: as decided, else as given; None where it has none."""
-        row, state = self.row(position), self.state(position)
-        return row.given_label if state is None or state.label is None else state.label
+        state, position = self.journal.state(window_id), self.position(window_id)
+        if state is not None and state.label is not None:
+            return state.label
+        return self.material.labels.get(window_id) if position is None else self.row(position).given_label
 
-    def is_blind(self, position: int) -> bool:
+    def is_blind(self, window_id: str) -> bool:
         """Whether this window is to be judged without anybody's opinion."""
-        told = f"{self.journal.annotator}\n{self.row(position).window_id}".encode()
+        told = f"{self.journal.annotator}\n{window_id}".encode()
         return int.from_bytes(hashlib.sha256(told).digest()[:6]) < self.blind_share * 2**48
+
+    def hides(self, window_id: str) -> bool:
+        """Whether the label of a window is told nowhere: this annotator has still to judge it blindly."""
+        return self.is_blind(window_id) and not self.journal.decided(window_id)
+
+    def matching(self, wanted: QueueFilter) -> np.ndarray:
+        """Mask, bool [n_queue]: what a filter lets through, none whose hidden label would be told by that."""
+        matching = self.material.queue.matching(wanted)
+        return matching & (~self._blind | self._decided) if wanted.tells_opinions else matching
 
     def first(self, wanted: QueueFilter) -> int | None:
         """Where to go on: the first undecided window, else the first of all that the filter lets through."""
-        matching = self.material.queue.matching(wanted)
+        matching = self.matching(wanted)
         found = _first(matching & ~self._decided)
         return found if found is not None or wanted.undecided else _first(matching)
 
     def places(self, position: int, wanted: QueueFilter) -> Places:
         """Where one can go from here."""
-        matching = self.material.queue.matching(wanted)
+        matching = self.matching(wanted)
         undecided = matching & ~self._decided
         shown = undecided if wanted.undecided else matching
         before = np.flatnonzero(shown[:position])
@@ -146,13 +173,14 @@ class ReviewSession:
 
     def progress(self, wanted: QueueFilter) -> Progress:
         """How far one is with the windows of a filter."""
-        matching = self.material.queue.matching(wanted)
+        matching = self.matching(wanted)
         return Progress(int((matching & self._decided).sum()), int(matching.sum()), self.journal.pace())
 
     def decide(self, decision: Decision) -> LabelEvent:
         """Write a decision, once: one that comes again is only confirmed.
 
         Raises:
+            ChangedError: its window is not what was shown, or not in the queue.
             DataError: it makes no sense for its window.
             StorageError: the log cannot be written.
         """
@@ -161,7 +189,7 @@ class ReviewSession:
             return self.journal.event(decision.event_id)
         position = self.position(decision.window_id)
         if position is None:
-            raise DataError(f"{decision.window_id} is not in the queue", "", "load the page again")
+            raise ChangedError(f"{decision.window_id} is not in the queue", "", "load the page again")
         event = self._event(decision, position)
         self._mark(self.journal.append(event))
         return event
@@ -192,6 +220,8 @@ class ReviewSession:
     def _event(self, decision: Decision, position: int) -> LabelEvent:
         """What the page says and what only the server knows."""
         row, windows = self.row(position), self.material.windows
+        digest = window_digest(windows.bars(row.row))
+        decision.check_shown(row.given_label, digest)
         kind, label = decision.resolve(row.given_label, self.material.classes)
         times = windows.times(row.row).moments
         start, end = decision.span(windows.zone) if label is not None else (None, None)
@@ -199,7 +229,7 @@ class ReviewSession:
             decision=kind,
             event_id=decision.event_id,
             window_id=row.window_id,
-            window_digest=window_digest(windows.bars(row.row)),
+            window_digest=digest,
             given=row.given_label,
             label=label,
             start=start,
@@ -207,8 +237,10 @@ class ReviewSession:
             annotator=self.journal.annotator,
             note=decision.note if kind == "note" else "",
             seconds=decision.seconds,
-            blind=self.is_blind(position),
+            blind=decision.blind,
+            blind_share=self.blind_share,
             run_id=self.material.run_id,
+            series=windows.symbol(row.row),
             first_time=times[0].isoformat() if times else "",
             last_time=times[-1].isoformat() if times else "",
         )

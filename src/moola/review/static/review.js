@@ -4,7 +4,9 @@
 
 const byId = (id) => document.getElementById(id);
 const content = byId("content");
-const kept = `moola-review:${document.body.dataset.session}:`; // names in the browser's storage
+const { session, command } = document.body.dataset;
+const store = "moola-review:"; // how names in the browser's storage begin
+const kept = `${store}${session}:`; // those of this review
 const ahead = 3; // windows fetched before they are asked for
 const patience = 8000; // ms for an answer
 let revision = 0;
@@ -26,16 +28,30 @@ function filters() {
 
 function address(path, values) {
   const query = filters();
+  query.set("session", session);
   for (const [name, value] of Object.entries(values)) query.set(name, value);
   return `${path}?${query}`;
+}
+
+// Why the server did not do what it was asked; only 422 is about the wish itself.
+class Refusal extends Error {
+  constructor(status, words) {
+    super(words);
+    this.status = status;
+  }
+}
+
+async function refusal(answer) {
+  if (answer.status === 403) return new Refusal(403, "The server was started again: open the address that it printed. Here on the same port, what is kept is sent from there");
+  const said = await answer.json().catch(() => ({ what: `The server failed (status ${answer.status})` }));
+  return new Refusal(answer.status, [said.what, said.why, said.way_out].filter(Boolean).join(": "));
 }
 
 async function ask(path, values, body) {
   const options = { signal: AbortSignal.timeout(patience) };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
   const answer = await fetch(address(path, values), options);
-  if (answer.status === 403) lost("The server was started again: open the address that it printed. Here on the same port, what is kept is sent from there");
-  if (answer.status >= 500 || answer.status === 403) throw new Error(`status ${answer.status}`);
+  if (!answer.ok) throw await refusal(answer);
   return answer;
 }
 
@@ -77,8 +93,12 @@ async function arrive(id) {
   let html;
   try {
     html = await fragment(id);
-  } catch {
-    offline();
+  } catch (error) {
+    if (id && error.status === 412) {
+      toast(error.message, true);
+      return go("");
+    }
+    offline(error);
     return; // `again` goes there when the server is back
   }
   if (goal !== id) return;
@@ -140,7 +160,7 @@ const outbox = Object.keys(localStorage).filter((name) => name.startsWith(kept))
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 function post(path, body) {
-  const wish = { path, body: { event_id: newId(), ...body } };
+  const wish = { path, command, body: { event_id: newId(), ...body } };
   const name = `${kept}${String(Date.now()).padStart(15, "0")}:${wish.body.event_id}`;
   localStorage.setItem(name, JSON.stringify(wish));
   outbox.push([name, wish]);
@@ -155,27 +175,40 @@ function flush() {
 async function send() {
   while (outbox.length) {
     const [name, wish] = outbox[0];
-    let answer;
+    let said = null;
     try {
-      answer = await ask(wish.path, { since: revision }, wish.body);
-    } catch {
-      offline();
-      return;
+      said = await (await ask(wish.path, { since: revision }, wish.body)).json();
+    } catch (error) {
+      if (error.status !== 412 && error.status !== 422) {
+        offline(error);
+        return;
+      }
+      outbox.shift();
+      refused(name, wish, error);
+      continue;
     }
     outbox.shift();
     localStorage.removeItem(name);
     byId("lost").hidden = !outbox.length;
-    await taken(wish, answer);
+    await taken(wish, said);
   }
 }
 
-async function taken(wish, answer) {
-  const said = await answer.json();
-  if (!answer.ok) {
-    toast(["Not taken", said.what, said.why, said.way_out].filter(Boolean).join(": "), true);
-    if (wish.body.window_id) go(wish.body.window_id);
+// What makes no sense is dropped; what is about a window that has changed stays, for its reviewer to look at.
+function refused(name, wish, error) {
+  const id = wish.body.window_id;
+  if (error.status === 422) {
+    localStorage.removeItem(name);
+    toast(`Not taken: ${error.message}`, true);
+    if (id) go(id);
     return;
   }
+  windows.delete(id);
+  strays.push([name, `${described(wish)}: ${error.message}`]);
+  tellStrays();
+}
+
+async function taken(wish, said) {
   told(said);
   if (wish.path !== "/undo") return;
   toast(said.undone ? "Taken back" : "There is nothing to take back", !said.undone);
@@ -189,7 +222,8 @@ async function decide(decision, values = {}, words = decision) {
   const article = current();
   if (!article) return;
   const seconds = Math.round(performance.now() - shownAt) / 1000;
-  const body = { window_id: article.dataset.window, decision, seconds, ...values };
+  const { window: id, digest, blind, given } = article.dataset;
+  const body = { window_id: id, window_digest: digest, given: given ?? null, blind: Boolean(blind), decision, seconds, ...values };
   if (marked && decision !== "note") Object.assign(body, marks());
   const stored = post("/decisions", body);
   toast(words);
@@ -206,16 +240,32 @@ function accept() {
   else toast(blind ? "Blind: choose a label by its number" : "There is no label to accept: choose one by its number", true);
 }
 
-// ---- connection ---------------------------------------------------------------------------------------------------------
+// ---- decisions that are not of this review --------------------------------------------------------------------------------
 
-function lost(words) {
-  const waiting = outbox.length;
-  byId("lost").textContent = `${words}. ${waiting ? `${waiting} decision${waiting > 1 ? "s are" : " is"} kept in this browser and sent when it is back.` : "Nothing is lost."}`;
-  byId("lost").hidden = false;
+const strays = Object.keys(localStorage).filter((name) => name.startsWith(store) && !name.startsWith(kept)).sort()
+  .map((name) => [name, `of another review, sent when it is opened here: ${JSON.parse(localStorage.getItem(name)).command}`]);
+
+const described = ({ body }) => [body.decision, body.label, body.window_id].filter(Boolean).join(" ");
+
+function tellStrays() {
+  const reasons = [...new Set(strays.map(([, why]) => why))].join("; ");
+  byId("stray").firstElementChild.textContent = `${strays.length} decision${strays.length > 1 ? "s" : ""} kept in this browser: ${reasons}`;
+  byId("stray").hidden = !strays.length;
 }
 
-function offline() {
-  if (byId("lost").hidden || !byId("lost").textContent.startsWith("The server was")) lost("No connection to the server");
+function discard() {
+  strays.splice(0).forEach(([name]) => localStorage.removeItem(name));
+  tellStrays();
+}
+
+// ---- connection ---------------------------------------------------------------------------------------------------------
+
+function offline(error) {
+  const waiting = outbox.length;
+  const words = error instanceof Refusal ? error.message : "No connection to the server";
+  const when = error.status === 409 ? `when their own review is opened here: ${command}` : "when it is back";
+  byId("lost").textContent = `${words}. ${waiting ? `${waiting} decision${waiting > 1 ? "s are" : " is"} kept in this browser and sent ${when}` : "Nothing is lost"}.`;
+  byId("lost").hidden = false;
 }
 
 async function again() {
@@ -226,8 +276,8 @@ async function again() {
     told(await (await ask("/news", { since: revision })).json());
     byId("lost").hidden = true;
     if (goal !== null) go(goal);
-  } catch {
-    offline();
+  } catch (error) {
+    offline(error);
   }
 }
 
@@ -326,6 +376,27 @@ function openNote() {
   byId("note").showModal();
 }
 
+// More windows like this one, among all of the run.
+async function similar() {
+  const article = current();
+  if (!article) return;
+  if (!document.body.dataset.similar) {
+    const again = `moola review ${document.body.dataset.run} --embeddings vectors.npy`;
+    toast(`Needs embeddings of all windows: moola encoders embed NAME --out vectors.npy --index, then ${again}`, true);
+    return;
+  }
+  const box = byId("similar-windows");
+  box.textContent = "…";
+  byId("similar").showModal();
+  try {
+    const html = await (await ask("/similar", { window: article.dataset.window })).text();
+    if (current() === article) box.replaceChildren(parsed(html));
+  } catch (error) {
+    byId("similar").close();
+    offline(error);
+  }
+}
+
 function scheme() {
   const root = document.documentElement;
   const next = { "": "dark", dark: "light", light: "" }[root.dataset.scheme ?? ""];
@@ -351,12 +422,14 @@ const acts = {
   "save-note": saveNote,
   "cancel-note": () => byId("note").close(),
   hindsight,
+  similar,
+  discard,
   before: () => step("before"),
   after: () => step("after"),
   help: () => byId("help").showModal(),
   scheme,
 };
-const keys = { a: "accept", s: "skip", b: "blacklist", u: "undo", n: "note", h: "hindsight", j: "after", k: "before", "?": "help" };
+const keys = { a: "accept", s: "skip", b: "blacklist", u: "undo", n: "note", h: "hindsight", m: "similar", j: "after", k: "before", "?": "help" };
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
@@ -366,6 +439,7 @@ document.addEventListener("click", (event) => {
     acts[button.dataset.act](button);
   } else if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
+    byId("similar").close();
     go(link.dataset.window);
   }
 });
@@ -376,6 +450,10 @@ document.addEventListener("keydown", (event) => {
   if (writing && event.target === byId("note-text") && event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
     saveNote();
+    return;
+  }
+  if (event.key === "m" && !event.repeat && byId("similar").open) {
+    byId("similar").close();
     return;
   }
   const handle = event.target.closest?.(".handle");
@@ -408,4 +486,6 @@ document.documentElement.dataset.scheme = localStorage.getItem("moola-review-sch
 const start = content.firstElementChild;
 told({ ...start.dataset, revision: Number(start.dataset.revision), decided: Number(start.dataset.decided), total: Number(start.dataset.total) });
 show(start);
+if (document.body.dataset.told) toast(document.body.dataset.told, true);
+tellStrays();
 flush();
