@@ -65,6 +65,20 @@ def adjusted(probabilities: np.ndarray, given_labels: np.ndarray) -> np.ndarray:
     return shifted[np.arange(len(given_labels)), given_labels] / shifted.sum(axis=1)
 
 
+def test_flags_are_those_of_the_rule_that_is_named() -> None:
+    from cleanlab.filter import find_label_issues as find
+
+    rng = np.random.default_rng(3)
+    given_labels, probabilities = rng.integers(0, 3, 90), rng.dirichlet([0.7] * 3, 90)
+    table = find_label_issues([f"{i:02}" for i in range(90)], given_labels, probabilities, ("a", "b", "c"))
+    flags = table.sort("window_id")["is_label_issue"].to_numpy()
+    by_rate, by_joint = (
+        np.asarray(find(given_labels, probabilities, filter_by=rule, n_jobs=1))
+        for rule in ("prune_by_noise_rate", "confident_learning")
+    )
+    assert (flags == by_rate).all() and (by_rate != by_joint).any()
+
+
 def test_right_labels_are_not_flagged() -> None:
     given_labels, probabilities, _ = easy(0, n_flipped=0)
     table = find_label_issues([str(i) for i in range(60)], given_labels, probabilities, ("a", "b", "c"))
