@@ -15,13 +15,24 @@ from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex, WindowSpans
 from moola.errors import DataError, StorageError
 from moola.labels import POINTER_COLUMNS
-from moola.labels.blacklist import touches_blacklisted
+from moola.labels.blacklist import touches_blacklisted, without_effect
 from moola.labels.events import LabelLog, window_digest
 from moola.labels.folding import WindowState, fold
 
 EVENTS = "events.jsonl"
 """The log that an exported version holds."""
-_SAID = ("label", "start", "end", "decision", "conflict", "removed", "window_digest", "first_time", "last_time")
+_SAID = (
+    "label",
+    "start",
+    "end",
+    "decision",
+    "conflict",
+    "removed",
+    "window_digest",
+    "first_time",
+    "last_time",
+    "series",
+)
 """What of a state changes labels."""
 _SHOWN = 20
 
@@ -81,7 +92,6 @@ def _read_table(path: Path) -> dict[str, WindowState]:
             conflict=False,
             removed=False,
             notes=(),
-            event_ids=(),
         )
         for row in table.iter_rows(named=True)
     )
@@ -196,14 +206,16 @@ class Corrector:
         decided = {name: state for name, state in states.items() if state.annotators}
         named = table.filter(pl.col("window_id").is_in(list(decided))).iter_rows(named=True)
         found = {row["window_id"]: row for row in named}
-        kept: dict[str, dict[str, Any]] = {}
-        for name, state in decided.items():
-            why = self._why_not(state, found.get(name))
-            if why is None:
-                kept[name] = found[name]
-            elif not (state.decision == "blacklist" and state.first_time):  # else its span of time acts
+        unmet = {name: why for name, state in decided.items() if (why := self._why_not(state, found.get(name)))}
+        training = (table["span"] == "train").to_numpy()
+        some = {name: decided[name] for name in unmet}
+        idle = without_effect(some, table["window_id"], self.spans, self.store, training)
+        for name, why in unmet.items():
+            if decided[name].decision != "blacklist":
                 counts.ignored.setdefault(why, []).append(name)
-        return kept
+            elif name in idle:  # else its span of time acts
+                counts.ignored.setdefault(why if name in found else idle[name], []).append(name)
+        return {name: found[name] for name in decided if name not in unmet}
 
     def _why_not(self, state: WindowState, row: Mapping[str, Any] | None) -> str | None:
         if row is None:
