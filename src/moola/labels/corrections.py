@@ -51,6 +51,11 @@ class CorrectionsConfig:
         reject((self.corrections == "", "corrections: names a file or a folder and is empty; null corrects nothing"))
 
 
+def log_in(path: Path) -> Path:
+    """The log of events that `path` is, or that the exported version at `path` holds."""
+    return path / EVENTS if path.is_dir() else path
+
+
 def read_states(path: Path) -> dict[str, WindowState]:
     """What a file says that labels are.
 
@@ -62,7 +67,7 @@ def read_states(path: Path) -> dict[str, WindowState]:
         DataError: there is no such file, or it is no such table.
         StorageError: the log is not what was written.
     """
-    log = path / EVENTS if path.is_dir() else path
+    log = log_in(path)
     if not log.is_file():
         raise DataError(
             f"there are no corrections in {path}",
@@ -154,12 +159,15 @@ class Corrector:
         windows: where windows start.
         spans: of these windows.
         classes: labels there may be.
+        truth_known: whether windows have a truth that people cannot change, because a formula made the labels or some
+            were flipped on purpose. Else the truth is what people said last.
     """
 
     store: BarStore
     windows: WindowIndex
     spans: WindowSpans
     classes: tuple[str, ...]
+    truth_known: bool = False
 
     def apply(
         self, given: pl.DataFrame, table: pl.DataFrame, states: Mapping[str, WindowState]
@@ -249,7 +257,8 @@ class Corrector:
                 state.window_id
             )
             marks = dict.fromkeys(POINTER_COLUMNS, None)
-        planted = bool(before and before["planted"]) and state.label != row["true_label"]
+        truth = row["true_label"] if self.truth_known and row["true_label"] is not None else state.label
+        planted = bool(before and before["planted"]) and state.label != truth
         if before is None:
             counts.added += 1
         elif before["label"] == state.label:
@@ -257,7 +266,7 @@ class Corrector:
         else:
             counts.relabelled += 1
             counts.restored += before["planted"] and not planted
-        named = {"window_id": state.window_id, "label": state.label, "true_label": row["true_label"]}
+        named = {"window_id": state.window_id, "label": state.label, "true_label": truth}
         return {**named, "planted": planted} | marks
 
 
