@@ -9,7 +9,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from moola.labels.events import LabelEvent, LabelLog
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 CSV = ("debug=fast", "data=files", "data.path=bars.csv", "split.test_from=2024-01-09")
@@ -49,12 +52,25 @@ def assert_said(done, code: int, *parts: str) -> None:
     assert done.out == ""
 
 
-def test_own_bars_and_labels_run_when_nothing_is_wrong(csv_moola):
+def test_own_bars_and_labels_run_when_nothing_is_wrong_and_again_on_what_people_decided(csv_moola):
     words = ["+model.zero.kind=majority", "split.n_folds=2", "stage.skip=[pretrain,probe]", "~model.minirocket"]
     words += ["~model.finetuned", "~model.scratch", "~model.pretrained_probe", "~model.random_forest"]
     done = csv_moola("run", *CSV, *SMALL_WINDOWS, *LABELS, *words)
     assert done.code == 0, done.err
     assert (done.run_folder / "report.html").exists()
+
+    names = ("bars_0000000", "bars_0000001", "bars_0000003")  # of these the second has no label
+    said = [LabelEvent(decision="relabel", window_id=name, annotator="ana", label="b", given=given)
+            for name, given in zip(names, ("a", None, "b"), strict=True)]  # fmt: skip
+    LabelLog(csv_moola.folder / "log.jsonl").append(*said)
+    again = csv_moola("run", *CSV, *SMALL_WINDOWS, *LABELS, *words, "task.corrections=log.jsonl")
+    assert again.code == 0, again.err
+    judged = pl.read_parquet(again.run_folder / "judged.parquet").filter(split="oof")
+    truth = dict(judged.select("window_id", "true_label").iter_rows())
+    assert [truth[name] for name in names] == ["b", "b", "b"], "what people said last is the truth"
+    told = csv_moola("labels", "report", done.run_folder.name, again.run_folder.name)
+    assert told.code == 0, told.err
+    assert "1 of them have a corrected label" in told.out and "windows that both runs have" in told.out
 
 
 def test_a_missing_csv_file_is_named_with_near_files(moola):

@@ -20,9 +20,12 @@ from moola.data.splits.purged_kfold import PurgedKFold
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import DataError, StorageError
 from moola.labels import WindowLabels
-from moola.labels.agreement import agreement_between, anchoring
-from moola.labels.corrections import CorrectionsConfig
+from moola.labels.agreement import agreement_between, anchoring, why_not_anchored
+from moola.labels.blacklist import read_blacklist
+from moola.labels.changes import count_decisions
+from moola.labels.corrections import CorrectionsConfig, states_digest
 from moola.labels.events import LabelEvent, LabelLog, window_digest
+from moola.labels.folding import fold
 from moola.labels.planting import LabelDraw
 from moola.labels.versions import open_version
 from moola.layout import Layout, digest_file, read_json, write_json
@@ -155,10 +158,36 @@ def test_a_blacklisted_span_holds_for_windows_of_another_stride_and_name(
     inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
     span = {"first_time": "2013-01-01T00:30:00Z", "last_time": "2013-01-01T00:31:00Z"}
-    rejected = LabelEvent(decision="blacklist", window_id="x_of_old", annotator="ada", **span)
+    rejected = LabelEvent(decision="blacklist", window_id="of_old", annotator="ada", series="x", **span)
     before = labels_of(split(inputs, tmp_path / "a"))
-    after = labels_of(split(inputs, tmp_path / "b", rejected))
-    assert before.keys() - after.keys() == {bar for bar in range(25, 32) if bar in before} != set()
+    for number, event in enumerate((rejected, dataclasses.replace(rejected, window_id="x_of", series=""))):
+        after = labels_of(split(inputs, tmp_path / str(number), event))
+        assert before.keys() - after.keys() == {bar for bar in range(25, 32) if bar in before} != set()
+        assert read_json(tmp_path / str(number) / "splits" / "corrections.json")["ignored"] == {}
+
+
+def test_a_blacklisting_that_rejects_nothing_here_is_told_with_its_reason(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    at = {"first_time": "2013-01-01T00:30:00Z", "last_time": "2013-01-01T00:31:00Z"}
+    late = {"first_time": "2014-01-01T00:30:00Z", "last_time": "2014-01-01T00:31:00Z"}
+    sealed = {"first_time": "2013-01-01T05:50:00Z", "last_time": "2013-01-01T05:55:00Z"}
+    elsewhere = [  # the log is shared by all data: one series here says nothing of whose bars these are
+        LabelEvent(decision="blacklist", window_id="eurusd_0000030", annotator="ada", **at),
+        LabelEvent(decision="blacklist", window_id="7", annotator="ada", series="eurusd", **at),
+        decide("blacklist", 9999, **late),
+        decide("blacklist", 350, **sealed),
+        decide("blacklist", 8888),
+    ]
+    before = labels_of(split(inputs, tmp_path / "a"))
+    assert labels_of(split(inputs, tmp_path / "b", *elsewhere)) == before
+    told = read_json(tmp_path / "b" / "splits" / "corrections.json")["ignored"]
+    assert {why: one["n"] for why, one in told.items()} == {
+        "its series is none of this run's": 2,
+        "no training window touches its time": 1,
+        "it belongs to the sealed test": 1,
+        "there is no such window": 1,
+    }
 
 
 def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
@@ -172,6 +201,10 @@ def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
     assert stage.outside() == before
     log.append(decide("undo", 0, undoes=first.event_id))
     assert stage.outside() != before
+    rejected = decide("blacklist", 1, first_time="2013-01-01T00:30:00Z", last_time="2013-01-01T00:31:00Z")
+    for name in ("x", "y"):
+        LabelLog(tmp_path / name).append(dataclasses.replace(rejected, series=name))
+    assert states_digest(tmp_path / "x") != states_digest(tmp_path / "y")
 
 
 def test_a_missing_log_is_told(inputs: dict[str, Artifact], tmp_path: Path) -> None:
@@ -209,7 +242,10 @@ def test_versions_are_whole_never_changed_and_train_what_the_log_says(
     table = {row["window_id"]: row for row in second.table().iter_rows(named=True)}
     assert (table["x_0000000"]["label"], table["x_0000000"]["given_label"]) == ("down", "up")
     assert "x_0000004" not in table and table["x_0000350"]["span"] == "test"
-    listed = pl.read_csv(layout.data / "corrections" / "window_blacklist.csv")
+    path = layout.data / "corrections" / "window_blacklist.csv"
+    listed = pl.read_csv(path)
+    (back,) = read_blacklist(path, "bob")
+    assert (back.series, back.last_time) == ("x", "2013-01-01T01:45:00.000000Z")
     assert listed.select("window_id", "raw_start_idx", "raw_end_idx").rows() == [("x_0000100", 100, 105)]
     assert listed["first_time"][0] == "2013-01-01T01:40:00.000000Z"
 
@@ -233,6 +269,7 @@ def test_commands_import_undo_compare_and_export(
     )
     Path("black.csv").write_text(
         "window_id,raw_start_idx,raw_end_idx,reason,blacklisted_date\nold_1,30,31,no trade,2026-01-31\n"
+        "eurusd_0000050,50,51,another market,2026-01-31\n"
     )
 
     def said(*words: str) -> str:
@@ -240,19 +277,26 @@ def test_commands_import_undo_compare_and_export(
         return capsys.readouterr().out
 
     assert "new: 1 accept, 1 relabel, 1 skip" in said("import", "fixes.csv", "--run", "run-1", "--annotator", "ada")
-    assert "3 events, 3 of them in the log already\nnew: none" in said("import", "fixes.csv", "--run", "run-1")
-    said("import", "black.csv", "--run", "run-1", "--annotator", "ada")
+    assert "3 events, 3 of them in the log already\nnew: none" in said(
+        "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"
+    )
+    assert "new: 2 blacklist" in said("import", "black.csv", "--annotator", "ada")
+    assert "1 of those in the log say now" in said("import", "black.csv", "--run", "run-1", "--annotator", "ada")
     log = LabelLog(Path("data/corrections/review_corrections/events.jsonl"))
     events = log.read().events
     store = BarStore.open(inputs["bars"].folder)
     assert events[0].window_digest == window_digest(store.values[:LENGTH]) and events[0].given == "up"
-    assert events[3].first_time == "2013-01-01T00:30:00.000000Z" and events[3].at.startswith("2026-01-31")
+    states = fold(events)
+    assert (states["old_1"].first_time, states["old_1"].series) == ("2013-01-01T00:30:00.000000Z", "x")
+    assert states["old_1"].notes == ("no trade",) and states["eurusd_0000050"].series == ""
+    assert count_decisions(events).undone == 0
     said("export", "run-1")
     assert "undone: skip of x_0000004 by ada" in said("undo", events[2].event_id[:8], "--annotator", "bob")
     assert "6 added" not in said("export", "run-1")
     told = json.loads(said("diff", "v001", "v002", "--json"))
     assert told["windows"] == [{"window_id": "x_0000004", "before": "(none)", "after": "up"}]
     assert json.loads(said("agreement", "--json")) == {"pairs": [], "anchoring": None}
+    assert "no window was judged blind: what showing" in said("agreement")
     assert main(["labels", "undo", "zzz"]) == 3
     assert "no event is 'zzz'" in capsys.readouterr().err
     assert main(["labels", "exprt"]) == 2
@@ -284,7 +328,7 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     for number in range(400):
         blind = number % 2 == 0
         said = truth[number] if blind else given[number]
-        common = {"window_id": f"w{number}", "given": str(given[number]), "blind": blind}
+        common = {"window_id": f"w{number}", "given": str(given[number]), "blind": blind, "blind_share": 0.5}
         events.append(LabelEvent(decision="relabel", annotator="ada", label=str(said), **common))
         other = str(truth[number]) if number % 5 else "b"
         events.append(LabelEvent(decision="relabel", annotator="bob", label=other, **common))
@@ -296,6 +340,17 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     assert found.conclusion == "people follow what they are shown"
     few = anchoring([one for one in events if one.annotator == "ada"][:9])
     assert few is not None and few.shown.kappa == 1 and few.shown.low < 0.5, "four that agree do not say that all would"
+    others = [  # imports, and a sitting that hid nothing
+        LabelEvent(
+            decision="accept", annotator="ada", window_id=f"{told}{i}", given="a", source=told, blind_share=share
+        )
+        for told, share in (("import:x.csv", 0.5), ("review", 0.0))
+        for i in range(99)
+    ]
+    assert anchoring([*[one for one in events if one.annotator == "ada"], *others]) == found
+    of_old = [dataclasses.replace(one, blind_share=0.0) for one in events]
+    assert anchoring(of_old) is None and "does not tell in which sittings" in why_not_anchored(of_old)
+    assert why_not_anchored([one for one in events if one.blind]) == "no window was judged with its label shown"
     same = [dataclasses.replace(one, label="a", given="a") for one in events]
     assert np.isnan(agreement_between(same)[0].kappa)
 

@@ -223,6 +223,23 @@ def test_what_a_full_disk_refuses_leaves_the_log_as_it_was(tmp_path: Path, monke
     assert [one.window_id for one in LabelLog(log.path).read().events] == ["w0", "w1"]
 
 
+def test_an_event_that_was_read_outlives_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, one, two = tmp_path / "events.jsonl", event(), event(window="w1")
+    path.write_bytes(line_of(one) + line_of(two)[:-1])
+    assert LabelLog(path).read().events == (one, two)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            LabelLog(path).append(event(window="w2"))
+    assert LabelLog(path).read().events == (one, two)
+    LabelLog(path).append(two)  # whoever sends it again is told that it is on disk: it is whole by then
+    assert path.read_bytes() == line_of(one) + line_of(two)
+
+
 def test_all_that_makes_no_sense_is_told_in_one_go() -> None:
     with pytest.raises(DataError) as caught:
         event(label="", who="", start=5, seconds=float("nan"), at="yesterday", first_time="2026-01-01T00:00:00Z")

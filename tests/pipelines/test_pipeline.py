@@ -102,6 +102,35 @@ def test_a_changed_file_outside_builds_again_and_a_touched_one_does_not(fakes, f
 
 
 @dataclass(frozen=True)
+class Reviewed(Stage):
+    """Reads a log to which somebody else appends once meanwhile."""
+
+    log: str
+    name: ClassVar[str] = "reviewed"
+    provides: ClassVar[str] = "reviewed"
+
+    def outside(self) -> str:
+        return Path(self.log).read_text()
+
+    def run(self, inputs: Mapping[str, Artifact], workspace: Workspace) -> None:
+        if self.outside() == "one":
+            Path(self.log).write_text("one two")
+        write_text(workspace.folder / "read.txt", self.outside())
+
+
+def test_what_changes_while_a_stage_reads_it_is_not_kept_under_the_key_of_before(fresh_context, tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("one")
+    pipeline = Pipeline([Reviewed(str(log))])
+    with pytest.raises(StorageError, match="'reviewed' reads from outside changed") as told:
+        pipeline.run(fresh_context())
+    assert told.value.way_out == "run the same command again"
+    done = pipeline.run(fresh_context()).artifacts["reviewed"]
+    assert done.path("read.txt").read_text() == "one two"
+    assert list(done.folder.parent.rglob("read.txt")) == [done.path("read.txt")]
+
+
+@dataclass(frozen=True)
 class Two(Stage):
     """Writes one file that its reader wants and one that it does not."""
 

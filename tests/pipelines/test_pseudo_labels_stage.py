@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,12 +133,10 @@ def test_what_a_teacher_says_does_not_hang_on_labels_it_left_out(finished: Simpl
     assert np.array_equal(before.predicted["lr", 0], after.predicted["lr", 0])
 
 
-def test_windows_that_people_rejected_teach_nothing(finished: SimpleNamespace, tmp_path: Path) -> None:
+def test_windows_that_people_rejected_teach_nothing(finished: SimpleNamespace) -> None:
     pool = finished.trainer.fitter.pool
     usable = pool.rows((0,), 10_000)
-    splits = dataclasses.replace(pool.splits, folder=tmp_path, manifest={"files": {"rejected.json": ""}})
-    (tmp_path / "rejected.json").write_text(json.dumps(usable[:200].tolist()))
-    other = dataclasses.replace(pool, splits=splits)
+    other = dataclasses.replace(pool, data=dataclasses.replace(pool.data, rejected=usable[:200]))
     other.__dict__["margins"] = pool.margins
     assert other.rows((0,), 10_000).tolist() == usable[200:].tolist()
 

@@ -218,6 +218,51 @@ class Pointers:
 
 
 @dataclass(frozen=True)
+class PseudoLabelFold:
+    """Guesses of the teacher that knows nothing of a fold.
+
+    Attributes:
+        name: of the fold.
+        left: how many windows are left after each gate, in the order of `PseudoLabels.gates`.
+        right: share of those that passed whose label is the true one; None where no truth is known.
+    """
+
+    name: str
+    left: tuple[int, ...]
+    right: Estimate | None
+
+
+@dataclass(frozen=True)
+class PseudoLabelStudent:
+    """A model (display name) out of fold without and with the teacher's labels."""
+
+    model: str
+    without: Estimate
+    taught: Estimate
+    difference: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What labels of a model (display name) are worth to others.
+
+    Attributes:
+        teacher: who labels.
+        metric: of figures and differences, in words.
+        gates: what a guess has to pass, in order.
+        folds: one each, then the teacher with all labels.
+        students: who learned from them.
+    """
+
+    teacher: str
+    metric: str
+    gates: tuple[str, ...]
+    folds: tuple[PseudoLabelFold, ...]
+    students: tuple[PseudoLabelStudent, ...]
+
+
+@dataclass(frozen=True)
 class ClassRow:
     """Figures of one class: its name, how many windows have it, and three figures with intervals."""
 
@@ -331,6 +376,7 @@ class Report:
     sets: PredictionSets | None
     pointers: Pointers | None
     label_efficiency: CurvePanel | None
+    pseudo_labels: PseudoLabels | None
     wrong: WrongWindows | None
     doubtful: DoubtfulLabels | None
     planted: PlantedFound | None

@@ -24,7 +24,7 @@ class DecisionCounts:
         blacklisted: windows that leave it with all that overlap them.
         in_conflict: windows of which people say different things; these stay as they were.
         noted: windows with a note.
-        undone: events that were taken back.
+        undone: events that people took back.
     """
 
     accepted: int
@@ -86,9 +86,10 @@ def count_decisions(events: Sequence[LabelEvent]) -> DecisionCounts:
     states = fold(events).values()
     ended = Counter(state.decision for state in states)
     conflicts, noted = sum(state.conflict for state in states), sum(bool(state.notes) for state in states)
-    undone = sum(event.decision != "undo" for event in events) - sum(
-        event.decision != "undo" for event in in_effect(events)
-    )
+    gone = {event.event_id for event in events if event.decision != "undo"}
+    gone -= {event.event_id for event in in_effect(events)}
+    completed = {event.undoes for event in events if event.source.startswith("import:")}
+    undone = len(gone - completed)
     return DecisionCounts(
         ended["accept"], ended["relabel"], ended["skip"], ended["blacklist"], conflicts, noted, undone
     )

@@ -15,13 +15,24 @@ from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex, WindowSpans
 from moola.errors import DataError, StorageError
 from moola.labels import POINTER_COLUMNS
-from moola.labels.blacklist import touches_blacklisted
+from moola.labels.blacklist import touches_blacklisted, without_effect
 from moola.labels.events import LabelLog, window_digest
 from moola.labels.folding import WindowState, fold
 
 EVENTS = "events.jsonl"
 """The log that an exported version holds."""
-_SAID = ("label", "start", "end", "decision", "conflict", "removed", "window_digest", "first_time", "last_time")
+_SAID = (
+    "label",
+    "start",
+    "end",
+    "decision",
+    "conflict",
+    "removed",
+    "window_digest",
+    "first_time",
+    "last_time",
+    "series",
+)
 """What of a state changes labels."""
 _SHOWN = 20
 
@@ -40,6 +51,11 @@ class CorrectionsConfig:
         reject((self.corrections == "", "corrections: names a file or a folder and is empty; null corrects nothing"))
 
 
+def log_in(path: Path) -> Path:
+    """The log of events that `path` is, or that the exported version at `path` holds."""
+    return path / EVENTS if path.is_dir() else path
+
+
 def read_states(path: Path) -> dict[str, WindowState]:
     """What a file says that labels are.
 
@@ -51,7 +67,7 @@ def read_states(path: Path) -> dict[str, WindowState]:
         DataError: there is no such file, or it is no such table.
         StorageError: the log is not what was written.
     """
-    log = path / EVENTS if path.is_dir() else path
+    log = log_in(path)
     if not log.is_file():
         raise DataError(
             f"there are no corrections in {path}",
@@ -81,7 +97,6 @@ def _read_table(path: Path) -> dict[str, WindowState]:
             conflict=False,
             removed=False,
             notes=(),
-            event_ids=(),
         )
         for row in table.iter_rows(named=True)
     )
@@ -144,12 +159,15 @@ class Corrector:
         windows: where windows start.
         spans: of these windows.
         classes: labels there may be.
+        truth_known: whether windows have a truth that people cannot change, because a formula made the labels or some
+            were flipped on purpose. Else the truth is what people said last.
     """
 
     store: BarStore
     windows: WindowIndex
     spans: WindowSpans
     classes: tuple[str, ...]
+    truth_known: bool = False
 
     def apply(
         self, given: pl.DataFrame, table: pl.DataFrame, states: Mapping[str, WindowState]
@@ -196,14 +214,16 @@ class Corrector:
         decided = {name: state for name, state in states.items() if state.annotators}
         named = table.filter(pl.col("window_id").is_in(list(decided))).iter_rows(named=True)
         found = {row["window_id"]: row for row in named}
-        kept: dict[str, dict[str, Any]] = {}
-        for name, state in decided.items():
-            why = self._why_not(state, found.get(name))
-            if why is None:
-                kept[name] = found[name]
-            elif not (state.decision == "blacklist" and state.first_time):  # else its span of time acts
+        unmet = {name: why for name, state in decided.items() if (why := self._why_not(state, found.get(name)))}
+        training = (table["span"] == "train").to_numpy()
+        some = {name: decided[name] for name in unmet}
+        idle = without_effect(some, table["window_id"], self.spans, self.store, training)
+        for name, why in unmet.items():
+            if decided[name].decision != "blacklist":
                 counts.ignored.setdefault(why, []).append(name)
-        return kept
+            elif name in idle:  # else its span of time acts
+                counts.ignored.setdefault(why if name in found else idle[name], []).append(name)
+        return {name: found[name] for name in decided if name not in unmet}
 
     def _why_not(self, state: WindowState, row: Mapping[str, Any] | None) -> str | None:
         if row is None:
@@ -237,7 +257,8 @@ class Corrector:
                 state.window_id
             )
             marks = dict.fromkeys(POINTER_COLUMNS, None)
-        planted = bool(before and before["planted"]) and state.label != row["true_label"]
+        truth = row["true_label"] if self.truth_known and row["true_label"] is not None else state.label
+        planted = bool(before and before["planted"]) and state.label != truth
         if before is None:
             counts.added += 1
         elif before["label"] == state.label:
@@ -245,7 +266,7 @@ class Corrector:
         else:
             counts.relabelled += 1
             counts.restored += before["planted"] and not planted
-        named = {"window_id": state.window_id, "label": state.label, "true_label": row["true_label"]}
+        named = {"window_id": state.window_id, "label": state.label, "true_label": truth}
         return {**named, "planted": planted} | marks
 
 

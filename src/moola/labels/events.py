@@ -56,7 +56,7 @@ class LabelEvent:
         annotator: who decided.
         event_id: its name for good: an event that comes twice counts once.
         at: when, UTC, ISO 8601; later decisions of the same person win.
-        source: ``review``, or ``import:FILE``.
+        source: ``review``; ``import:FILE``; ``command line`` of `moola labels undo`.
         window_digest: `window_digest` of the bars that were looked at; empty where these are not known.
         given: label that the window had; None where it had none. ``from`` in the log.
         label: label that it should have; None where none is decided. ``to`` in the log.
@@ -208,15 +208,15 @@ class LabelLog:
 
         Raises:
             StorageError: the log is not what was written.
-            OSError: the disk takes no more; the log is then as it was.
+            OSError: the disk takes no more; the log then holds the events that it held.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._mutex, self._open("a+b", fcntl.LOCK_EX) as descriptor:
             self._catch_up(descriptor)
-            before = [self._unended] if self._unended else []
-            fresh = {event.event_id: event for event in reversed([*before, *events])}
-            lines = b"".join(_line(fresh[name]) for name in reversed(fresh) if name not in self._events)
-            if not lines:
+            known = {*self._events, *([self._unended.event_id] if self._unended else [])}
+            fresh = {event.event_id: event for event in reversed(events)}
+            lines = b"".join(_line(fresh[name]) for name in reversed(fresh) if name not in known)
+            if not lines and not self._unended:
                 return
             with naming(self.path):
                 self._write(descriptor, lines)
@@ -289,16 +289,21 @@ class LabelLog:
         self._n_lines += 1
 
     def _write(self, descriptor: int, lines: bytes) -> None:
-        """Put whole lines after the last whole line, in place of what a crash left there."""
-        is_new = not self._offset
-        os.ftruncate(descriptor, self._offset)
+        """Put whole lines after the last event, in place of what a crash left there.
+
+        An event that lacks the end of its line was read by somebody, perhaps: it is given that end and is never cut.
+        """
+        is_new, kept = not self._offset, self._offset
+        if self._unended:
+            kept, lines = os.fstat(descriptor).st_size, b"\n" + lines
+        os.ftruncate(descriptor, kept)
         try:
             written = 0
             while written < len(lines):
                 written += os.write(descriptor, lines[written:])
             os.fsync(descriptor)
         except OSError:
-            os.ftruncate(descriptor, self._offset)
+            os.ftruncate(descriptor, kept)
             raise
         if is_new:
             sync_folder(self.path.parent)

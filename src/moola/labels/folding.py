@@ -33,10 +33,10 @@ class WindowState:
         conflict: whether people differ and no verdict has more than half of them.
         removed: whether the window leaves the training set.
         notes: in the order of time.
-        event_ids: of the last decision of each annotator, in the order of time.
         window_digest: of the bars that the decision was made on; empty where not known.
         first_time: of the window's first bar as the events tell it, UTC; empty where they do not.
         last_time: of its last bar.
+        series: name of the series that it lies in; empty where the events do not tell.
     """
 
     window_id: str
@@ -48,10 +48,10 @@ class WindowState:
     conflict: bool
     removed: bool
     notes: tuple[str, ...]
-    event_ids: tuple[str, ...]
     window_digest: str = ""
     first_time: str = ""
     last_time: str = ""
+    series: str = ""
 
 
 def fold(events: Iterable[LabelEvent]) -> dict[str, WindowState]:
@@ -113,10 +113,10 @@ def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
         conflict=bool(last) and not agreed,
         removed=decided is not None and decided.verdict is None,
         notes=tuple(event.note for event in events if event.note),
-        event_ids=tuple(event.event_id for event in last.values()),
         window_digest=decided.window_digest if decided else "",
         first_time=timed.first_time if timed else "",
         last_time=timed.last_time if timed else "",
+        series=next((event.series for event in reversed(holding) if event.series), ""),
     )
 
 

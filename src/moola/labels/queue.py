@@ -9,9 +9,10 @@ import polars as pl
 from moola.labels.priority import Doubts
 
 QUEUE_FILE = "review_queue.csv"
-_TEXTS: dict[str, type[pl.String]] = dict.fromkeys(
-    ("window_id", "reason", "given_label", "pred_label", "near_duplicate_of"), pl.String
-)
+_KINDS: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("window_id", "reason", "given_label", "pred_label", "near_duplicate_of"), pl.String),
+    **dict.fromkeys(("label_quality", "agreement"), pl.Float64),
+}
 
 
 def review_queue(issues: pl.DataFrame, doubts: Doubts) -> pl.DataFrame:
@@ -47,4 +48,4 @@ def review_queue(issues: pl.DataFrame, doubts: Doubts) -> pl.DataFrame:
 
 def read_queue(path: Path) -> pl.DataFrame:
     """What was written as ``review_queue.csv``; classes such as 1 and 2 stay text, no reason is an empty one."""
-    return pl.read_csv(path, schema_overrides=_TEXTS).with_columns(pl.col("reason").fill_null(""))
+    return pl.read_csv(path, schema_overrides=_KINDS).with_columns(pl.col("reason").fill_null(""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,9 @@ from moola.models import LabelledWindows
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.window_set import WindowSet, open_index, open_parts
 
+REJECTED = "rejected.json"
+"""Numbers of the windows that people rejected, where labels are corrected; a file of the artifact ``splits``."""
+
 
 @dataclass(frozen=True)
 class Dataset(WindowSet):
@@ -33,12 +36,14 @@ class Dataset(WindowSet):
         classes: class names in the order of every probability column.
         labels: labels table of the training windows that got one, with ``row`` (window number).
         folds: purged folds over the rows of `labels`.
+        rejected: numbers of the windows of which people want nothing to be learned, int64 [n].
     """
 
     table: pl.DataFrame
     classes: tuple[str, ...]
     labels: pl.DataFrame
     folds: tuple[Fold, ...]
+    rejected: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @classmethod
     def open(cls, inputs: Mapping[str, Artifact]) -> Dataset:
@@ -59,7 +64,8 @@ class Dataset(WindowSet):
             labelled.select("window_id", "row", "step"), on="window_id", how="left", maintain_order="left"
         )
         folds = tuple(Fold(np.array(f["train"]), np.array(f["held_out"])) for f in read_json(splits.path("folds.json")))
-        return cls(store, windows, parts, table, classes, labels, folds)
+        told = read_json(splits.path(REJECTED)) if REJECTED in splits.manifest["files"] else []
+        return cls(store, windows, parts, table, classes, labels, folds, np.array(told, dtype=np.int64))
 
     @cached_property
     def test(self) -> pl.DataFrame:
@@ -68,9 +74,10 @@ class Dataset(WindowSet):
 
     @property
     def every_label_given(self) -> bool:
-        """True when the models got every training label there is, so that no draw chose among them."""
+        """True when the models got every training label that nobody rejected, so that no draw chose among them."""
         labelled = (pl.col("span") == "train") & pl.col("true_label").is_not_null()
-        return self.table.filter(labelled).height == len(self.labels)
+        rows = self.table.filter(labelled)["row"].to_numpy()
+        return not len(np.setdiff1d(rows, np.union1d(self.labels["row"].to_numpy(), self.rejected)))
 
     def class_numbers(self, names: pl.Series) -> np.ndarray:
         """int64 [n] class numbers of labels."""

@@ -121,6 +121,7 @@ def _spans(data: Dataset, states: dict[str, WindowState]) -> pl.DataFrame:
     )
     return found.select(
         "window_id",
+        "series",
         pl.Series("raw_start_idx", first, dtype=pl.Int64),
         pl.Series("raw_end_idx", first + data.windows.reach - 1, dtype=pl.Int64),
         *times,

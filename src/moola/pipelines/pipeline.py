@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -133,6 +134,13 @@ class Pipeline:
                 keep_spent=keep_spent,
             )
             stage.run(inputs, workspace)
+            if _outside(stage, context.run_id) != recipe.outside:
+                shutil.rmtree(folder)  # made from this and that
+                raise StorageError(
+                    f"what stage '{stage.name}' reads from outside changed while it was read",
+                    "a file of data, labels or decisions was written to",
+                    "run the same command again",
+                )
 
         return store.build(recipe, run)
 
@@ -145,8 +153,12 @@ def recipe_of(stage: Stage, inputs: Mapping[str, Artifact], run_id: str) -> Reci
         config=describe(stage),
         inputs={name: artifact.digest for name, artifact in inputs.items()},
         code=code_version(stage),
-        outside=stage.outside() + stage.run_identity(run_id),
+        outside=_outside(stage, run_id),
     )
+
+
+def _outside(stage: Stage, run_id: str) -> str:
+    return stage.outside() + stage.run_identity(run_id)
 
 
 def _inputs(stage: Stage, context: Context) -> dict[str, Artifact]:

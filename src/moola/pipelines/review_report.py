@@ -24,7 +24,7 @@ from moola.labels.changes import (
     labels_by_log,
     planted_outcome,
 )
-from moola.labels.corrections import EVENTS, read_states
+from moola.labels.corrections import log_in, read_states
 from moola.labels.events import LabelEvent, LabelLog
 from moola.labels.folding import WindowState, fold
 from moola.labels.pace import DecisionTimes, decision_times
@@ -133,9 +133,9 @@ def report_runs(before: FinishedRun, after: FinishedRun, log: Path | None, metri
     splits = [open_artifact(run.folder, "splits") for run in (before, after)]
     given, now = (pl.read_parquet(one.path("labels.parquet")) for one in splits)
     changes = changed_labels(_as_mapping(given), _as_mapping(now), states)
-    pair = compare_runs(after, before, metric, common=("oof",))  # a review may remove windows and add others
+    pair = compare_runs(after, before, metric, common=("oof",))  # a review removes windows, adds and corrects
     late = sum(_moment(event.at) > _moment(splits[1].manifest["started"]) for event in events or ())
-    facts = None if events is None else _facts(source / EVENTS if source.is_dir() else source, events)
+    facts = None if events is None else _facts(log_in(source), events)
     retrained = Retrained(pair, corrections, planted_outcome(given, now, states), late)
     return ReviewReport(tuple(changes), facts, retrained)
 
@@ -170,7 +170,7 @@ def _decisions(source: Path) -> tuple[tuple[LabelEvent, ...] | None, Mapping[str
         raise DataError(error.what, error.why, "name the log of the decisions with --log FILE") from error
     if source.suffix == ".parquet":
         return None, states
-    return LabelLog(source / EVENTS if source.is_dir() else source).read().events, states
+    return LabelLog(log_in(source)).read().events, states
 
 
 def _as_mapping(labels: pl.DataFrame) -> dict[str, str]:

@@ -75,14 +75,21 @@ def common_words(pair: RunPair, split: SplitName) -> str:
     """On what differences are made; "" where nothing is compared."""
     if split in pair.refused:
         return ""
-    after, before = (run.judged.filter(split=split)["window_id"] for run in (pair.a, pair.b))
-    n = after.is_in(before.implode()).sum()
-    if n == len(after) == len(before):
-        return f"Differences are on the same resamples of the same {n:,} windows."
-    return (
-        f"Differences are on the same resamples of the {n:,} windows that both runs have; figures are of each run's "
-        f"own windows, {len(before):,} before and {len(after):,} after, and so need not differ by as much."
-    )
+    after, before = (run.judged.filter(split=split) for run in (pair.a, pair.b))
+    both = after.join(before, on="window_id")
+    n, corrected = len(both), (both["true_label"] != both["true_label_right"]).sum()
+    told = f"Differences are on the same resamples of the same {n:,} windows."
+    if not n == len(after) == len(before):
+        told = (
+            f"Differences are on the same resamples of the {n:,} windows that both runs have; figures are of each "
+            f"run's own windows, {len(before):,} before and {len(after):,} after, and so need not differ by as much."
+        )
+    if corrected:
+        told += (
+            f" {corrected:,} of them have a corrected label, which differences judge both runs by; figures before are "
+            "by the labels before."
+        )
+    return told
 
 
 def outcome_words(pair: RunPair, one: ModelPair) -> str:

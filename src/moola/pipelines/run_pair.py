@@ -124,8 +124,8 @@ def compare_runs(
         a, b: the runs.
         metric: of figures and differences.
         n_resamples: of the bootstrap.
-        common: splits of which either run may have windows that the other lacks: differences are on the common ones,
-            while each run's figures stay those of its own windows.
+        common: splits of which either run may have windows that the other lacks, or know another truth of some:
+            differences are on the common ones and by the truth that `a` knows, while each run's figures stay its own.
 
     Raises:
         ConfigError: there is no such metric.
@@ -162,12 +162,13 @@ def shared_windows(a: FinishedRun, b: FinishedRun, split: SplitName, *, partly: 
     """The windows that both runs were judged on, with their truth and step, by id.
 
     Raises:
-        DataError: they were judged on other windows (with `partly`: share none), or on another truth; `why` says how
-            many are shared.
+        DataError: they were judged on other windows or another truth (with `partly`: share none); `why` says how many
+            are shared.
     """
     parts = [run.judged.filter(pl.col("split") == split).sort("window_id") for run in (a, b)]
     both = parts[0].join(parts[1], on="window_id", suffix="_b", maintain_order="left")
-    changed = both.filter((pl.col("true_label") != pl.col("true_label_b")) | (pl.col("step") != pl.col("step_b")))
+    other_truth = (pl.col("true_label") != pl.col("true_label_b")) & (not partly)
+    changed = both.filter(other_truth | (pl.col("step") != pl.col("step_b")))
     what = "the runs were judged on other windows"
     if not len(parts[0]) or not len(parts[1]):
         raise DataError(what, f"{sum(len(part) == 0 for part in parts)} of them has no such windows")

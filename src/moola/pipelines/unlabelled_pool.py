@@ -13,7 +13,6 @@ from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.setup import evenly_spaced
-from moola.pipelines.stages.splits import REJECTED
 from moola.pipelines.units import trained_on
 
 
@@ -47,9 +46,7 @@ class UnlabelledPool:
     @cached_property
     def _candidates(self) -> np.ndarray:
         """Training windows without a label that nobody rejected, by number."""
-        told = REJECTED in self.splits.manifest["files"]
-        rejected = np.array(read_json(self.splits.path(REJECTED)) if told else [], dtype=np.int64)
-        return np.setdiff1d(self.data.rows_of("train"), np.union1d(self.labelled, rejected))
+        return np.setdiff1d(self.data.rows_of("train"), np.union1d(self.labelled, self.data.rejected))
 
     def held_out(self, left_out: tuple[int, ...]) -> np.ndarray:
         """Windows that these folds hold out, by number."""

@@ -15,6 +15,7 @@ from moola.errors import DataError
 from moola.labels.exchange.batch_json import read, read_annotations
 from moola.labels.exchange.batch_merging import merge
 from moola.labels.folding import fold
+from moola.layout import read_json
 
 CLASSES = ("consolidation", "retracement")
 
@@ -113,6 +114,7 @@ def test_merging_keeps_the_latest_of_each_person_and_decides_no_conflict(tmp_pat
         "same": ("retracement", "bob"),
     }
     merged.write(tmp_path / "out")
+    assert read_json(tmp_path / "out" / "merged.json")["zone"] == [30, 75]
     index = pl.read_csv(tmp_path / "out" / "master_index.csv")
     assert len(index) == 11
     assert sorted(index.filter(pl.col("window_id") == "changed")["status"]) == ["merged", "superseded"]

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 _FORMATS = ("corrections", "blacklist", "events", "cleanlab", "label_studio", "candlesticks")
 _EPILOG = """\
 corrections   CSV: window_id, corrected_label, and perhaps corrected_start, corrected_end, skip, annotator, note
-blacklist     CSV: window_id, and perhaps raw_start_idx, raw_end_idx, reason, blacklisted_date, first_time, last_time
+blacklist     CSV: window_id, and perhaps raw_start_idx, raw_end_idx, reason, blacklisted_date, first_time, last_time,
+              series
 events        another log of decisions, merged event by event
 cleanlab      CSV of label issues: notes, since no person decided anything
 label_studio  JSON export of a Label Studio project
 candlesticks  JSON of an annotation batch
-A file that is imported again changes nothing. With --run, events say which bars they are about: a decision is then not
-put on other bars of the same name, and a blacklisted window stands for its span of time whatever the stride.
+What was imported before changes nothing when its file, grown or copied, is imported again: later decisions hold. With
+--run, events say which bars they are about, also those that were imported without it: a decision is then not put on
+other bars of the same name, and a blacklisted window stands for its span of time whatever the stride. The zone in which
+a batch may mark spans is that of its file, else that of the run, else bars 30 to 74.
 """
 
 
@@ -42,22 +45,27 @@ def main(words: Sequence[str]) -> int:
     add_log(parser)
     arguments = parser.parse_args(words)
     from moola.labels.events import LabelLog
-    from moola.labels.imports import located, read_decisions, recognise
+    from moola.labels.imports import completing, located, read_decisions, recognise
 
     kind = arguments.kind or recognise(arguments.file)
     data = _data(arguments)
-    events = read_decisions(arguments.file, kind, annotator_of(arguments), data.store if data else None)
+    store, zone = (data.store, data.windows.zone) if data else (None, None)
+    events = read_decisions(arguments.file, kind, annotator_of(arguments), store, zone)
     if data is not None and kind != "events":  # those of a log say themselves what they are about
         given = dict(data.table.drop_nulls("true_label").select("window_id", "true_label").iter_rows())
         given |= dict(data.labels.select("window_id", "label").iter_rows())
         events = located(events, data.store, data.windows, data.table, given)
     log = LabelLog(log_of(arguments))
-    known = {event.event_id for event in log.read().events}
-    log.append(*events)
+    before = log.read().events
+    written = events if kind == "events" else completing(events, before)
+    log.append(*written)
+    known = {event.event_id for event in before}
     fresh = [event for event in events if event.event_id not in known]
     kinds = ", ".join(f"{n} {name}" for name, n in sorted(Counter(event.decision for event in fresh).items()))
     print(f"{kind}: {len(events)} events, {len(events) - len(fresh)} of them in the log already")
     print(f"new: {kinds or 'none'}")
+    if len(written) > len(events):
+        print(f"{len(written) - len(events)} of those in the log say now which bars they are about")
     print(log.path)
     return EXIT_OK
 

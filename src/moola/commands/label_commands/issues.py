@@ -18,7 +18,6 @@ from moola.errors import EXIT_OK, StorageError
 if TYPE_CHECKING:
     import polars as pl
 
-
 _LAYOUTS = ("cleanlab", "label_studio")
 _FILES = ("label_issues.csv", "review_queue.csv", "consensus.json")
 _HEAD = ("rank", "priority", "window", "given", "predicted", "quality", "agreement", "reason")

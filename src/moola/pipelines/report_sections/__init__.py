@@ -19,6 +19,7 @@ from moola.pipelines.report_sections.models import (
     prediction_sets,
 )
 from moola.pipelines.report_sections.pretraining import pretraining
+from moola.pipelines.report_sections.pseudo_labels import pseudo_labels
 from moola.pipelines.report_sections.statements import statements
 from moola.pipelines.report_sections.windows import doubtful_labels, planted_found, wrong_windows
 
@@ -54,6 +55,7 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         sets=prediction_sets(inputs),
         pointers=pointers(inputs),
         label_efficiency=label_efficiency(inputs),
+        pseudo_labels=pseudo_labels(inputs),
         pretraining=pretraining(inputs, material.seeds, issues),
         reconstructions=saved_reconstructions(inputs["encoder"]) if "encoder" in inputs else None,
         wrong=wrong_windows(material),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
-from moola.config import RunConfig, structure
+from moola.config import RunConfig, build_all, structure
 from moola.errors import DataError
 from moola.evaluation.estimates import Estimate
 from moola.evaluation.score_interval import effective_cases, estimate
 from moola.labels import POINTER_COLUMNS
 from moola.labels.consensus import Consensus, find_consensus
+from moola.labels.corrections import log_in
 from moola.labels.events import LabelLog
 from moola.labels.folding import WindowState, fold
 from moola.labels.issues import find_label_issues
@@ -35,15 +36,28 @@ _DEFECT = "this is a defect"
 
 
 @dataclass(frozen=True)
+class LabelIssuesSection:
+    """``stage.label_issues``.
+
+    Attributes:
+        log: file of decisions (`moola.labels.events`); null: that of ``task.corrections``, where it is one.
+    """
+
+    log: str | None = None
+
+
+@dataclass(frozen=True)
 class LabelIssues(Stage):
     """Confident learning on the consensus of all models that are neither controls nor collapsed.
 
     Attributes:
         log: file of decisions (`moola.labels.events`), for windows about which annotators differ; None: nobody decided
             anything yet.
+        judging: how the interval of the number of issues is made.
     """
 
     log: str | None = None
+    judging: EvaluationConfig = field(default_factory=EvaluationConfig)
     name: ClassVar[str] = "label_issues"
     provides: ClassVar[str] = "label_issues"
     requires: ClassVar[tuple[str, ...]] = ("bars", "windows", "splits", "oof")
@@ -54,8 +68,12 @@ class LabelIssues(Stage):
 
     @classmethod
     def from_config(cls, config: RunConfig, settings: Mapping[str, Any]) -> Self:
-        """``stage.label_issues``."""
-        return structure(cls, config.stage.get("label_issues", {}), "stage.label_issues")
+        """``stage.label_issues``, ``evaluation``, and ``task.corrections`` where these are a log and none is named."""
+        section, judging = build_all(
+            lambda: structure(LabelIssuesSection, config.stage.get("label_issues", {}), "stage.label_issues"),
+            lambda: structure(EvaluationConfig, config.evaluation, "evaluation"),
+        )
+        return cls(section.log or _log_of(config.task.get("corrections")), judging)
 
     def outside(self) -> str:
         """The log lies outside moola."""
@@ -91,7 +109,7 @@ class LabelIssues(Stage):
         opinions = check(_opinions(said, judged, data.classes), schemas.model_opinions(data.classes), "them", _DEFECT)
         with replace_atomically(workspace.folder / OPINIONS_FILE) as handle:
             opinions.write_parquet(handle)
-        told = _told(consensus, left_out, queue, _flagged_share(data, judged, issues))
+        told = _told(consensus, left_out, queue, self._flagged_share(data, judged, issues))
         write_json(workspace.folder / "consensus.json", told)
 
     def _states(self) -> Mapping[str, WindowState]:
@@ -109,6 +127,21 @@ class LabelIssues(Stage):
                 "name the log of `moola review`, or null where nobody decided anything yet",
             )
         return fold(LabelLog(Path(self.log)).read().events)
+
+    def _flagged_share(self, data: Dataset, judged: pl.DataFrame, issues: pl.DataFrame) -> Estimate:
+        """Share of labels that are flagged, were other windows like these labelled: resamples as for every figure."""
+        flags = judged.join(issues.select("window_id", "is_label_issue"), on="window_id", maintain_order="left")
+        flagged = flags["is_label_issue"].to_numpy().astype(np.float64)
+        weights = resamples(data, judged, self.judging)
+        resampled = (weights @ flagged / weights.sum(axis=1))[:, None]
+        return estimate(np.array([flagged.mean()]), resampled, len(flagged), (0.0, 1.0), effective_cases(weights))
+
+
+def _log_of(corrections: Any) -> str | None:
+    """The log of decisions that corrects the labels; None where a table does, or nothing."""
+    if not isinstance(corrections, str) or corrections.endswith(".parquet"):
+        return None
+    return str(log_in(Path(corrections)))
 
 
 def _judges(
@@ -184,15 +217,6 @@ def _opinions(said: Mapping[str, np.ndarray], judged: pl.DataFrame, classes: tup
         for model, probabilities in said.items()
     ]
     return pl.concat(frames)
-
-
-def _flagged_share(data: Dataset, judged: pl.DataFrame, issues: pl.DataFrame) -> Estimate:
-    """Share of labels that are flagged, were other windows like these labelled: resamples as for every figure."""
-    flags = judged.join(issues.select("window_id", "is_label_issue"), on="window_id", maintain_order="left")
-    flagged = flags["is_label_issue"].to_numpy().astype(np.float64)
-    weights = resamples(data, judged, EvaluationConfig())
-    resampled = (weights @ flagged / weights.sum(axis=1))[:, None]
-    return estimate(np.array([flagged.mean()]), resampled, len(flagged), (0.0, 1.0), effective_cases(weights))
 
 
 def _told(consensus: Consensus, left_out: Mapping[str, str], queue: pl.DataFrame, flagged: Estimate) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Report(Stage):
         "stack",
         "label_efficiency",
         "label_issues",
+        "pseudo_labels",
     )
     publishes: ClassVar[tuple[str, ...]] = ("report.html",)
     publishes_some: ClassVar[tuple[str, ...]] = ("pictures/*", "tables/*")

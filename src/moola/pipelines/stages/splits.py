@@ -19,14 +19,12 @@ from moola.data.window_index import WindowSpans
 from moola.errors import DataError
 from moola.labels.corrections import CorrectionsConfig, Corrector, read_states, rejected_windows, states_digest
 from moola.labels.planting import LabelDraw
-from moola.layout import replace_atomically, write_json
+from moola.layout import read_json, replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
-from moola.pipelines.dataset import open_windows
+from moola.pipelines.dataset import REJECTED, open_windows
 from moola.pipelines.stage import Stage, Workspace
 
 _DEFECT = "this is a defect of the splitter that split.name chooses"
-REJECTED = "rejected.json"
-"""Numbers of the windows that people rejected, where labels are corrected."""
 NEVER = -1
 """``fold`` of a labelled window that no fold holds out."""
 
@@ -84,7 +82,8 @@ class Splits(Stage):
         given = self._given(table, classes)
         if self.corrected.corrections is not None:
             states = read_states(Path(self.corrected.corrections))
-            given, counts = Corrector(store, windows, spans, classes).apply(given, table, states)
+            truth_known = read_json(inputs["windows"].path("labels.json"))["from_rule"] or bool(given["planted"].any())
+            given, counts = Corrector(store, windows, spans, classes, truth_known).apply(given, table, states)
             write_json(workspace.folder / "corrections.json", counts.to_json())
             rejected = rejected_windows(states, table["window_id"], spans, store)
             write_json(workspace.folder / REJECTED, rejected.tolist())
