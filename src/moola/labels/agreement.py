@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moola.labels.events import LabelEvent
-from moola.labels.folding import in_effect
+from moola.labels.folding import in_effect, last_decisions
 
 REMOVED = "(removed)"
 """The category of windows that somebody skips or blacklists."""
@@ -80,7 +80,7 @@ class Anchoring:
 
 def agreement_between(events: Iterable[LabelEvent], seed: int = 0) -> list[Agreement]:
     """Of every pair of annotators who judged a window both, by their last decisions; pairs in alphabetical order."""
-    last = _last_decisions(events)
+    last = last_decisions(in_effect(events))
     said: dict[str, dict[str, str]] = {}
     for (window, annotator), event in last.items():
         said.setdefault(annotator, {})[window] = event.verdict or REMOVED
@@ -124,13 +124,7 @@ def why_not_anchored(events: Iterable[LabelEvent]) -> str:
 def _drawn(events: Iterable[LabelEvent]) -> list[LabelEvent]:
     """Last decisions of sittings in which a lot said which windows are blind, about windows that had a label."""
     sat = (event for event in in_effect(events) if event.source == "review" and event.blind_share > 0)
-    return [event for event in _last_decisions(sat).values() if event.given]
-
-
-def _last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
-    """(window, annotator) -> the decision of this person that counts."""
-    deciding = (event for event in in_effect(events) if event.decision not in ("note", "undo"))
-    return {(event.window_id, event.annotator): event for event in deciding}
+    return [event for event in last_decisions(sat).values() if event.given]
 
 
 def _agreement(first: str, second: str, pairs: Sequence[tuple[str, str]], seed: int) -> tuple[Agreement, np.ndarray]:

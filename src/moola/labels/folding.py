@@ -3,7 +3,9 @@
 - An undo takes back one event, whoever made it; an undo can be undone, to any depth.
 - Of one person's decisions about a window the last one (`LabelEvent.at`) counts. Skipping and blacklisting are one
   verdict: the window leaves the training set.
-- Where people differ, the verdict of more than half of them holds. Without one, which is always so where two differ,
+- A blacklisting holds until it is undone or its own author decides otherwise. What others say of the window is no
+  conflict with it: that a span of time is of no use is no question of labels.
+- Where people differ else, the verdict of more than half of them holds. Without one, which is always so where two differ,
   there is a conflict: the label stays as it was given until one of them yields or another person decides.
 - Notes decide nothing.
 
@@ -89,16 +91,28 @@ def in_effect(events: Iterable[LabelEvent]) -> list[LabelEvent]:
     return sorted(kept, key=lambda event: event.at)
 
 
-def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
-    """Of one window, by the events in effect."""
-    last: dict[str, LabelEvent] = {}
+def last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
+    """(window, annotator) -> the decision of this person that counts, in the order in which they were made.
+
+    Args:
+        events: those `in_effect`.
+    """
+    last: dict[tuple[str, str], LabelEvent] = {}
     for event in events:
         if event.decision not in ("note", "undo"):
-            last.pop(event.annotator, None)
-            last[event.annotator] = event
+            last.pop((event.window_id, event.annotator), None)
+            last[event.window_id, event.annotator] = event
+    return last
+
+
+def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
+    """Of one window, by the events in effect."""
+    last = {annotator: event for (_, annotator), event in last_decisions(events).items()}
     verdicts = {name: event.verdict for name, event in last.items()}
     winner, votes = Counter(verdicts.values()).most_common(1)[0] if verdicts else (None, 0)
     agreed = 2 * votes > len(last)
+    if any(event.decision == "blacklist" for event in last.values()):
+        winner, agreed = None, True
     holding = [event for event in last.values() if event.verdict == winner] if agreed else []
     decided = holding[-1] if holding else None
     marked = next((event for event in reversed(holding) if event.start is not None), None)

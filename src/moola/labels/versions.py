@@ -21,7 +21,7 @@ from moola.labels import POINTER_COLUMNS
 from moola.labels.blacklist import write_blacklist
 from moola.labels.corrections import EVENTS
 from moola.labels.events import LabelEvent, LabelLog, now
-from moola.labels.folding import WindowState, fold, in_effect
+from moola.labels.folding import WindowState, in_effect, last_decisions
 from moola.layout import changed_files, digest_file, read_json, replace_atomically, sync_folder, write_json
 
 ROOM = "processed/labeled"
@@ -139,9 +139,8 @@ def version_names(room: Path) -> list[str]:
 
 def blacklistings(events: Sequence[LabelEvent]) -> list[LabelEvent]:
     """For each window that is blacklisted the event that did it last."""
-    rejected = {name for name, state in fold(events).items() if state.decision == "blacklist"}
-    last = {event.window_id: event for event in in_effect(events) if event.decision == "blacklist"}
-    return [event for name, event in last.items() if name in rejected]
+    counting = last_decisions(in_effect(events)).values()
+    return list({event.window_id: event for event in counting if event.decision == "blacklist"}.values())
 
 
 def log_digest(events: Sequence[LabelEvent]) -> str:
