@@ -152,7 +152,7 @@ def test_a_blind_window_shows_nobodys_opinion(serve: Callable[..., Any], reviewe
     )
     tab = reviewer(server)
     text = tab.page.inner_text("main")
-    assert all(word not in text for word in ("quality", "finetuned", "issue", "bob", "relabelled"))
+    assert all(word not in text for word in ("quality", "finetuned", "disagree", "bob", "relabelled", " of 30"))
     assert tab.page.get_attribute(".handles", "data-marked") == ""
     tab.press("a")
     tab.until("document.getElementById('toast').textContent.startsWith('Blind')")
@@ -195,6 +195,8 @@ def test_everything_fits_on_the_screen(
     assert tab.page.evaluate(
         "[document.documentElement.scrollWidth - innerWidth, document.documentElement.scrollHeight - innerHeight]"
     ) == [0, 0]
+    rows = "new Set([...document.querySelectorAll('.decisions button')].map((one) => one.offsetTop)).size"
+    assert tab.page.evaluate(rows) == 1
 
 
 def test_twenty_decisions_at_the_speed_of_fingers(serve: Callable[..., Any], reviewer: Callable[..., Any]) -> None:
@@ -264,12 +266,57 @@ def test_a_broken_log_loses_no_decision(serve: Callable[..., Any], reviewer: Cal
     server = serve()
     tab = reviewer(server)
     server.log.path.write_text("no event\n")
+    tab.ask_again()
+    tab.until("document.getElementById('lost').textContent.includes('line 1, is no decision')")
     tab.press("2")
     tab.until("document.getElementById('lost').textContent.includes('line 1, is no decision')")
     server.log.path.unlink()
     tab.ask_again()
     assert [(event.window_id, event.label) for event in tab.logged(1)] == [("w000", "retracement")]
     tab.until("document.getElementById('lost').hidden")
+    server.log.path.unlink()
+    tab.ask_again()
+    tab.until("document.getElementById('gone').textContent.includes('count no more: 1')")
+    tab.until("document.getElementById('decided').textContent === '0 of 30'")
+    tab.page.reload()
+    tab.until("document.getElementById('gone').textContent.includes('count no more: 1')")
+
+
+def test_keys_decide_nothing_after_the_last_window(
+    serve: Callable[..., Any], reviewer: Callable[..., Any], material: ReviewMaterial
+) -> None:
+    queue = ReviewQueue(material.queue.table.head(12))
+    tab = reviewer(serve(queue=queue, space=None))
+    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '1', bubbles: true}))"
+    tab.until(f"{press}, document.getElementById('end')")  # whatever was fetched ahead and whatever is on its way
+    tab.press("1", "2", "a", "s", "b")
+    assert [event.window_id for event in tab.logged(12)] == [f"w{i:03d}" for i in range(12)]
+    assert "moola labels export run-1" in tab.page.inner_text("#end")
+    tab.press("k")
+    tab.at("w011")
+    tab.press("2")
+    tab.until("document.getElementById('end')")
+    tab.press("j")
+    tab.at("w000")
+    tab.page.goto(tab.server.url)
+    tab.until("document.getElementById('end')")
+    tab.press("u")
+    tab.at("w011")
+    tab.logged(14)
+    tab.page.goto(f"{tab.server.url}&label=retracement&undecided=1")
+    assert "All 6 windows here are decided" in tab.page.inner_text("#end")
+
+
+def test_what_a_key_cannot_do_is_told(serve: Callable[..., Any], reviewer: Callable[..., Any]) -> None:
+    tab = reviewer(serve())
+    tab.press("7")
+    tab.until("document.getElementById('toast').textContent === 'No label has the key 7'")
+    tab.press("n")
+    tab.page.fill("#note-text", "x" * 2001)
+    tab.press("Enter")
+    tab.until("document.getElementById('note-length').textContent.startsWith('1 letters too long')")
+    tab.press("Backspace", "Enter")
+    assert tab.logged(1)[0].note == "x" * 2000
 
 
 def test_more_like_this_among_all_windows(

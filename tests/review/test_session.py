@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,19 +17,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moola.commands import review as command
 from moola.drawing import draw_chart
 from moola.errors import DataError, StorageError
-from moola.labels.events import LabelEvent, window_digest
+from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.neighbours import Neighbours, build_index
 from moola.labels.pace import pace_of
 from moola.review.decisions import Decision
 from moola.review.facts import window_facts
-from moola.review.material import batch_queue
+from moola.review.journal import check_writable
+from moola.review.material import batch_queue, read_opinions
 from moola.review.opinions import Opinions
 from moola.review.queue import QueueFilter, ReviewQueue, open_queue
 from moola.review.session import ReviewMaterial, ReviewSession
 from moola.review.similar import EmbeddedWindows, open_embeddings
 
+CLASSES = ("consolidation", "retracement")
 LENGTH = 40
 MODELS: tuple[Literal["against", "split"], ...] = ("against", "split")
 Sessions = Callable[..., ReviewSession]
@@ -100,11 +105,60 @@ def test_a_log_that_was_replaced_is_read_anew(session_of: Sessions, decide: Any)
     decide(session, 0, 0)
     decide(session, 1, 1)
     path = session.journal.log.path
-    line = path.read_text().splitlines(keepends=True)[1]
+    lines = path.read_text().splitlines(keepends=True)
+    line = lines[1]
     path.unlink()
     path.write_text(line)
+    told: list[str] = []
+    session.journal._tell = told.append
+    before = session.journal.revision
     session.refresh()
     assert session.journal.state("w000") is None and session.journal.state("w001") is not None
+    assert session.progress(QueueFilter()).decided == 1 and session.first(QueueFilter()) == 0
+    assert session.journal.changed_since(before) == {"w000", "w001"} and session.journal.revision > before
+    assert told == [session.journal.lost] and "count no more: 1." in told[0]
+    path.rename(path.with_name("set aside"))
+    path.write_text(lines[0] + line)
+    session.refresh()
+    assert session.journal.lost == "" and session.progress(QueueFilter()).decided == 2
+    path.unlink()
+    session.refresh()
+    assert session.progress(QueueFilter()).decided == 0 and "count no more: 2." in told[-1]
+
+
+@pytest.mark.parametrize("place", ["/proc/ro/x.jsonl", "file/x.jsonl", "."])
+def test_a_log_that_cannot_be_written_is_told_before_the_first_decision(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    log = LabelLog(tmp_path / "new" / "x.jsonl")
+    check_writable(log)
+    assert log.read().events == ()
+    with pytest.raises(StorageError):
+        check_writable(LabelLog(tmp_path / place))
+
+
+def test_the_rank_is_that_among_the_windows_of_the_filter_and_blind_windows_have_none(
+    session_of: Sessions, decide: Any
+) -> None:
+    session, wanted = session_of(), QueueFilter(label="retracement", priority=3, undecided=True)
+    decide(session, 3, 0)
+    assert [session.rank(i, wanted) for i in (3, 4, 9, 27)] == [(1, 5), None, (2, 5), (5, 5)]
+    assert session.rank(4, QueueFilter()) == (5, 30)
+    assert window_facts(session_of("bob", blind=1.0), 4, QueueFilter()).rank is None
+
+
+def test_a_first_label_relabels_nothing(session_of: Sessions, material: ReviewMaterial, decision: Any) -> None:
+    unlabelled = ReviewQueue(material.queue.table.with_columns(given_label=pl.lit(None, dtype=pl.String)))
+    session = session_of(queue=unlabelled)
+    session.decide(decision(session, "w000", 0, "label", label="retracement"))
+    assert window_facts(session, 0, QueueFilter()).outcome == "labelled as retracement"
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 2**31), st.floats(1e-6, 1e6), st.floats(-1e6, 1e6), st.integers(1, 6))
+def test_an_axis_has_at_least_three_ticks(seed: int, scale: float, shift: float, n_channels: int) -> None:
+    bars = shift + scale * np.random.default_rng(seed).normal(size=(50, n_channels))
+    svg = draw_chart(bars, [f"dim_{i}" for i in range(n_channels)], title="").svg
+    assert svg.count('text-anchor="end"') >= 3 * n_channels
 
 
 def test_blind_windows_are_a_share_that_no_reload_changes(session_of: Sessions) -> None:
@@ -162,8 +216,12 @@ def test_a_twin_whose_label_is_hidden_is_no_reason(material: ReviewMaterial, ses
     drawn = (session_of(name, blind=0.5, queue=queue) for name in annotators)
     session = next(one for one in drawn if one.is_blind("w001") and not one.is_blind("w000"))
     told = window_facts(session, 0, QueueFilter())
-    assert told.reason == "issue; outlier" and not any(near.is_duplicate for near in told.neighbours)
-    assert window_facts(session_of(queue=queue), 0, QueueFilter()).reason.startswith("issue; near duplicate")
+    assert told.reason == "models and label disagree; looks like no other window" and not any(
+        near.is_duplicate for near in told.neighbours
+    )
+    assert window_facts(session_of(queue=queue), 0, QueueFilter()).reason.startswith(
+        "models and label disagree; near dup"
+    )
 
 
 def test_a_batch_whose_bars_have_changed_is_refused(material: ReviewMaterial, tmp_path: Path) -> None:
@@ -279,8 +337,51 @@ def test_a_run_without_a_queue_is_reviewed_by_label_quality(tmp_path: Path) -> N
     )
     queue = open_queue(tmp_path, rows)
     assert [(queue[i].window_id, queue[i].row, queue[i].priority) for i in range(2)] == [("2", 6, 3), ("1", 5, 0)]
-    (tmp_path / "label_issues.csv").unlink()
+    for name in ("label_issues.csv", "review_queue.csv"):
+        for content in ("", "a,b\n", "window_id,label_quality,reason\n1,much,\n"):
+            (tmp_path / name).write_text(content)
+            with pytest.raises(StorageError, match=rf"(?s){name} is damaged.*moola run --config-path"):
+                open_queue(tmp_path, rows)
+        (tmp_path / name).unlink()
     assert open_queue(tmp_path, rows)[0].label_quality is None
+
+
+def test_damaged_predictions_are_told(material: ReviewMaterial, tmp_path: Path) -> None:
+    (tmp_path / "models.json").write_text('{"models": {"m": {"role": "model"}}}')
+    told = {"window_id": ["w000"], "model": ["m"], "split": ["oof"], "prob_consolidation": [0.7]}
+    (tmp_path / "oof.parquet").touch()
+    pl.DataFrame({**told, "prob_retracement": [0.3]}).write_parquet(tmp_path / "oof.parquet")
+    assert read_opinions(tmp_path, CLASSES, CLASSES, material.queue).at(0)[0][0] == "m"
+    whole = (tmp_path / "oof.parquet").read_bytes()
+    pl.DataFrame(told).write_parquet(tmp_path / "oof.parquet")
+    for content in ((tmp_path / "oof.parquet").read_bytes(), whole[: len(whole) // 2], b""):
+        (tmp_path / "oof.parquet").write_bytes(content)
+        with pytest.raises(StorageError, match=r"(?s)oof\.parquet is damaged.*moola run --config-path"):
+            read_opinions(tmp_path, CLASSES, CLASSES, material.queue)
+
+
+def test_without_a_name_the_newest_run_with_a_queue_is_reviewed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, status in enumerate(("finished", "finished", "failed", "finished")):
+        (tmp_path / f"run-{number}").mkdir()
+        manifest = {"status": status, "finished": f"2026-01-0{number + 1}T00:00:00Z"}
+        (tmp_path / f"run-{number}" / "manifest.json").write_text(json.dumps(manifest))
+    assert command._run(None, tmp_path).name == "run-3" and "as no run has" in capsys.readouterr().err
+    for number in range(3):
+        (tmp_path / f"run-{number}" / "review_queue.csv").touch()
+    assert command._run(None, tmp_path).name == "run-1" and "this is run-1" in capsys.readouterr().err
+    assert command._run(None, tmp_path, for_batch=True).name == "run-3" and not capsys.readouterr().err
+
+
+def test_another_port_is_told(
+    session_of: Sessions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(command, "DEFAULT_PORT", port := taken.getsockname()[1])
+        server = command._server(session_of(), "127.0.0.1", None)
+    server._socket.close()
+    assert server.port != port and f"port {port} is taken" in capsys.readouterr().err
 
 
 def test_imported_decisions_are_not_undone_by_the_reviewer(session_of: Sessions) -> None:

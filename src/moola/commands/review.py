@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8731
 _EPILOG = """\
-RUN is a run id or a run folder; without one, the run that was finished last. The address that is printed holds a secret
-token: whoever has it may decide. Every decision is appended to the log before it is confirmed; Ctrl-C ends the server.
+RUN is a run id or a run folder; without one, the run with a review queue that was finished last. The address that is
+printed holds a secret token: whoever has it may decide. Every decision is appended to the log before it is confirmed;
+Ctrl-C ends the server.
 `moola labels export` writes what the labels are now. For the key m (more windows like this one):
   moola encoders embed NAME --out vectors.npy --index --config-path artifacts/results/RUN
   moola review RUN --embeddings vectors.npy
@@ -33,33 +34,37 @@ def main(words: Sequence[str]) -> int:
     _check(arguments)
     from moola.labels.batch_files import BATCH_PLACE, find_batch
     from moola.labels.events import LOG_PLACE, LabelLog
-    from moola.review.journal import Journal
+    from moola.review.journal import Journal, check_writable
     from moola.review.material import open_material
     from moola.review.serving import EVERY_ADDRESS, LOOPBACK
     from moola.review.session import ReviewSession
 
-    run = _run(arguments.run, layout.results)
+    run = _run(arguments.run, layout.results, for_batch=arguments.batch is not None)
     batch = None if arguments.batch is None else find_batch(arguments.batch, layout.data / BATCH_PLACE)
     classes = tuple(name for name in arguments.classes.split(",") if name)
     material = open_material(run, layout, batch, classes, arguments.embeddings)
     path = arguments.log or layout.data / LOG_PLACE
-    session = ReviewSession(material, Journal(LabelLog(path), arguments.annotator), arguments.blind)
+    log = LabelLog(path)
+    check_writable(log)
+    journal = Journal(log, arguments.annotator, tell=_beware)
+    session = ReviewSession(material, journal, arguments.blind)
     server = _server(session, arguments.host, arguments.port)
-    before = session.journal.revision
-    if session.journal.torn:
+    before = journal.event_ids
+    if journal.torn:
         print(f"note: {path} ended in half a line, left by a crash; everything before it is kept", file=sys.stderr)
     if arguments.host not in LOOPBACK:
         place = "every machine that reaches this one" if arguments.host in EVERY_ADDRESS else arguments.host
-        print(
-            f"beware: the server can be reached from {place}, unencrypted: whoever sees the address below can decide",
-            file=sys.stderr,
-        )
+        _beware(f"the server can be reached from {place}, unencrypted: whoever sees the address below can decide")
     print(f"{len(material.queue):,} windows of {material.name}; decisions of {arguments.annotator} go to {path}")
     print(f"open {server.url}", flush=True)
     server.serve()
     session.refresh()
-    print(f"\n{session.journal.revision - before} new events in {path}")
+    print(f"\n{len(journal.event_ids - before)} new events in {path}, {len(journal.event_ids)} in all")
     return EXIT_OK
+
+
+def _beware(words: str) -> None:
+    print(f"beware: {words}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,16 +114,38 @@ def _check(arguments: argparse.Namespace) -> None:
     )
 
 
-def _run(word: str | None, results: Path) -> Path:
+def _run(word: str | None, results: Path, *, for_batch: bool = False) -> Path:
+    """The run of this name; without one the newest, for a review of labels the newest that has a queue."""
     from moola.pipelines.results import find_runs
-    from moola.pipelines.run_artifacts import newest_run
 
     if word is None:
-        return newest_run(results)
+        return _newest(results, for_batch=for_batch)
     found = find_runs([word], results)
     if len(found) != 1:
         raise DataError(f"{word} is {len(found)} runs", "", "name one of them")
     return found[0]
+
+
+def _newest(results: Path, *, for_batch: bool) -> Path:
+    from moola.layout import read_json
+    from moola.pipelines.run_artifacts import newest_run
+    from moola.review.queue import queue_path
+
+    newest = newest_run(results)
+    if for_batch or queue_path(newest):
+        return newest
+    finished = [
+        (manifest["finished"], path.parent)
+        for path in results.glob("*/manifest.json")
+        if queue_path(path.parent) and (manifest := read_json(path)).get("status") == "finished"
+    ]
+    found = max(finished)[1] if finished else newest
+    why = "has no review queue" if finished else "has no review queue, as no run has"
+    print(
+        f"note: {newest.name}, finished last, {why}: this is {found.name}; moola review RUN opens another",
+        file=sys.stderr,
+    )
+    return found
 
 
 def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer:
@@ -128,5 +155,11 @@ def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer
         return ReviewServer(session, host, port)
     try:
         return ReviewServer(session, host, DEFAULT_PORT)  # always the same, so that a browser finds what it kept
-    except ConfigError:  # somebody else has it
-        return ReviewServer(session, host, 0)
+    except ConfigError:
+        server = ReviewServer(session, host, 0)
+        print(
+            f"note: port {DEFAULT_PORT} is taken, by another moola review perhaps, so this is {server.port}: what "
+            f"a browser kept for a review on {DEFAULT_PORT} is sent when that port is free and the review is opened again",
+            file=sys.stderr,
+        )
+        return server

@@ -131,9 +131,8 @@ def _frames(
             ranges.append((0.0, bounds(np.append(values.ravel(), 0.0), margin=0.06)[1]))
         else:
             ranges.append(bounds(np.hstack([values, edges]) if place == 0 else values, margin=0.05))
-    levels = [
-        ticks(low, high, 6 if pane.share == _CANDLES else 2) for pane, (low, high) in zip(panes, ranges, strict=True)
-    ]
+    alone = len(panes) == 1
+    levels = [_levels(pane, *edge, alone=alone) for pane, edge in zip(panes, ranges, strict=True)]
     left = max(left_margin(values) for values in levels)
     room = height - _TOP - _BOTTOM - _GAP * (len(panes) - 1)
     frames: list[Frame] = []
@@ -144,6 +143,14 @@ def _frames(
         frames.append(Frame(across, Scale(low, high, bottom, top)))
         top = bottom + _GAP
     return frames, levels
+
+
+def _levels(pane: _Pane, low: float, high: float, *, alone: bool) -> list[float]:
+    """The y ticks of a pane: three at least, as one tells no scale, and few where there is little room."""
+    if pane.share == _COLUMNS:
+        return ticks(low, high, 2)
+    counts = range(6 if alone or pane.share == _CANDLES else 2, 7)
+    return next((values for count in counts if len(values := ticks(low, high, count)) > 2), [low, high])
 
 
 def _drawn(pane: _Pane, frame: Frame, table: NDArray[np.float64], dimmed: int) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from typing import Any
 
 import jinja2
+import polars as pl
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -128,26 +130,40 @@ class Pages:
             similar=material.embedded is not None,
             told=told,
             choices=choices_of(material.classes),
-            priorities=self._priorities(),
+            batch=material.batch,
+            filters=self._filters(),
             wanted=wanted,
+            lost=self.session.journal.lost,
             torn=self.session.journal.torn,
             longest_note=LONGEST_NOTE,
             content=self.fragment(wanted, window_id),
         )
 
     def fragment(self, wanted: QueueFilter, window_id: str | None) -> str:
-        """One window; without an id the one to go on with; a few words where there is none.
+        """One window; without an id the one to go on with; a few words where all are decided.
 
         Raises:
             ChangedError: the window is not in the queue.
         """
         self.session.refresh()
         position = self.session.first(wanted) if window_id is None else self._position(window_id)
-        if position is not None:
-            return self.window(window_facts(self.session, position, wanted))
-        progress = self.session.progress(wanted)
-        again = href(self.session.row(0).window_id, QueueFilter()) if len(self.session.material.queue) else "/"
-        return self._end.render(progress=progress, revision=self.session.journal.revision, again=again)
+        return self._at_end(wanted) if position is None else self.window(window_facts(self.session, position, wanted))
+
+    def _at_end(self, wanted: QueueFilter) -> str:
+        """What stands where no window is left to decide, and where to go from there."""
+        session = self.session
+        ends, everything = session.ends(wanted), session.progress(QueueFilter())
+        log = session.journal.log.path.absolute()
+        return self._end.render(
+            progress=session.progress(wanted),
+            revision=session.journal.revision,
+            first="" if ends is None else session.row(ends[0]).window_id,
+            last="" if ends is None else session.row(ends[1]).window_id,
+            n_left=everything.total - everything.decided,
+            n_blind=session.n_still_blind if wanted.tells_opinions else 0,
+            all_windows=href(session.row(0).window_id, QueueFilter()),
+            export=shlex.join(["moola", "labels", "export", session.material.run_id, "--log", str(log)]),
+        )
 
     def window(self, facts: WindowFacts) -> str:
         """The fragment of a window."""
@@ -175,6 +191,7 @@ class Pages:
             "decided": progress.decided,
             "total": progress.total,
             "pace": None if progress.pace is None else round(progress.pace, 1),
+            "lost": journal.lost,
         }
 
     def _position(self, window_id: str) -> int:
@@ -183,8 +200,16 @@ class Pages:
             raise ChangedError(f"{window_id} is not in the queue", "", "load the page again")
         return position
 
-    def _priorities(self) -> list[int]:
-        return sorted(self.session.material.queue.table["priority"].unique().to_list(), reverse=True)
+    def _filters(self) -> dict[str, Any]:
+        """What there is to filter by: nothing by labels that no window has, or by opinions that nobody gave."""
+        table = self.session.material.queue.table
+        priorities = [number for number in table["priority"].unique().to_list() if number]
+        return {
+            "label": not table["given_label"].is_null().all(),
+            "priorities": sorted(priorities, reverse=True),
+            "against": not table.select(pl.col("given_label") != pl.col("pred_label")).to_series().is_null().all(),
+            "split": not table["agreement"].is_null().all(),
+        }
 
 
 def _filter(request: Request) -> QueueFilter:

@@ -32,8 +32,7 @@ class WindowFacts:
     Attributes:
         row: as it stands in the queue.
         digest: of its bars.
-        position: its place there, from 0.
-        n_queue: windows in the queue.
+        rank: its place among those of the filter, from 1, and how many these are; None where that is not told.
         symbol: name of its series.
         first: time of its first bar, in words.
         last: of its last bar.
@@ -60,8 +59,7 @@ class WindowFacts:
 
     row: QueueRow
     digest: str
-    position: int
-    n_queue: int
+    rank: tuple[int, int] | None
     symbol: str
     first: str
     last: str
@@ -97,8 +95,7 @@ def window_facts(session: ReviewSession, position: int, wanted: QueueFilter) -> 
     return WindowFacts(
         row=row,
         digest=window_digest(windows.bars(row.row)),
-        position=position,
-        n_queue=len(material.queue),
+        rank=session.rank(position, wanted),
         symbol=windows.symbol(row.row),
         first=times.words(0),
         last=times.words(windows.index.length - 1),
@@ -117,20 +114,20 @@ def window_facts(session: ReviewSession, position: int, wanted: QueueFilter) -> 
         marks=_marks(state, None if blind else windows.marked(row.row)),
         zone=windows.zone,
         state=state,
-        outcome=outcome_words(state, session.journal.annotator, blind=blind),
+        outcome=outcome_words(state, session.journal.annotator, plain=blind or row.given_label is None),
         links=_links(session, session.places(position, wanted)),
         progress=session.progress(wanted),
         revision=session.journal.revision,
     )
 
 
-def outcome_words(state: WindowState | None, annotator: str, *, blind: bool = False) -> str:
+def outcome_words(state: WindowState | None, annotator: str, *, plain: bool = False) -> str:
     """What the log says of a window, in words; empty where it says nothing about its label.
 
     Args:
         state: of the window.
         annotator: who reads it.
-        blind: not to tell whether the label was the given one.
+        plain: not to tell whether the label was the given one: there was none, or it was not shown.
     """
     if state is None or not state.annotators:
         return ""
@@ -139,7 +136,7 @@ def outcome_words(state: WindowState | None, annotator: str, *, blind: bool = Fa
         return f"annotators disagree ({said}): the label stays as given"
     others = [name for name in state.annotators if name != annotator]
     by = "" if not others else f" by {', '.join(state.annotators)}"
-    said = "labelled" if blind and state.label else _SAID[state.decision or "accept"]
+    said = "labelled" if plain and state.label else _SAID[state.decision or "accept"]
     return f"{said}{f' as {state.label}' if state.label else ''}{by}"
 
 

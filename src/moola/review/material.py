@@ -18,7 +18,7 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.run_artifacts import open_artifacts
 from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
-from moola.review.queue import ReviewQueue, open_queue
+from moola.review.queue import ReviewQueue, open_queue, readable
 from moola.review.reconstruction import reconstruction_band
 from moola.review.session import ReviewMaterial
 from moola.review.similar import open_embeddings
@@ -127,12 +127,20 @@ def read_opinions(run: Path, classes: tuple[str, ...], learned: tuple[str, ...],
         classes: labels to choose from.
         learned: those that models know.
         queue: windows in the order of review.
+
+    Raises:
+        StorageError: a file of predictions is damaged.
     """
     if not (run / "oof.parquet").exists():
         return Opinions.none(len(queue), classes)
     kinds = read_json(run / "models.json")["models"]
     models = [name for name, kind in kinds.items() if kind["role"] != "control"]
-    parts = [pl.read_parquet(run / name) for name in ("oof.parquet", "stack.parquet") if (run / name).exists()]
+    parts: list[pl.DataFrame] = []
+    for path in (run / "oof.parquet", run / "stack.parquet"):
+        if path.exists():
+            with readable(path):
+                needed = ["window_id", "model", "split", *(f"prob_{name}" for name in learned)]
+                parts.append(pl.read_parquet(path, columns=needed))
     table = pl.concat(parts).filter(pl.col("split") == "oof")
     models += [name for name in parts[-1]["model"].unique().sort() if name not in kinds]
     return Opinions.of(table, models, learned, queue.positions)

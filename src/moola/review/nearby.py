@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from moola.labels.priority import INVALID_POINTER, ISSUE, OUTLIER
 from moola.review.queue import QueueFilter, QueueRow
 from moola.review.session import ReviewSession
 
 KEYED = 9
 """Labels that have a key: 1 to 9."""
 _NEAREST = 5
+_REASONS = {
+    ISSUE: "models and label disagree",
+    INVALID_POINTER: "its marks cannot be right",
+    OUTLIER: "looks like no other window",
+}
+"""What the queue says in a word."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +93,10 @@ def similar(session: ReviewSession, position: int, wanted: QueueFilter) -> tuple
 
 def told_reason(session: ReviewSession, row: QueueRow) -> str:
     """The reason for a priority, without a near duplicate whose label is hidden: one would tell the other's."""
-    if not _hides_twin(session, row):
-        return row.reason
-    return "; ".join(part for part in row.reason.split("; ") if not part.endswith(f": {row.near_duplicate_of}"))
+    parts = row.reason.split("; ")
+    if _hides_twin(session, row):
+        parts = [part for part in parts if not part.endswith(f": {row.near_duplicate_of}")]
+    return "; ".join(_REASONS.get(part, part) for part in parts)
 
 
 def _hides_twin(session: ReviewSession, row: QueueRow) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import polars as pl
 
-from moola.errors import DataError
+from moola.errors import DataError, StorageError
 from moola.labels.queue import QUEUE_FILE, read_queue
 
 ModelFilter = Literal["", "against", "split"]
@@ -151,12 +152,15 @@ def open_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
 
     Raises:
         DataError: the queue names windows that the run does not have.
+        StorageError: its file is damaged.
     """
-    path = next((run / name for name in (QUEUE_FILE, "label_issues.csv") if (run / name).exists()), None)
+    path = queue_path(run)
     if path is None:
         return ReviewQueue(rows.select("window_id", "row", given_label="label"))
-    table = read_queue(path) if path.name == QUEUE_FILE else _by_quality(path)
-    table = table.join(rows.select("window_id", "row"), on="window_id", how="left", maintain_order="left")
+    with readable(path):
+        table = read_queue(path) if path.name == QUEUE_FILE else _by_quality(path)
+        table = table.join(rows.select("window_id", "row"), on="window_id", how="left", maintain_order="left")
+        queue = ReviewQueue(table)
     unknown = table.filter(pl.col("row").is_null())["window_id"]
     if len(unknown):
         raise DataError(
@@ -164,7 +168,29 @@ def open_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
             ", ".join(unknown.head(5)),
             "find the label issues again with --force=label_issues",
         )
-    return ReviewQueue(table)
+    return queue
+
+
+def queue_path(run: Path) -> Path | None:
+    """The file that tells in which order to review a run; None where it looked for no label issues."""
+    return next((run / name for name in (QUEUE_FILE, "label_issues.csv") if (run / name).exists()), None)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """While a published file of a run is read and understood.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StorageError(
+            f"{path} is damaged",
+            str(error).partition("\n")[0],
+            f"copy it anew, nothing is computed again: moola run --config-path {path.parent}",
+        ) from error
 
 
 def _by_quality(path: Path) -> pl.DataFrame:

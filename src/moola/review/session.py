@@ -153,16 +153,27 @@ class ReviewSession:
         return matching & (~self._blind | self._decided) if wanted.tells_opinions else matching
 
     def first(self, wanted: QueueFilter) -> int | None:
-        """Where to go on: the first undecided window, else the first of all that the filter lets through."""
+        """Where to go on: the first undecided window; None where all that the filter lets through are decided."""
+        return _first(self.matching(wanted) & ~self._decided)
+
+    def ends(self, wanted: QueueFilter) -> tuple[int, int] | None:
+        """The first and the last window that the filter lets through; None where it lets none through."""
+        matching = np.flatnonzero(self._shown(wanted))
+        return (int(matching[0]), int(matching[-1])) if len(matching) else None
+
+    def rank(self, position: int, wanted: QueueFilter) -> tuple[int, int] | None:
+        """The place of a window among those that the filter lets through, from 1, and how many these are.
+
+        None where it is not among them, and of a blind window: most doubtful first, its place is an opinion.
+        """
         matching = self.matching(wanted)
-        found = _first(matching & ~self._decided)
-        return found if found is not None or wanted.undecided else _first(matching)
+        if self._blind[position] or not matching[position]:
+            return None
+        return int(matching[: position + 1].sum()), int(matching.sum())
 
     def places(self, position: int, wanted: QueueFilter) -> Places:
         """Where one can go from here."""
-        matching = self.matching(wanted)
-        undecided = matching & ~self._decided
-        shown = undecided if wanted.undecided else matching
+        undecided, shown = self.matching(wanted) & ~self._decided, self._shown(wanted)
         before = np.flatnonzero(shown[:position])
         following, open_ones = _first(shown[position + 1 :]), _first(undecided[position + 1 :])
         return Places(
@@ -170,6 +181,15 @@ class ReviewSession:
             None if following is None else position + 1 + following,
             _first(undecided[:position]) if open_ones is None else position + 1 + open_ones,
         )
+
+    def _shown(self, wanted: QueueFilter) -> np.ndarray:
+        matching = self.matching(wanted)
+        return matching & ~self._decided if wanted.undecided else matching
+
+    @property
+    def n_still_blind(self) -> int:
+        """Windows that this annotator has still to judge blindly."""
+        return int((self._blind & ~self._decided).sum())
 
     def progress(self, wanted: QueueFilter) -> Progress:
         """How far one is with the windows of a filter."""

@@ -16,6 +16,7 @@ let goal = null; // the window that is on its way
 let going = Promise.resolve();
 let sending = null;
 let toastTimer = 0;
+const done = new Set(); // decided here: what was fetched before may still call them undecided
 
 // ---- what the server is asked -------------------------------------------------------------------------------------
 
@@ -128,6 +129,8 @@ function told(news) {
   byId("progress").max = Math.max(news.total, 1);
   byId("decided").textContent = `${news.decided} of ${news.total}`;
   byId("pace").textContent = news.pace ? `${news.pace} a minute` : "";
+  if (news.lost !== undefined) byId("gone").textContent = news.lost;
+  byId("gone").hidden = !byId("gone").textContent;
   const changed = new Set(news.changed ?? []);
   if (!changed.size) return;
   for (const [id, coming] of windows) {
@@ -214,6 +217,7 @@ async function taken(wish, said) {
   toast(said.undone ? "Taken back" : "There is nothing to take back", !said.undone);
   if (said.undone) {
     windows.delete(said.undone);
+    done.delete(said.undone);
     await go(said.undone);
   }
 }
@@ -229,13 +233,16 @@ async function decide(decision, values = {}, words = decision) {
   toast(words);
   if (decision === "note") return;
   article.classList.add("leaving");
-  const next = article.dataset.undecided;
-  if (!next || next === article.dataset.window) await stored; // the end is known when the last decision is
-  await go(next === article.dataset.window ? "" : next);
+  done.add(id);
+  const { undecided: next } = article.dataset;
+  const known = next && !done.has(next);
+  if (!known) await stored; // what is left, or that nothing is, the server knows when it knows the last decision
+  await go(known ? next : "");
 }
 
 function accept() {
-  const { blind, accepts } = current()?.dataset ?? {};
+  if (!current()) return;
+  const { blind, accepts } = current().dataset;
   if (accepts) decide("accept", {}, "accepted");
   else toast(blind ? "Blind: choose a label by its number" : "There is no label to accept: choose one by its number", true);
 }
@@ -273,9 +280,11 @@ async function again() {
   await flush();
   if (outbox.length) return;
   try {
-    told(await (await ask("/news", { since: revision })).json());
+    const news = await (await ask("/news", { since: revision })).json();
+    told(news);
     byId("lost").hidden = true;
     if (goal !== null) go(goal);
+    else if (byId("end") && news.decided < news.total) go(""); // somebody took a decision back
   } catch (error) {
     offline(error);
   }
@@ -365,6 +374,7 @@ function hindsight() {
 }
 
 function saveNote() {
+  if (!noteFits()) return;
   const text = byId("note-text").value.trim();
   byId("note").close();
   if (text) decide("note", { note: text }, "noted");
@@ -373,8 +383,20 @@ function saveNote() {
 function openNote() {
   if (!current()) return;
   byId("note-text").value = "";
+  noteFits();
   byId("note").showModal();
 }
+
+// A note that is too long is not cut: its writer shortens it.
+function noteFits() {
+  const { value, dataset } = byId("note-text");
+  const [length, most] = [[...value.trim()].length, Number(dataset.longest)];
+  const words = byId("note-length");
+  words.textContent = length > most ? `${length - most} letters too long: a note has at most ${most}` : `${length} of ${most} letters`;
+  words.classList.toggle("warn", length > most);
+  return length <= most;
+}
+byId("note-text").addEventListener("input", noteFits);
 
 // More windows like this one, among all of the run.
 async function similar() {
@@ -407,7 +429,7 @@ function scheme() {
 
 async function step(name) {
   await going; // two quick steps are two, where two quick decisions would be one about a window that nobody saw
-  const id = current()?.dataset[name];
+  const id = (current() ?? byId("end"))?.dataset[name];
   if (id) go(id);
   else toast(name === "after" ? "This is the last window" : "This is the first window");
 }
@@ -466,6 +488,7 @@ document.addEventListener("keydown", (event) => {
   if (event.repeat || document.querySelector("dialog[open]") || event.target.closest?.("select, input:not([type=checkbox])")) return;
   const name = keys[event.key];
   const button = /^[1-9]$/.test(event.key) && document.querySelector(`[data-act=label][data-key="${event.key}"]`);
+  if (/^[1-9]$/.test(event.key) && !button && current()) toast(`No label has the key ${event.key}`, true);
   if (!name && !button) return;
   event.preventDefault();
   if (button) acts.label(button);
