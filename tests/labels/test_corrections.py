@@ -22,12 +22,12 @@ from moola.errors import DataError, StorageError
 from moola.labels import WindowLabels
 from moola.labels.agreement import agreement_between, anchoring, why_not_anchored
 from moola.labels.blacklist import read_blacklist
-from moola.labels.changes import count_decisions
+from moola.labels.changes import changed_labels, count_decisions
 from moola.labels.corrections import CorrectionsConfig, states_digest
 from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.folding import fold
 from moola.labels.planting import LabelDraw
-from moola.labels.versions import open_version
+from moola.labels.versions import LabelVersion, diff_labels, open_version
 from moola.layout import Layout, digest_file, read_json, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
@@ -124,10 +124,12 @@ def test_training_labels_are_relabelled_added_and_removed_and_the_sealed_test_ne
     told = read_json(tmp_path / "corrected" / "splits" / "corrections.json")
     assert (told["relabelled"], told["added"], told["confirmed"], told["marked"]) == (1, 2, 1, 1)
     assert told["removed"] == {"overlaps a blacklisted window": 6, "skip": 1}
+    assert told["overlapped"] == {f"x_{bar:07d}": "x_0000101" for bar in (96, 98, 100, 102, 104, 106)}
     assert {why.split(" (")[0].split(" [")[0]: one["n"] for why, one in told["ignored"].items()} == {
         "it belongs to the sealed test": 2,
         "its bars are others than those that were looked at": 1,
         "its marks lie outside the zone": 1,
+        "it overlaps a blacklisted window": 1,
         "people differ and none has the majority": 1,
         "the label is none of the classes": 1,
         "there is no such window": 1,
@@ -178,15 +180,17 @@ def test_a_blacklisting_that_rejects_nothing_here_is_told_with_its_reason(
         decide("blacklist", 9999, **late),
         decide("blacklist", 350, **sealed),
         decide("blacklist", 8888),
+        LabelEvent(decision="relabel", window_id="eurusd_0000004", annotator="ada", label="up"),
+        decide("relabel", 9998, label="up"),
     ]
     before = labels_of(split(inputs, tmp_path / "a"))
     assert labels_of(split(inputs, tmp_path / "b", *elsewhere)) == before
     told = read_json(tmp_path / "b" / "splits" / "corrections.json")["ignored"]
     assert {why: one["n"] for why, one in told.items()} == {
-        "its series is none of this run's": 2,
+        "of other data": 3,
         "no training window touches its time": 1,
         "it belongs to the sealed test": 1,
-        "there is no such window": 1,
+        "there is no such window": 2,
     }
 
 
@@ -207,11 +211,14 @@ def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
     assert states_digest(tmp_path / "x") != states_digest(tmp_path / "y")
 
 
-def test_a_missing_log_is_told(inputs: dict[str, Artifact], tmp_path: Path) -> None:
-    stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(tmp_path / "none.jsonl")))
-    assert stage.outside()
-    with pytest.raises(DataError, match="there are no corrections"):
-        artifact(stage, inputs, tmp_path / "splits")
+def test_a_missing_log_is_told_before_anything_is_made_also_with_a_near_name(tmp_path: Path) -> None:
+    for name in ("v001", "v002"):
+        (tmp_path / name).mkdir()
+    for place, near in ((tmp_path / "v01", "did you mean 'v001'"), (tmp_path / "v001", "events.jsonl is missing")):
+        stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(place)))
+        with pytest.raises(DataError, match="there are no corrections") as caught:
+            stage.outside()
+        assert near in caught.value.why
 
 
 def run_folder(inputs: dict[str, Artifact], folder: Path) -> Path:
@@ -225,6 +232,10 @@ def run_folder(inputs: dict[str, Artifact], folder: Path) -> Path:
     run = folder / "artifacts" / "results" / "run-1"
     write_json(run / "manifest.json", {"status": "finished", "finished": "", "run_id": "run-1", "stages": stages})
     return run
+
+
+def labels_in(version: LabelVersion) -> dict[str, str]:
+    return dict(version.table().select("window_id", "label").iter_rows())
 
 
 def test_versions_are_whole_never_changed_and_train_what_the_log_says(
@@ -248,6 +259,15 @@ def test_versions_are_whole_never_changed_and_train_what_the_log_says(
     assert (back.series, back.last_time) == ("x", "2013-01-01T01:45:00.000000Z")
     assert listed.select("window_id", "raw_start_idx", "raw_end_idx").rows() == [("x_0000100", 100, 105)]
     assert listed["first_time"][0] == "2013-01-01T01:40:00.000000Z"
+
+    changed = diff_labels(*(labels_in(version) for version in (first, second)), (first.reasons(), second.reasons()))
+    why = dict(changed.filter(pl.col("after").str.starts_with("(")).select("window_id", "after").iter_rows())
+    assert why.pop("x_0000004") == "(skip)" and why.pop("x_0000100") == "(blacklist)"
+    assert why == {f"x_{bar:07d}": "(left out: overlaps blacklisted x_0000100)" for bar in (96, 98, 102, 104)}
+    states = fold(LabelLog(log).read().events)
+    told = changed_labels(labels_in(first), labels_in(second), states, second.manifest["corrections"]["overlapped"])
+    assert {one.window_id: one.label for one in told} == dict(changed.select("window_id", "after").iter_rows())
+    assert all(one.annotators == ("ada",) for one in told)
 
     from_version = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(second.folder)))
     corrected = Dataset.open({**inputs, "splits": artifact(from_version, inputs, tmp_path / "again")})
@@ -294,7 +314,7 @@ def test_commands_import_undo_compare_and_export(
     assert "undone: skip of x_0000004 by ada" in said("undo", events[2].event_id[:8], "--annotator", "bob")
     assert "6 added" not in said("export", "run-1")
     told = json.loads(said("diff", "v001", "v002", "--json"))
-    assert told["windows"] == [{"window_id": "x_0000004", "before": "(none)", "after": "up"}]
+    assert told["windows"] == [{"window_id": "x_0000004", "before": "(skip)", "after": "up"}]
     assert json.loads(said("agreement", "--json")) == {"pairs": [], "anchoring": None}
     assert "no window was judged blind: what showing" in said("agreement")
     assert main(["labels", "undo", "zzz"]) == 3
