@@ -39,6 +39,7 @@ from moola.pipelines.stages.windows import Windows
 from moola.schemas import TIMESTAMP
 
 LENGTH, N_BARS = 6, 400
+CORRECTIONS = "window_id,corrected_label,corrected_start,corrected_end"
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,55 @@ def test_commands_import_undo_compare_and_export(
     assert "no event is 'zzz'" in capsys.readouterr().err
     assert main(["labels", "exprt"]) == 2
     assert "did you mean 'export'" in capsys.readouterr().err
+
+
+def test_decisions_that_do_not_fit_the_run_are_refused_in_one_go_and_new_classes_are_named(
+    inputs: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(inputs, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    fixes = Path("fixes.csv")
+    fixes.write_text(f"{CORRECTIONS}\nx_0000000,dwon,,\nx_000004,up,,\nx_0000004,up,0,200\nx_0000006,up,,\n")
+    assert main(["labels", "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"]) == 3
+    told = capsys.readouterr().err
+    assert "labels that are no class: x_0000000: 'dwon'; did you mean 'down'?" in told
+    assert "windows that do not exist: x_000004; did you mean" in told
+    assert "marks outside the zone [0, 5]: x_0000004: 0 to 200" in told and "--classes dwon" in told
+    log = LabelLog(Path("data/corrections/review_corrections/events.jsonl"))
+    assert log.read().events == ()
+    fixes.write_text(f"{CORRECTIONS}\nx_0000000,flat,1,4\n")
+    importing = ["labels", "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"]
+    assert main(importing) == 3 and main([*importing, "--classes", "flat"]) == 0
+    assert main([*importing[:3], "--classes", "flat"]) == 2
+    capsys.readouterr()
+    assert main(["labels", "export", "run-1"]) == 0  # what a run on the log would say, and how to have it
+    done = capsys.readouterr()
+    assert "1 ignored: the label is none of the classes (up, down)" in done.out
+    assert "'flat' is no class of the run" in done.err and "--classes flat" in done.err
+    assert labels_in(open_version("v001", Path("data/processed/labeled")))["x_0000000"] == "up"
+    assert main(["labels", "export", "run-1", "--classes", "flat"]) == 0
+    assert labels_in(open_version("v002", Path("data/processed/labeled")))["x_0000000"] == "flat"
+    shared = LabelLog(Path("other.jsonl"))  # of another data set, for the most part
+    shared.append(LabelEvent(decision="relabel", window_id="eurusd_0000000", annotator="b", label="flat"))
+    assert main(["labels", "import", "other.jsonl", "--run", "run-1"]) == 0
+    shared.append(decide("relabel", 6, label="flat"))
+    assert main(["labels", "import", "other.jsonl", "--run", "run-1"]) == 3
+
+
+def test_a_log_or_a_folder_that_is_not_there_is_told(
+    inputs: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(inputs, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    LabelLog(Path("decided.jsonl")).append(decide("skip", 0))
+    assert main(["labels", "export", "run-1", "--log", "decide.jsonl"]) == 3
+    assert "there is no log of decisions decide.jsonl" in (told := capsys.readouterr().err)
+    assert "did you mean 'decided.jsonl'" in told and not Path("data").exists()
+    assert main(["labels", "export", "run-1"]) == 0
+    assert main(["labels", "export", "run-1", "--data", "/proc/foo"]) == 4
+    assert "no version can be made in /proc/foo" in capsys.readouterr().err
+    assert main(["labels", "import", "nowhere.jsonl", "--as", "events"]) == 3
+    assert main(["labels", "import", "decided.jsonl", "--log", "/proc/x.jsonl"]) == 4
 
 
 def test_rows_that_cannot_be_read_are_all_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,9 +98,18 @@ def write_version(
         events: the whole log.
         made_from: JSON values for the manifest.
         windows: of blacklisted ones, as `moola.labels.blacklist.write_blacklist` wants them.
+
+    Raises:
+        StorageError: nothing can be made there.
     """
     building = room / f".{uuid.uuid4().hex}.building"
-    building.mkdir(parents=True)
+    try:
+        building.mkdir(parents=True)
+    except FileNotFoundError as error:  # a file system that takes no new folders
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"no version can be made in {room}", why, "choose another place with --data FOLDER"
+        ) from error
     try:
         with replace_atomically(building / TABLE) as handle:
             table.write_parquet(handle)
