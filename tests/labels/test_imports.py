@@ -100,3 +100,37 @@ def test_a_template_that_was_filled_in_is_recognised_and_read_by_its_own_zone(
     path.write_text(json.dumps({**content, "zone": "all"}))
     with pytest.raises(DataError, match="its zone is 'all'"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "it is empty"),
+        ("window_id;corrected_label\nw;up\n", "its cells are separated by ';'"),
+        ("window,label\nw,up\n", "its columns are window, label; "),
+        ("[1]", "its keys are those of no JSON"),
+    ],
+)
+def test_what_a_file_holds_in_place_of_decisions_is_told(content: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "fixes.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match="no file of decisions that moola knows") as caught:
+        recognise(path)
+    assert told in caught.value.why
+    if "columns" in told:
+        assert "- corrections: window_id, corrected_label" in caught.value.why
+    with pytest.raises(DataError, match=r"empty|separated by ';'|'corrected_label' is missing"):
+        read_decisions(path, "corrections", "ada")
+
+
+def test_of_several_spans_the_best_counts_and_the_others_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans = [{"type": "up", "start_bar": 31 + bar, "end_bar": 40, "quality": "A"} for bar in range(2)]
+    said = {"window_id": "w", "window_quality": "B", "timestamp": "2026-01-02T03:04:05Z", "annotator_id": "ann"}
+    path, log = tmp_path / "batch.json", tmp_path / "log.jsonl"
+    path.write_text(json.dumps([{**said, "expansions": spans}]))
+    assert main(["labels", "import", str(path), "--log", str(log), "--annotator", "a"]) == 0
+    (event,) = LabelLog(log).read().events
+    assert (event.start, event.note) == (31, "grade B; also marked: up 32 to 40 (A)")
+    assert "of several spans in a window" in capsys.readouterr().err

@@ -310,6 +310,6 @@ def test_blank_lines_decide_nothing(tmp_path: Path) -> None:
 
 
 def test_a_place_that_takes_no_log_is_told() -> None:
-    with pytest.raises(StorageError, match="no log can be made at /proc/log.jsonl") as caught:
+    with pytest.raises(StorageError, match="no log can be made at /proc/log") as caught:
         LabelLog(Path("/proc/log.jsonl")).append(event())
     assert caught.value.way_out

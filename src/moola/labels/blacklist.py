@@ -37,6 +37,8 @@ _COLUMNS = (
     "last_time",
     "series",
 )
+OTHER_DATA = "of other data"
+"""Why a decision does nothing in a run whose series it is not about: one log serves all data."""
 _OWN_NAME = re.compile(r"(.+)_\d{7,}")
 """Names that moola gives to windows: the series and the first bar (`moola.data.window_index.WindowIndex.table`)."""
 
@@ -74,6 +76,47 @@ def touches_blacklisted(
     return touched
 
 
+def overlapped_by(
+    states: Mapping[str, WindowState],
+    window_ids: pl.Series,
+    spans: WindowSpans,
+    store: BarStore,
+    rows: Iterable[int],
+) -> list[str]:
+    """Of windows that `touches_blacklisted` found, by number: the name of the first blacklisted window each meets.
+
+    Args:
+        states: what was decided.
+        window_ids: String [n_windows].
+        spans: of these windows, with their horizon.
+        store: the bars.
+        rows: numbers of the windows.
+    """
+    intervals = sorted(_intervals(_rejected(states), window_ids, spans, store), key=lambda one: one.first)
+    first, last = _axis(spans, store)
+    return [
+        next(
+            one.window_id
+            for one in intervals
+            if one.series == spans.series[row] and one.first <= last[row] and one.last >= first[row]
+        )
+        for row in rows
+    ]
+
+
+def is_of_other_data(series: str, window_id: str, known: Sequence[str]) -> bool:
+    """Whether a decision speaks of a series that is not there, as far as that, or moola's name of the window, tells.
+
+    Args:
+        series: that the decision names; empty where it names none.
+        window_id: of the window.
+        known: the series that are there.
+    """
+    own = _OWN_NAME.fullmatch(window_id)
+    name = series or (own[1] if own else "")
+    return bool(name) and name not in known and window_id not in known
+
+
 def without_effect(
     states: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore, among: np.ndarray
 ) -> dict[str, str]:
@@ -90,9 +133,10 @@ def without_effect(
     first, last = _axis(windows, store)
     why = dict.fromkeys(rejected, "there is no such window")
     for name, state in rejected.items():
-        if state.first_time and not store.independent:
-            has_series = _series_number(state.series, name, store.series) is not None
-            why[name] = "no training window touches its time" if has_series else "its series is none of this run's"
+        if is_of_other_data(state.series, name, store.series):
+            why[name] = OTHER_DATA
+        elif state.first_time and _series_number(state.series, name, store.series) is not None:
+            why[name] = "no training window touches its time"
     for one in _intervals(rejected, window_ids, spans, store):
         if ((windows.series == one.series) & (first <= one.last) & (last >= one.first)).any():
             why.pop(one.window_id, None)

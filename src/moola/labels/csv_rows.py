@@ -10,7 +10,8 @@ from typing import Any
 
 from moola.data.sources.problems import Problems
 from moola.data.sources.text_files import read_lines
-from moola.errors import DataError, did_you_mean
+from moola.errors import DataError
+from moola.labels.csv_header import is_header
 from moola.labels.events import LabelEvent
 from moola.labels.exchange import content_id
 
@@ -64,12 +65,10 @@ def read_rows(path: Path, needed: Sequence[str], problems: Problems) -> Iterator
         return
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        missing = [name for name in needed if name not in header]
-        for name in missing:
-            problems.say(f"column '{name}' is missing; {did_you_mean(name, header)}", f"name the column {name}")
+        first = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+        header = [cell.strip() for cell in first]
         line = reader.line_num + 1
-        for cells in reader if not missing else ():
+        for cells in reader if is_header(header, needed, header, problems) else ():
             if len(cells) == len(header):
                 texts = {name: cell.strip() or None for name, cell in zip(header, cells, strict=True)}
                 yield DecisionRow(f"line {line}", texts, f"import:{path.name}")

@@ -5,8 +5,8 @@
   verdict: the window leaves the training set.
 - A blacklisting holds until it is undone or its own author decides otherwise. What others say of the window is no
   conflict with it: that a span of time is of no use is no question of labels.
-- Where people differ else, the verdict of more than half of them holds. Without one, which is always so where two differ,
-  there is a conflict: the label stays as it was given until one of them yields or another person decides.
+- Where people differ about a label, the verdict of more than half of them holds. Without one, which is always so where
+  two differ, there is a conflict: the label stays as it was given until one of them yields or another person decides.
 - Notes decide nothing.
 
 Every rule is about one window, so that a window's events alone give its state.

@@ -17,6 +17,7 @@ from moola.data.window_index import WindowIndex
 from moola.errors import DataError
 from moola.labels.blacklist import read_blacklist
 from moola.labels.corrections_csv import NEEDED, read_corrections
+from moola.labels.csv_header import separator_of
 from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.exchange import content_id
 from moola.labels.folding import in_effect
@@ -51,6 +52,8 @@ def read_decisions(
     if kind == "blacklist":
         return read_blacklist(path, annotator, store)
     if kind == "events":
+        if not path.is_file():
+            raise DataError(f"there is no log of decisions {path}", "", "give an existing file")
         return list(LabelLog(path).read().events)
     fields = {"zone": zone} if kind == "candlesticks" and zone is not None else {}
     return importlib.import_module(EXCHANGES[kind]).read(path, **fields)
@@ -69,18 +72,46 @@ def recognise(path: Path) -> str:
     kind = _of_columns(text) or _of_json(text)
     if kind is None:
         way_out = f"say what it is: --as {' or '.join(FORMATS)}"
-        raise DataError(f"{path} is no file of decisions that moola knows", "neither by columns nor by keys", way_out)
+        raise DataError(f"{path} is no file of decisions that moola knows", _what_it_is(text), way_out)
     return kind
 
 
+def _header(text: str) -> list[str]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return [name.strip() for name in next(csv.reader([first]), [])]
+
+
 def _of_columns(text: str) -> str | None:
-    names = {name.strip() for name in next(csv.reader(text.splitlines()[:1]), [])}
-    if names >= set(NEEDED):
-        return "corrections"
-    if names >= {"window_id", "is_label_issue"}:
-        return "cleanlab"
-    told = {"raw_start_idx", "blacklisted_date", "first_time"}
-    return "blacklist" if "window_id" in names and told & names else None
+    names = set(_header(text))
+    known = (
+        kind for kind, (needed, some) in _COLUMNS.items() if names >= set(needed) and (not some or names & set(some))
+    )
+    return next(known, None)
+
+
+def _what_it_is(text: str) -> str:
+    """What was found in a file that is no decisions, and what would be some."""
+    header = _header(text)
+    if not text.strip():
+        return "it is empty"
+    if text.lstrip()[0] in "[{":
+        return "its keys are those of no JSON that moola knows"
+    separator = separator_of(header)
+    if separator is not None:
+        return f"its cells are separated by {separator!r}: separate them by commas"
+    known = [
+        f"- {kind}: {', '.join(needed)}" + (f" and one of {', '.join(some)}" if some else "")
+        for kind, (needed, some) in _COLUMNS.items()
+    ]
+    return "\n".join([f"its columns are {', '.join(header)}; it would be, with the columns", *known])
+
+
+_COLUMNS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "corrections": (NEEDED, ()),
+    "cleanlab": (("window_id", "is_label_issue"), ()),
+    "blacklist": (("window_id",), ("raw_start_idx", "blacklisted_date", "first_time")),
+}
+"""Formats of CSV files: columns that they need, and others of which they need one."""
 
 
 def _of_json(text: str) -> str | None:

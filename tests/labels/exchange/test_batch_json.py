@@ -45,7 +45,10 @@ def test_annotations_become_events(tmp_path: Path) -> None:
     )
     labelled, rejected, noted = read(path, classes=CLASSES)
     assert (labelled.decision, labelled.label, labelled.start, labelled.end) == ("relabel", "retracement", 40, 74)
-    assert labelled.note == "grade B: late" and labelled.source == "import:batch.json"
+    assert (
+        labelled.note == "grade B: late; also marked: consolidation 35 to 50 (C)"
+        and labelled.source == "import:batch.json"
+    )
     assert (rejected.decision, rejected.window_id, rejected.at[:19]) == ("blacklist", "2_exp_1", "2026-01-02T03:04:05")
     assert noted.decision == "note" and "nothing marked" in noted.note
     assert fold([labelled, *read(path)])["1_exp_1"].label == "retracement"

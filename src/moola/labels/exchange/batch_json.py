@@ -32,6 +32,8 @@ KEYS = (
     "annotator_id",
 )
 _SPAN_KEYS = ("type", "start_bar", "end_bar", "quality")
+ALSO_MARKED = "; also marked: "
+"""What the note of a window says before all spans but the one that counts."""
 LISTS = ("annotations", "windows")
 """Keys under which the list may stand."""
 
@@ -83,13 +85,15 @@ class Annotation:
         return self.spans[0].kind if self.spans else None
 
     def event(self) -> LabelEvent:
-        """A rejected window is blacklisted, one with a span labelled; of others there is a note."""
+        """A rejected window is blacklisted, one with a span labelled by the best one; of others there is a note."""
         note = f"grade {self.quality}" + (f": {self.notes}" if self.notes else "")
         if self.rejected:
             return imported(self.file, "blacklist", self.window_id, self.annotator, self.at, note=note)
         if not self.spans:
             return imported(self.file, "note", self.window_id, self.annotator, self.at, note=f"{note}; nothing marked")
-        best = self.spans[0]
+        best, *others = self.spans
+        if others:
+            note += ALSO_MARKED + ", ".join(f"{one.kind} {one.start} to {one.end} ({one.quality})" for one in others)
         fields = {"label": best.kind, "start": best.start, "end": best.end, "note": note}
         return imported(self.file, "relabel", self.window_id, self.annotator, self.at, **fields)
 
