@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import EXIT_OK, ConfigError, DataError
+from moola.errors import EXIT_OK, ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from moola.review.serving import ReviewServer
@@ -127,24 +127,19 @@ def _run(word: str | None, results: Path, *, for_batch: bool = False) -> Path:
 
 
 def _newest(results: Path, *, for_batch: bool) -> Path:
-    from moola.layout import read_json
+    from moola.labels.queue import QUEUE_FILE
     from moola.pipelines.run_artifacts import newest_run
-    from moola.review.queue import queue_path
 
     newest = newest_run(results)
-    if for_batch or queue_path(newest):
+    if for_batch:
         return newest
-    finished = [
-        (manifest["finished"], path.parent)
-        for path in results.glob("*/manifest.json")
-        if queue_path(path.parent) and (manifest := read_json(path)).get("status") == "finished"
-    ]
-    found = max(finished)[1] if finished else newest
-    why = "has no review queue" if finished else "has no review queue, as no run has"
-    print(
-        f"note: {newest.name}, finished last, {why}: this is {found.name}; moola review RUN opens another",
-        file=sys.stderr,
-    )
+    try:
+        found = newest_run(results, QUEUE_FILE)
+    except StorageError:
+        print(f"note: no finished run has a review queue; this is {newest.name}, finished last", file=sys.stderr)
+        return newest
+    if found != newest:
+        print(f"note: {newest.name}, finished last, has no review queue; this is {found.name}", file=sys.stderr)
     return found
 
 
@@ -159,7 +154,7 @@ def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer
         server = ReviewServer(session, host, 0)
         print(
             f"note: port {DEFAULT_PORT} is taken, by another moola review perhaps, so this is {server.port}: what "
-            f"a browser kept for a review on {DEFAULT_PORT} is sent when that port is free and the review is opened again",
+            f"a browser kept for a review on {DEFAULT_PORT} is sent when the review is opened there again",
             file=sys.stderr,
         )
         return server

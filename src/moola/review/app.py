@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib import resources
 from typing import Any
 
@@ -17,7 +16,7 @@ from moola.drawing.theme import CHOOSABLE_STYLESHEET
 from moola.errors import MoolaError, StorageError
 from moola.review.decisions import LONGEST_NOTE, AnotherReviewError, ChangedError, Decision, Undo
 from moola.review.facts import WindowFacts, window_facts
-from moola.review.nearby import choices_of, href, similar
+from moola.review.nearby import choices_of, similar
 from moola.review.queue import MODEL_FILTERS, ModelFilter, QueueFilter
 from moola.review.session import ReviewSession
 
@@ -153,7 +152,6 @@ class Pages:
         """What stands where no window is left to decide, and where to go from there."""
         session = self.session
         ends, everything = session.ends(wanted), session.progress(QueueFilter())
-        log = session.journal.log.path.absolute()
         return self._end.render(
             progress=session.progress(wanted),
             revision=session.journal.revision,
@@ -161,8 +159,7 @@ class Pages:
             last="" if ends is None else session.row(ends[1]).window_id,
             n_left=everything.total - everything.decided,
             n_blind=session.n_still_blind if wanted.tells_opinions else 0,
-            all_windows=href(session.row(0).window_id, QueueFilter()),
-            export=shlex.join(["moola", "labels", "export", session.material.run_id, "--log", str(log)]),
+            export=session.export_command,
         )
 
     def window(self, facts: WindowFacts) -> str:

@@ -154,7 +154,7 @@ def open_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
         DataError: the queue names windows that the run does not have.
         StorageError: its file is damaged.
     """
-    path = queue_path(run)
+    path = next((run / name for name in (QUEUE_FILE, "label_issues.csv") if (run / name).exists()), None)
     if path is None:
         return ReviewQueue(rows.select("window_id", "row", given_label="label"))
     with readable(path):
@@ -171,11 +171,6 @@ def open_queue(run: Path, rows: pl.DataFrame) -> ReviewQueue:
     return queue
 
 
-def queue_path(run: Path) -> Path | None:
-    """The file that tells in which order to review a run; None where it looked for no label issues."""
-    return next((run / name for name in (QUEUE_FILE, "label_issues.csv") if (run / name).exists()), None)
-
-
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """While a published file of a run is read and understood.
@@ -183,14 +178,13 @@ def readable(path: Path) -> Iterator[None]:
     Raises:
         StorageError: it is damaged.
     """
+    way_out = f"copy it anew, what is finished is not computed again: moola run --config-path {path.parent}"
     try:
         yield
+    except StorageError as error:
+        raise StorageError(error.what, error.why, way_out) from error
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(
-            f"{path} is damaged",
-            str(error).partition("\n")[0],
-            f"copy it anew, nothing is computed again: moola run --config-path {path.parent}",
-        ) from error
+        raise StorageError(f"{path} is damaged", str(error).partition("\n")[0], way_out) from error
 
 
 def _by_quality(path: Path) -> pl.DataFrame:

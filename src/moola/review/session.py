@@ -105,6 +105,15 @@ class ReviewSession:
         return shlex.join([*words, "--log", str(self.journal.log.path.absolute())])
 
     @property
+    def export_command(self) -> str:
+        """That writes what the labels are when all is decided."""
+        known = set(self.material.labels.values())
+        new = [name for name in self.material.classes if known and name not in known]
+        words = ["moola", "labels", "export", self.material.run_id]
+        words += ["--classes", ",".join(new)] if new else []
+        return shlex.join([*words, "--log", str(self.journal.log.path.absolute())])
+
+    @property
     def name(self) -> str:
         """Of `command`, in letters: what a browser keeps for one review is not sent to another."""
         return hashlib.sha256(self.command.encode()).hexdigest()[:12]
