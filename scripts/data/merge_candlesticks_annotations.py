@@ -17,7 +17,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("batches", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("data/corrections/candlesticks_annotations"))
-    parser.add_argument("--zone", nargs=2, type=int, default=ZONE, metavar=("FIRST", "END"), help="default: 30 75")
+    parser.add_argument(
+        "--zone", nargs=2, type=int, default=ZONE, metavar=("FIRST", "END"), help="where a file says none: 30 75"
+    )
     parser.add_argument("--classes", nargs="+", help="kinds there may be; default: any")
     arguments = parser.parse_args()
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -66,6 +68,34 @@ def test_what_cannot_be_shown_is_told_with_the_way_out(artifacts: Path) -> None:
         main(["market-1", "seeds=[0]", "--artifacts", str(artifacts)])
     with pytest.raises(ConfigError, match=r"--head: -1[\s\S]*--first: says how many"):
         main(["market-1", "--head", "-1", "--first", "3"])
-    (artifacts / "results" / "market-1" / "review_queue.csv").unlink()
+    queue = artifacts / "results" / "market-1" / "review_queue.csv"
+    for content in ("a,b\n", "", "window_id,rank\nw1,first,second,third\n"):
+        queue.write_text(content)
+        with pytest.raises(StorageError, match=r"review_queue\.csv is no review queue") as caught:
+            main(["market-1", "--artifacts", str(artifacts)])
+        assert caught.value.way_out
+    queue.unlink()
     with pytest.raises(StorageError, match=r"it has no review_queue\.csv"):
         main(["market-1", "--artifacts", str(artifacts)])
+    with pytest.raises(StorageError, match=r"there is no finished run with review_queue\.csv"):
+        main(["--artifacts", str(artifacts)])
+
+
+def test_without_words_it_is_the_last_run_that_has_a_queue(artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = artifacts / "results" / "market-2"
+    later.mkdir()
+    for run, day in ((artifacts / "results" / "market-1", 1), (later, 2)):
+        write_json(run / "manifest.json", {"run_id": run.name, "status": "finished", "finished": f"2026-01-0{day}"})
+    assert main(["--artifacts", str(artifacts)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(artifacts / "results" / "market-1")
+
+
+def test_the_way_out_of_a_run_without_a_queue_works(finished: Any, make_moola: Any, tiny: tuple[str, ...]) -> None:
+    moola = make_moola(finished.folder)
+    short = moola("windows", *tiny).run_folder
+    refused = moola("labels", "issues", str(short))
+    assert refused.code == 4 and "does not say which labels are doubtful" in refused.err
+    words = shlex.split(refused.err.rpartition("-> moola ")[2])
+    done = moola(*words, "--head", "1")
+    assert done.code == 0, done.err
+    assert (done.run_folder / "review_queue.csv").is_file()

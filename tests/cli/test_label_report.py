@@ -41,8 +41,8 @@ def test_a_log_alone_tells_what_changed_the_time_and_the_agreement(
     log, page = tmp_path / "events.jsonl", tmp_path / "page.html"
     mistaken = decide("relabel", "w4", 40, given="up", label="down", seconds=9)
     LabelLog(log).append(
-        decide("relabel", "w1", 0, given="up", label="down", seconds=1, blind=True),
-        decide("accept", "w2", 10, given="up", seconds=2),
+        decide("relabel", "w1", 0, given="up", label="down", seconds=1, blind=True, blind_share=0.5),
+        decide("accept", "w2", 10, given="up", seconds=2, blind_share=0.5),
         decide("skip", "w3", 20, given="down", seconds=3),
         decide("note", "w3", 25, note="<b>odd</b>"),
         mistaken,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from moola.data.window_index import WindowIndex, WindowSpans
 from moola.errors import ConfigError, DataError, StorageError
-from moola.labels.batch_files import batch_names, next_name, read_batch, write_batch
+from moola.labels.batch_files import batch_names, find_batch, next_name, read_batch, write_batch
 from moola.labels.batches import BatchConfig, normalised_entropy, thirds, touched
 
 LENGTH = 5
@@ -112,6 +112,9 @@ def test_batches_are_named_in_turn_and_never_written_over(tmp_path: Path) -> Non
     assert next_name(tmp_path) == "batch_0002" and batch_names(tmp_path) == ["batch_0001", "mine"]
     with pytest.raises(StorageError, match="is there already"):
         write_batch(tmp_path, "mine", table, {}, (0, 5))
-    with pytest.raises(DataError, match="there is no batch 'batch_001'") as caught:
-        read_batch(tmp_path, "batch_001")
-    assert caught.value.why == "did you mean 'batch_0001'?"
+    elsewhere = find_batch("batch_0001", tmp_path).rename(tmp_path / "moved.parquet")
+    assert find_batch(str(elsewhere), tmp_path / "other") == elsewhere
+    assert read_batch(tmp_path, "moved").equals(table)
+    with pytest.raises(DataError, match="there is no batch 'min'") as caught:
+        read_batch(tmp_path, "min")
+    assert caught.value.why == "did you mean 'mine'?"

@@ -20,11 +20,14 @@ from moola.data.splits.purged_kfold import PurgedKFold
 from moola.data.window_index import WindowConfig, WindowIndex
 from moola.errors import DataError, StorageError
 from moola.labels import WindowLabels
-from moola.labels.agreement import agreement_between, anchoring
-from moola.labels.corrections import CorrectionsConfig
+from moola.labels.agreement import agreement_between, anchoring, why_not_anchored
+from moola.labels.blacklist import read_blacklist
+from moola.labels.changes import changed_labels, count_decisions
+from moola.labels.corrections import CorrectionsConfig, states_digest
 from moola.labels.events import LabelEvent, LabelLog, window_digest
+from moola.labels.folding import fold
 from moola.labels.planting import LabelDraw
-from moola.labels.versions import open_version
+from moola.labels.versions import LabelVersion, diff_labels, open_version
 from moola.layout import Layout, digest_file, read_json, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
@@ -36,6 +39,7 @@ from moola.pipelines.stages.windows import Windows
 from moola.schemas import TIMESTAMP
 
 LENGTH, N_BARS = 6, 400
+CORRECTIONS = "window_id,corrected_label,corrected_start,corrected_end"
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,12 @@ def test_training_labels_are_relabelled_added_and_removed_and_the_sealed_test_ne
     told = read_json(tmp_path / "corrected" / "splits" / "corrections.json")
     assert (told["relabelled"], told["added"], told["confirmed"], told["marked"]) == (1, 2, 1, 1)
     assert told["removed"] == {"overlaps a blacklisted window": 6, "skip": 1}
+    assert told["overlapped"] == {f"x_{bar:07d}": "x_0000101" for bar in (96, 98, 100, 102, 104, 106)}
     assert {why.split(" (")[0].split(" [")[0]: one["n"] for why, one in told["ignored"].items()} == {
         "it belongs to the sealed test": 2,
         "its bars are others than those that were looked at": 1,
         "its marks lie outside the zone": 1,
+        "it overlaps a blacklisted window": 1,
         "people differ and none has the majority": 1,
         "the label is none of the classes": 1,
         "there is no such window": 1,
@@ -155,10 +161,38 @@ def test_a_blacklisted_span_holds_for_windows_of_another_stride_and_name(
     inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
     span = {"first_time": "2013-01-01T00:30:00Z", "last_time": "2013-01-01T00:31:00Z"}
-    rejected = LabelEvent(decision="blacklist", window_id="x_of_old", annotator="ada", **span)
+    rejected = LabelEvent(decision="blacklist", window_id="of_old", annotator="ada", series="x", **span)
     before = labels_of(split(inputs, tmp_path / "a"))
-    after = labels_of(split(inputs, tmp_path / "b", rejected))
-    assert before.keys() - after.keys() == {bar for bar in range(25, 32) if bar in before} != set()
+    for number, event in enumerate((rejected, dataclasses.replace(rejected, window_id="x_of", series=""))):
+        after = labels_of(split(inputs, tmp_path / str(number), event))
+        assert before.keys() - after.keys() == {bar for bar in range(25, 32) if bar in before} != set()
+        assert read_json(tmp_path / str(number) / "splits" / "corrections.json")["ignored"] == {}
+
+
+def test_a_blacklisting_that_rejects_nothing_here_is_told_with_its_reason(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    at = {"first_time": "2013-01-01T00:30:00Z", "last_time": "2013-01-01T00:31:00Z"}
+    late = {"first_time": "2014-01-01T00:30:00Z", "last_time": "2014-01-01T00:31:00Z"}
+    sealed = {"first_time": "2013-01-01T05:50:00Z", "last_time": "2013-01-01T05:55:00Z"}
+    elsewhere = [  # the log is shared by all data: one series here says nothing of whose bars these are
+        LabelEvent(decision="blacklist", window_id="eurusd_0000030", annotator="ada", **at),
+        LabelEvent(decision="blacklist", window_id="7", annotator="ada", series="eurusd", **at),
+        decide("blacklist", 9999, **late),
+        decide("blacklist", 350, **sealed),
+        decide("blacklist", 8888),
+        LabelEvent(decision="relabel", window_id="eurusd_0000004", annotator="ada", label="up"),
+        decide("relabel", 9998, label="up"),
+    ]
+    before = labels_of(split(inputs, tmp_path / "a"))
+    assert labels_of(split(inputs, tmp_path / "b", *elsewhere)) == before
+    told = read_json(tmp_path / "b" / "splits" / "corrections.json")["ignored"]
+    assert {why: one["n"] for why, one in told.items()} == {
+        "of other data": 3,
+        "no training window touches its time": 1,
+        "it belongs to the sealed test": 1,
+        "there is no such window": 2,
+    }
 
 
 def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
@@ -172,13 +206,20 @@ def test_what_changes_no_label_builds_no_split_anew(tmp_path: Path) -> None:
     assert stage.outside() == before
     log.append(decide("undo", 0, undoes=first.event_id))
     assert stage.outside() != before
+    rejected = decide("blacklist", 1, first_time="2013-01-01T00:30:00Z", last_time="2013-01-01T00:31:00Z")
+    for name in ("x", "y"):
+        LabelLog(tmp_path / name).append(dataclasses.replace(rejected, series=name))
+    assert states_digest(tmp_path / "x") != states_digest(tmp_path / "y")
 
 
-def test_a_missing_log_is_told(inputs: dict[str, Artifact], tmp_path: Path) -> None:
-    stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(tmp_path / "none.jsonl")))
-    assert stage.outside()
-    with pytest.raises(DataError, match="there are no corrections"):
-        artifact(stage, inputs, tmp_path / "splits")
+def test_a_missing_log_is_told_before_anything_is_made_also_with_a_near_name(tmp_path: Path) -> None:
+    for name in ("v001", "v002"):
+        (tmp_path / name).mkdir()
+    for place, near in ((tmp_path / "v01", "did you mean 'v001'"), (tmp_path / "v001", "events.jsonl is missing")):
+        stage = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(place)))
+        with pytest.raises(DataError, match="there are no corrections") as caught:
+            stage.outside()
+        assert near in caught.value.why
 
 
 def run_folder(inputs: dict[str, Artifact], folder: Path) -> Path:
@@ -192,6 +233,10 @@ def run_folder(inputs: dict[str, Artifact], folder: Path) -> Path:
     run = folder / "artifacts" / "results" / "run-1"
     write_json(run / "manifest.json", {"status": "finished", "finished": "", "run_id": "run-1", "stages": stages})
     return run
+
+
+def labels_in(version: LabelVersion) -> dict[str, str]:
+    return dict(version.table().select("window_id", "label").iter_rows())
 
 
 def test_versions_are_whole_never_changed_and_train_what_the_log_says(
@@ -209,9 +254,21 @@ def test_versions_are_whole_never_changed_and_train_what_the_log_says(
     table = {row["window_id"]: row for row in second.table().iter_rows(named=True)}
     assert (table["x_0000000"]["label"], table["x_0000000"]["given_label"]) == ("down", "up")
     assert "x_0000004" not in table and table["x_0000350"]["span"] == "test"
-    listed = pl.read_csv(layout.data / "corrections" / "window_blacklist.csv")
+    path = layout.data / "corrections" / "window_blacklist.csv"
+    listed = pl.read_csv(path)
+    (back,) = read_blacklist(path, "bob")
+    assert (back.series, back.last_time) == ("x", "2013-01-01T01:45:00.000000Z")
     assert listed.select("window_id", "raw_start_idx", "raw_end_idx").rows() == [("x_0000100", 100, 105)]
     assert listed["first_time"][0] == "2013-01-01T01:40:00.000000Z"
+
+    changed = diff_labels(*(labels_in(version) for version in (first, second)), (first.reasons(), second.reasons()))
+    why = dict(changed.filter(pl.col("after").str.starts_with("(")).select("window_id", "after").iter_rows())
+    assert why.pop("x_0000004") == "(skip)" and why.pop("x_0000100") == "(blacklist)"
+    assert why == {f"x_{bar:07d}": "(left out: overlaps blacklisted x_0000100)" for bar in (96, 98, 102, 104)}
+    states = fold(LabelLog(log).read().events)
+    told = changed_labels(labels_in(first), labels_in(second), states, second.manifest["corrections"]["overlapped"])
+    assert {one.window_id: one.label for one in told} == dict(changed.select("window_id", "after").iter_rows())
+    assert all(one.annotators == ("ada",) for one in told)
 
     from_version = Splits(PurgedKFold("2013-01-01T05:00"), LabelDraw(), CorrectionsConfig(str(second.folder)))
     corrected = Dataset.open({**inputs, "splits": artifact(from_version, inputs, tmp_path / "again")})
@@ -233,6 +290,7 @@ def test_commands_import_undo_compare_and_export(
     )
     Path("black.csv").write_text(
         "window_id,raw_start_idx,raw_end_idx,reason,blacklisted_date\nold_1,30,31,no trade,2026-01-31\n"
+        "eurusd_0000050,50,51,another market,2026-01-31\n"
     )
 
     def said(*words: str) -> str:
@@ -240,23 +298,79 @@ def test_commands_import_undo_compare_and_export(
         return capsys.readouterr().out
 
     assert "new: 1 accept, 1 relabel, 1 skip" in said("import", "fixes.csv", "--run", "run-1", "--annotator", "ada")
-    assert "3 events, 3 of them in the log already\nnew: none" in said("import", "fixes.csv", "--run", "run-1")
-    said("import", "black.csv", "--run", "run-1", "--annotator", "ada")
+    assert "3 events, 3 of them in the log already\nnew: none" in said(
+        "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"
+    )
+    assert "new: 2 blacklist" in said("import", "black.csv", "--annotator", "ada")
+    assert "1 of those in the log say now" in said("import", "black.csv", "--run", "run-1", "--annotator", "ada")
     log = LabelLog(Path("data/corrections/review_corrections/events.jsonl"))
     events = log.read().events
     store = BarStore.open(inputs["bars"].folder)
     assert events[0].window_digest == window_digest(store.values[:LENGTH]) and events[0].given == "up"
-    assert events[3].first_time == "2013-01-01T00:30:00.000000Z" and events[3].at.startswith("2026-01-31")
+    states = fold(events)
+    assert (states["old_1"].first_time, states["old_1"].series) == ("2013-01-01T00:30:00.000000Z", "x")
+    assert states["old_1"].notes == ("no trade",) and states["eurusd_0000050"].series == ""
+    assert count_decisions(events).undone == 0
     said("export", "run-1")
     assert "undone: skip of x_0000004 by ada" in said("undo", events[2].event_id[:8], "--annotator", "bob")
     assert "6 added" not in said("export", "run-1")
     told = json.loads(said("diff", "v001", "v002", "--json"))
-    assert told["windows"] == [{"window_id": "x_0000004", "before": "(none)", "after": "up"}]
+    assert told["windows"] == [{"window_id": "x_0000004", "before": "(skip)", "after": "up"}]
     assert json.loads(said("agreement", "--json")) == {"pairs": [], "anchoring": None}
+    assert "no window was judged blind: what showing" in said("agreement")
     assert main(["labels", "undo", "zzz"]) == 3
     assert "no event is 'zzz'" in capsys.readouterr().err
     assert main(["labels", "exprt"]) == 2
     assert "did you mean 'export'" in capsys.readouterr().err
+
+
+def test_decisions_that_do_not_fit_the_run_are_refused_in_one_go_and_new_classes_are_named(
+    inputs: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(inputs, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    fixes = Path("fixes.csv")
+    fixes.write_text(f"{CORRECTIONS}\nx_0000000,dwon,,\nx_000004,up,,\nx_0000004,up,0,200\nx_0000006,up,,\n")
+    assert main(["labels", "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"]) == 3
+    told = capsys.readouterr().err
+    assert "labels that are no class: x_0000000: 'dwon'; did you mean 'down'?" in told
+    assert "windows that do not exist: x_000004; did you mean" in told
+    assert "marks outside the zone [0, 5]: x_0000004: 0 to 200" in told and "--classes dwon" in told
+    log = LabelLog(Path("data/corrections/review_corrections/events.jsonl"))
+    assert log.read().events == ()
+    fixes.write_text(f"{CORRECTIONS}\nx_0000000,flat,1,4\n")
+    importing = ["labels", "import", "fixes.csv", "--run", "run-1", "--annotator", "ada"]
+    assert main(importing) == 3 and main([*importing, "--classes", "flat"]) == 0
+    assert main([*importing[:3], "--classes", "flat"]) == 2
+    capsys.readouterr()
+    assert main(["labels", "export", "run-1"]) == 0  # what a run on the log would say, and how to have it
+    done = capsys.readouterr()
+    assert "1 ignored: the label is none of the classes (up, down)" in done.out
+    assert "'flat' is no class of the run" in done.err and "--classes flat" in done.err
+    assert labels_in(open_version("v001", Path("data/processed/labeled")))["x_0000000"] == "up"
+    assert main(["labels", "export", "run-1", "--classes", "flat"]) == 0
+    assert labels_in(open_version("v002", Path("data/processed/labeled")))["x_0000000"] == "flat"
+    shared = LabelLog(Path("other.jsonl"))  # of another data set, for the most part
+    shared.append(LabelEvent(decision="relabel", window_id="eurusd_0000000", annotator="b", label="flat"))
+    assert main(["labels", "import", "other.jsonl", "--run", "run-1"]) == 0
+    shared.append(decide("relabel", 6, label="flat"))
+    assert main(["labels", "import", "other.jsonl", "--run", "run-1"]) == 3
+
+
+def test_a_log_or_a_folder_that_is_not_there_is_told(
+    inputs: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder(inputs, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    LabelLog(Path("decided.jsonl")).append(decide("skip", 0))
+    assert main(["labels", "export", "run-1", "--log", "decide.jsonl"]) == 3
+    assert "there is no log of decisions decide.jsonl" in (told := capsys.readouterr().err)
+    assert "did you mean 'decided.jsonl'" in told and not Path("data").exists()
+    assert main(["labels", "export", "run-1"]) == 0
+    assert main(["labels", "export", "run-1", "--data", "/proc/foo"]) == 4
+    assert "no version can be made in /proc/foo" in capsys.readouterr().err
+    assert main(["labels", "import", "nowhere.jsonl", "--as", "events"]) == 3
+    assert main(["labels", "import", "decided.jsonl", "--log", "/proc/x.jsonl"]) == 4
 
 
 def test_rows_that_cannot_be_read_are_all_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,7 +398,7 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     for number in range(400):
         blind = number % 2 == 0
         said = truth[number] if blind else given[number]
-        common = {"window_id": f"w{number}", "given": str(given[number]), "blind": blind}
+        common = {"window_id": f"w{number}", "given": str(given[number]), "blind": blind, "blind_share": 0.5}
         events.append(LabelEvent(decision="relabel", annotator="ada", label=str(said), **common))
         other = str(truth[number]) if number % 5 else "b"
         events.append(LabelEvent(decision="relabel", annotator="bob", label=other, **common))
@@ -296,6 +410,17 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     assert found.conclusion == "people follow what they are shown"
     few = anchoring([one for one in events if one.annotator == "ada"][:9])
     assert few is not None and few.shown.kappa == 1 and few.shown.low < 0.5, "four that agree do not say that all would"
+    others = [  # imports, and a sitting that hid nothing
+        LabelEvent(
+            decision="accept", annotator="ada", window_id=f"{told}{i}", given="a", source=told, blind_share=share
+        )
+        for told, share in (("import:x.csv", 0.5), ("review", 0.0))
+        for i in range(99)
+    ]
+    assert anchoring([*[one for one in events if one.annotator == "ada"], *others]) == found
+    of_old = [dataclasses.replace(one, blind_share=0.0) for one in events]
+    assert anchoring(of_old) is None and "does not tell in which sittings" in why_not_anchored(of_old)
+    assert why_not_anchored([one for one in events if one.blind]) == "no window was judged with its label shown"
     same = [dataclasses.replace(one, label="a", given="a") for one in events]
     assert np.isnan(agreement_between(same)[0].kappa)
 

@@ -25,13 +25,14 @@ def easy(seed: int, n: int = 60, n_classes: int = 3, n_flipped: int = 6) -> tupl
 
 @settings(max_examples=4)
 @given(seed=st.integers(0, 1000))
-def test_planted_flips_rank_first_and_are_flagged(seed: int) -> None:
+def test_planted_flips_rank_first_and_nothing_else_is_flagged(seed: int) -> None:
     given_labels, probabilities, flipped = easy(seed)
     ids = [f"w{i:03d}" for i in range(60)]
     table = find_label_issues(ids, given_labels, probabilities, ("a", "b", "c"))
     planted = {name for name, is_flipped in zip(ids, flipped, strict=True) if is_flipped}
     assert set(table["window_id"].head(6)) == planted
-    assert set(table.filter("is_label_issue")["window_id"]) == planted
+    flagged = set(table.filter("is_label_issue")["window_id"])
+    assert flagged <= planted and len(flagged) >= 2  # the confident joint counts too few where a class has several
 
 
 def test_the_table_is_that_of_the_schema_with_the_most_doubtful_first() -> None:
@@ -63,6 +64,20 @@ def adjusted(probabilities: np.ndarray, given_labels: np.ndarray) -> np.ndarray:
     usual = np.array([probabilities[given_labels == k, k].mean() for k in range(probabilities.shape[1])])
     shifted = probabilities - usual + usual.max()
     return shifted[np.arange(len(given_labels)), given_labels] / shifted.sum(axis=1)
+
+
+def test_flags_are_those_of_the_rule_that_is_named() -> None:
+    from cleanlab.filter import find_label_issues as find
+
+    rng = np.random.default_rng(3)
+    given_labels, probabilities = rng.integers(0, 3, 90), rng.dirichlet([0.7] * 3, 90)
+    table = find_label_issues([f"{i:02}" for i in range(90)], given_labels, probabilities, ("a", "b", "c"))
+    flags = table.sort("window_id")["is_label_issue"].to_numpy()
+    by_rate, by_joint = (
+        np.asarray(find(given_labels, probabilities, filter_by=rule, n_jobs=1))
+        for rule in ("prune_by_noise_rate", "confident_learning")
+    )
+    assert (flags == by_rate).all() and (by_rate != by_joint).any()
 
 
 def test_right_labels_are_not_flagged() -> None:

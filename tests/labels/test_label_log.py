@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from moola.errors import DataError, StorageError
 from moola.labels.events import LabelEvent, LabelLog
 from moola.labels.folding import fold, in_effect
+from moola.labels.versions import blacklistings
 
 PEOPLE, WINDOWS, CLASSES = ("ada", "bob", "cyd"), ("w0", "w1"), ("up", "down")
 
@@ -45,6 +46,7 @@ def plainly(events: list[LabelEvent]) -> dict[str, tuple[Any, ...]]:
         said = {one.annotator: one for one in kept if one.window_id == window and one.decision != "note"}
         verdicts = [one.label or one.given if one.decision in ("accept", "relabel") else None for one in said.values()]
         most = next((verdict for verdict in verdicts if 2 * verdicts.count(verdict) > len(verdicts)), "nobody")
+        most = None if any(one.decision == "blacklist" for one in said.values()) else most
         notes = tuple(one.note for one in kept if one.window_id == window and one.note)
         label = None if most in ("nobody", None) else most
         states[window] = (label, bool(verdicts) and most is None, bool(verdicts) and most == "nobody", notes)
@@ -187,7 +189,7 @@ def test_reading_goes_on_where_it_ended_also_when_another_file_takes_the_name(tm
     [
         (b"\x00\x01", "line 2"),
         (b"[]", "it is no JSON object"),
-        (b'{"version": 2}', "version: 2; this moola knows version 1"),
+        (b'{"version": 0}', "version: 0; this moola knows version 1"),
         (line_of(event()).replace(b"decision", b"decission")[:-1], "did you mean 'decision'"),
         (line_of(event(at="2026-01-01T00:00:00Z")).replace(b"2026-01", b"2026-99")[:-1], "no time in ISO 8601"),
     ],
@@ -223,6 +225,23 @@ def test_what_a_full_disk_refuses_leaves_the_log_as_it_was(tmp_path: Path, monke
     assert [one.window_id for one in LabelLog(log.path).read().events] == ["w0", "w1"]
 
 
+def test_an_event_that_was_read_outlives_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, one, two = tmp_path / "events.jsonl", event(), event(window="w1")
+    path.write_bytes(line_of(one) + line_of(two)[:-1])
+    assert LabelLog(path).read().events == (one, two)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            LabelLog(path).append(event(window="w2"))
+    assert LabelLog(path).read().events == (one, two)
+    LabelLog(path).append(two)  # whoever sends it again is told that it is on disk: it is whole by then
+    assert path.read_bytes() == line_of(one) + line_of(two)
+
+
 def test_all_that_makes_no_sense_is_told_in_one_go() -> None:
     with pytest.raises(DataError) as caught:
         event(label="", who="", start=5, seconds=float("nan"), at="yesterday", first_time="2026-01-01T00:00:00Z")
@@ -254,3 +273,43 @@ def test_who_skips_does_not_soften_who_blacklists() -> None:
     state = fold([event("blacklist"), event("skip", who="bob")])["w0"]
     assert state.removed and state.decision == "blacklist"
     assert fold([event("blacklist"), event("skip")])["w0"].decision == "skip"  # the same person, later
+
+
+def test_a_blacklisting_holds_until_its_own_author_takes_it_back() -> None:
+    rejected = event("blacklist", first_time="2026-01-01T00:00:00Z", last_time="2026-01-01T00:01:00Z", series="s")
+    others = [event(label="up", who="bob"), event(label="up", who="cyd")]
+    state = fold([rejected, *others])["w0"]
+    assert (state.decision, state.removed, state.conflict, state.label) == ("blacklist", True, False, None)
+    assert (state.series, state.first_time) == ("s", rejected.first_time) and len(state.annotators) == 3
+    assert blacklistings([rejected, *others]) == [rejected]
+    assert fold([rejected, *others, event("undo", undoes=rejected.event_id)])["w0"].label == "up"
+    assert fold([rejected, *others, event(label="up")])["w0"].label == "up"
+    second = event("blacklist", who="bob", note="a holiday")
+    assert blacklistings([second, rejected, event("accept")]) == [second]  # the one that still holds
+
+
+def test_a_log_of_a_newer_moola_is_no_damage_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    newer = line_of(event()).replace(b'"version": 1', b'"version": 2, "mood": "good"')
+    for content in (line_of(event()) + newer, newer[:-1]):  # a line without its end is no torn one either
+        path.write_bytes(content)
+        for act in (LabelLog(path).read, lambda: LabelLog(path).append(event())):
+            with pytest.raises(StorageError, match="a newer moola") as caught:
+                act()
+            assert "update moola" in caught.value.way_out and "delete" not in caught.value.way_out
+        assert path.read_bytes() == content
+
+
+def test_blank_lines_decide_nothing(tmp_path: Path) -> None:
+    path, one, two = tmp_path / "events.jsonl", event(), event(window="w1")
+    path.write_bytes(b"\n" + line_of(one) + b"\n \r\n" + line_of(two) + b"\n  ")
+    content = LabelLog(path).read()
+    assert (content.events, content.torn) == ((one, two), "")
+    LabelLog(path).append(event(window="w2"))
+    assert len(LabelLog(path).read().events) == 3
+
+
+def test_a_place_that_takes_no_log_is_told() -> None:
+    with pytest.raises(StorageError, match="no log can be made at /proc/log") as caught:
+        LabelLog(Path("/proc/log.jsonl")).append(event())
+    assert caught.value.way_out

@@ -111,6 +111,14 @@ def test_smooth_windows_that_are_all_alike_are_not_each_others_duplicates() -> N
     assert (contradicting_duplicates(bars, np.arange(40) % 2, np.arange(40) * 60, 60) == -1).all()
 
 
+def test_equal_windows_are_found_also_where_most_windows_have_an_equal() -> None:
+    bars = walks(100).astype(np.float32)
+    bars[40:80] = 1.3 * bars[:40] + 5  # the usual distance to the window most alike is that of rounding
+    labels = np.repeat([0, 1, 0], [40, 40, 20])
+    found = contradicting_duplicates(bars, labels, np.arange(100) * 60, 60)
+    assert found[:80].tolist() == [*range(40, 80), *range(40)] and (found[80:] == -1).all()
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_window_like_no_other_is_an_outlier_and_few_others_are(seed: int) -> None:
     bars = walks(100, seed)

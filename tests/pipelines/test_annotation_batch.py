@@ -113,6 +113,19 @@ def test_batches_meet_nothing_that_is_labelled_decided_blacklisted_handed_out_or
     assert counts.max() - counts.min() <= 1 and len(counts) == 9
 
 
+def test_what_was_decided_about_sealed_windows_has_no_say_in_a_batch(made, tmp_path: Path) -> None:
+    inputs, layout = made(Unlabelled())
+    table = Dataset.open(inputs).table
+    plain = drawn((inputs, layout))
+    names = table.filter(pl.col("span") == "test")["window_id"][::25]
+    seen = Layout(tmp_path / "seen", layout.artifacts)
+    LabelLog(seen.data / LOG_PLACE).append(
+        *(LabelEvent(decision="relabel", window_id=name, label="up", annotator="ann") for name in names)
+    )
+    after = drawn((inputs, seen))
+    assert after.table.equals(plain.table) and after.told["labelled_windows"] == 0
+
+
 def test_a_window_can_be_traced_to_its_bars_before_the_first_label(made) -> None:
     one = made(Unlabelled())
     batch = drawn(one)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moola.labels.events import LabelEvent
-from moola.labels.folding import in_effect
+from moola.labels.folding import in_effect, last_decisions
 
 REMOVED = "(removed)"
 """The category of windows that somebody skips or blacklists."""
@@ -50,8 +50,9 @@ class Agreement:
 class Anchoring:
     """What seeing the given label and the predictions does to a person's decisions.
 
-    Windows are drawn at random to be blind, so that the difference of the two kappas with the given label is what
-    showing does: above zero, people follow what they see.
+    Windows of a sitting are drawn at random to be blind, so that the difference of the two kappas with the given label
+    is what showing does: above zero, people follow what they see. Decisions of other origin say nothing of it: who
+    decided them saw other windows, and knew of other things.
 
     Attributes:
         blind: given label and decision, where these were hidden.
@@ -79,7 +80,7 @@ class Anchoring:
 
 def agreement_between(events: Iterable[LabelEvent], seed: int = 0) -> list[Agreement]:
     """Of every pair of annotators who judged a window both, by their last decisions; pairs in alphabetical order."""
-    last = _last_decisions(events)
+    last = last_decisions(in_effect(events))
     said: dict[str, dict[str, str]] = {}
     for (window, annotator), event in last.items():
         said.setdefault(annotator, {})[window] = event.verdict or REMOVED
@@ -93,8 +94,11 @@ def agreement_between(events: Iterable[LabelEvent], seed: int = 0) -> list[Agree
 
 
 def anchoring(events: Iterable[LabelEvent], seed: int = 0) -> Anchoring | None:
-    """Agreement with the given label where it was hidden and where it was shown; None where one of these never was."""
-    last = [event for event in _last_decisions(events).values() if event.given]
+    """Agreement with the given label where it was hidden and where it was shown; None where one of these never was.
+
+    Of sittings of review in which windows were drawn to be blind (`LabelEvent.blind_share`).
+    """
+    last = _drawn(events)
     parts = {
         blind: [(event.given or "", event.verdict or REMOVED) for event in last if event.blind == blind]
         for blind in (True, False)
@@ -107,10 +111,20 @@ def anchoring(events: Iterable[LabelEvent], seed: int = 0) -> Anchoring | None:
     return Anchoring(blind, shown, shown.kappa - blind.kappa, low, high)
 
 
-def _last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
-    """(window, annotator) -> the decision of this person that counts."""
-    deciding = (event for event in in_effect(events) if event.decision not in ("note", "undo"))
-    return {(event.window_id, event.annotator): event for event in deciding}
+def why_not_anchored(events: Iterable[LabelEvent]) -> str:
+    """Why `anchoring` is None, in words."""
+    events = tuple(events)
+    if _drawn(events):
+        return "no window was judged with its label shown" if _drawn(events)[0].blind else "no window was judged blind"
+    if any(event.blind for event in in_effect(events)):
+        return "the log does not tell in which sittings windows were drawn to be blind (an older moola wrote it)"
+    return "no window was judged blind"
+
+
+def _drawn(events: Iterable[LabelEvent]) -> list[LabelEvent]:
+    """Last decisions of sittings in which a lot said which windows are blind, about windows that had a label."""
+    sat = (event for event in in_effect(events) if event.source == "review" and event.blind_share > 0)
+    return [event for event in last_decisions(sat).values() if event.given]
 
 
 def _agreement(first: str, second: str, pairs: Sequence[tuple[str, str]], seed: int) -> tuple[Agreement, np.ndarray]:

@@ -43,17 +43,35 @@ def next_name(folder: Path) -> str:
     return f"batch_{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1:04d}"
 
 
+def find_batch(name: str, folder: Path) -> Path:
+    """The table of a batch.
+
+    Args:
+        name: of the batch, or the path of a table that lies elsewhere.
+        folder: of the batches.
+
+    Raises:
+        DataError: there is no batch of that name; near names are suggested.
+    """
+    for path in (folder / f"{name}.parquet", Path(name)):
+        if path.suffix == ".parquet" and path.is_file():
+            return path
+    known = did_you_mean(name, batch_names(folder))
+    raise DataError(f"there is no batch '{name}' in {folder}", known, "make one with `moola labels batch`")
+
+
 def read_batch(folder: Path, name: str) -> pl.DataFrame:
     """The windows of a batch, in the order in which to look at them.
+
+    Args:
+        folder: of the batches.
+        name: as `find_batch` takes it.
 
     Raises:
         DataError: there is no batch of that name; near names are suggested.
         StorageError: its file cannot be read.
     """
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        known = did_you_mean(name, batch_names(folder))
-        raise DataError(f"there is no batch '{name}' in {folder}", known, "make one with `moola labels batch`")
+    path = find_batch(name, folder)
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:

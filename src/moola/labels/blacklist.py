@@ -6,7 +6,9 @@ also where windows are cut with another length or stride, or have other names.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +27,27 @@ from moola.layout import replace_atomically
 
 BLACKLIST_PLACE = "corrections/window_blacklist.csv"
 """Where the list lies in the data folder."""
-_COLUMNS = ("window_id", "raw_start_idx", "raw_end_idx", "reason", "blacklisted_date", "first_time", "last_time")
+_COLUMNS = (
+    "window_id",
+    "raw_start_idx",
+    "raw_end_idx",
+    "reason",
+    "blacklisted_date",
+    "first_time",
+    "last_time",
+    "series",
+)
+OTHER_DATA = "of other data"
+"""Why a decision does nothing in a run whose series it is not about: one log serves all data."""
+_OWN_NAME = re.compile(r"(.+)_\d{7,}")
+"""Names that moola gives to windows: the series and the first bar (`moola.data.window_index.WindowIndex.table`)."""
 
 
 @dataclass(frozen=True)
 class _Interval:
-    """A rejected span of one series, both ends included, on the axis of `_axis`."""
+    """The span of a rejected window in one series, both ends included, on the axis of `_axis`."""
 
+    window_id: str
     series: int
     first: int
     last: int
@@ -48,9 +64,8 @@ def touches_blacklisted(
         spans: of these windows, with their horizon.
         store: the bars. Independent cases share no clock, so there only windows that are known by name reject others.
     """
-    rejected = {name: state for name, state in states.items() if state.decision == "blacklist"}
     touched = np.zeros(len(window_ids), dtype=bool)
-    intervals = _intervals(rejected, window_ids, spans, store)
+    intervals = _intervals(_rejected(states), window_ids, spans, store)
     first, last = _axis(spans, store)
     for series in {one.series for one in intervals}:
         own = np.array(sorted((one.first, one.last) for one in intervals if one.series == series))
@@ -59,6 +74,77 @@ def touches_blacklisted(
         begun = np.searchsorted(own[:, 0], last[rows], side="right")  # intervals that begin before the window ends
         touched[rows] = (begun > 0) & (until[begun - 1] >= first[rows])
     return touched
+
+
+def overlapped_by(
+    states: Mapping[str, WindowState],
+    window_ids: pl.Series,
+    spans: WindowSpans,
+    store: BarStore,
+    rows: Iterable[int],
+) -> list[str]:
+    """Of windows that `touches_blacklisted` found, by number: the name of the first blacklisted window each meets.
+
+    Args:
+        states: what was decided.
+        window_ids: String [n_windows].
+        spans: of these windows, with their horizon.
+        store: the bars.
+        rows: numbers of the windows.
+    """
+    intervals = sorted(_intervals(_rejected(states), window_ids, spans, store), key=lambda one: one.first)
+    first, last = _axis(spans, store)
+    return [
+        next(
+            one.window_id
+            for one in intervals
+            if one.series == spans.series[row] and one.first <= last[row] and one.last >= first[row]
+        )
+        for row in rows
+    ]
+
+
+def is_of_other_data(series: str, window_id: str, known: Sequence[str]) -> bool:
+    """Whether a decision speaks of a series that is not there, as far as that, or moola's name of the window, tells.
+
+    Args:
+        series: that the decision names; empty where it names none.
+        window_id: of the window.
+        known: the series that are there.
+    """
+    own = _OWN_NAME.fullmatch(window_id)
+    name = series or (own[1] if own else "")
+    return bool(name) and name not in known and window_id not in known
+
+
+def without_effect(
+    states: Mapping[str, WindowState], window_ids: pl.Series, spans: WindowSpans, store: BarStore, among: np.ndarray
+) -> dict[str, str]:
+    """Blacklisted windows that share no moment with any window of `among`, and why.
+
+    Args:
+        states: what was decided.
+        window_ids: String [n_windows].
+        spans: of these windows, with their horizon.
+        store: the bars.
+        among: mask of the windows that could be rejected, bool [n_windows].
+    """
+    rejected, windows = _rejected(states), spans[np.flatnonzero(among)]
+    first, last = _axis(windows, store)
+    why = dict.fromkeys(rejected, "there is no such window")
+    for name, state in rejected.items():
+        if is_of_other_data(state.series, name, store.series):
+            why[name] = OTHER_DATA
+        elif state.first_time and _series_number(state.series, name, store.series) is not None:
+            why[name] = "no training window touches its time"
+    for one in _intervals(rejected, window_ids, spans, store):
+        if ((windows.series == one.series) & (first <= one.last) & (last >= one.first)).any():
+            why.pop(one.window_id, None)
+    return why
+
+
+def _rejected(states: Mapping[str, WindowState]) -> dict[str, WindowState]:
+    return {name: state for name, state in states.items() if state.decision == "blacklist"}
 
 
 def _axis(spans: WindowSpans, store: BarStore) -> tuple[np.ndarray, np.ndarray]:
@@ -71,22 +157,23 @@ def _intervals(
 ) -> list[_Interval]:
     first, last = _axis(spans, store)
     rows = np.flatnonzero(window_ids.is_in(list(rejected)).to_numpy())
-    found = [_Interval(int(spans.series[row]), int(first[row]), int(last[row])) for row in rows]
+    found = [_Interval(window_ids[int(row)], int(spans.series[row]), int(first[row]), int(last[row])) for row in rows]
     if store.independent:
         return found
     for name, state in rejected.items():  # as they were told: the window may not be there, or be another one by now
-        series = _series_of(name, store.series)
+        series = _series_number(state.series, name, store.series)
         if state.first_time and series is not None:
-            found.append(_Interval(series, _microseconds(state.first_time), _microseconds(state.last_time)))
+            found.append(_Interval(name, series, _microseconds(state.first_time), _microseconds(state.last_time)))
     return found
 
 
-def _series_of(window_id: str, series: Sequence[str]) -> int | None:
-    """Number of the series that a window of whatever stride lies in; None where its name does not say."""
-    name = window_id.rpartition("_")[0]
-    if name in series:
-        return series.index(name)
-    return 0 if len(series) == 1 else None
+def _series_number(told: str, window_id: str, series: Sequence[str]) -> int | None:
+    """Number of the series that a window of whatever stride lies in; None where it is none of these.
+
+    Where nobody told, the window's name does. One log serves all data: that a run has a single series says nothing.
+    """
+    name = told or (window_id if window_id in series else window_id.rpartition("_")[0])
+    return series.index(name) if name in series else None
 
 
 def _microseconds(moment: str) -> int:
@@ -98,9 +185,10 @@ def read_blacklist(path: Path, annotator: str, store: BarStore | None = None) ->
 
     Args:
         path: CSV with ``window_id`` and perhaps ``raw_start_idx``, ``raw_end_idx`` (first and last bar of the series),
-            ``reason``, ``blacklisted_date``, ``first_time``, ``last_time`` (UTC).
+            ``reason``, ``blacklisted_date``, ``first_time``, ``last_time`` (UTC), ``series``.
         annotator: who rejected them.
-        store: the bars, so that numbers of bars become times where a row tells no times; None: they do not.
+        store: the bars of which the file speaks, so that numbers of bars become times where a row tells no times, and
+            a window whose name is none of moola's lies in the series of a store that has only one; None: they do not.
 
     Raises:
         DataError: every row that cannot be read, in one go.
@@ -108,40 +196,45 @@ def read_blacklist(path: Path, annotator: str, store: BarStore | None = None) ->
     problems = Problems()
     events: list[LabelEvent] = []
     for row in read_rows(path, ("window_id",), problems):
-        span = _told_span(row.cells, store, row.place, problems)
+        bars = [optional_number(row.cells, name, row.place, problems) for name in _COLUMNS[1:3]]
         day = row.cells.get("blacklisted_date")
         told = {"at": _midnight(day, row.place, problems)} if day else {}
         event = row.event(
             problems,
+            *bars,
             decision="blacklist",
             annotator=annotator,
             note=row.cells.get("reason") or "",
-            first_time=span[0],
-            last_time=span[1],
+            **{name: row.cells.get(name) or "" for name in ("first_time", "last_time", "series")},
             **told,
         )
+        if event and store is not None and not store.independent:
+            event = _placed(event, bars, store, row.place, problems)
         events += [event] if event else []
     refuse(f"the blacklist {path} cannot be read", problems)
     return events
 
 
-def _told_span(
-    cells: Mapping[str, str | None], store: BarStore | None, place: str, problems: Problems
-) -> tuple[str, str]:
-    first, last = cells.get("first_time") or "", cells.get("last_time") or ""
-    numbers = [optional_number(cells, name, place, problems) for name in ("raw_start_idx", "raw_end_idx")]
-    if first or last or store is None or store.independent or None in numbers:
-        return first, last
-    series = _series_of(cells["window_id"] or "", store.series)
-    if series is None:
-        return "", ""
-    bars = store.timestamps[store.offsets[series] : store.offsets[series + 1]]
-    begin, end = (int(number) for number in numbers if number is not None)
+def _placed(
+    event: LabelEvent, numbers: Sequence[int | None], store: BarStore, place: str, problems: Problems
+) -> LabelEvent:
+    """The event with its series, and with the time of its bars where it tells none."""
+    number = _series_number(event.series, event.window_id, store.series)
+    if number is None and len(store.series) == 1 and not event.series and not _OWN_NAME.fullmatch(event.window_id):
+        number = 0
+    if number is None:
+        return event
+    event = dataclasses.replace(event, series=store.series[number])
+    begin, end = numbers
+    if event.first_time or begin is None or end is None:
+        return event
+    bars = store.timestamps[store.offsets[number] : store.offsets[number + 1]]
     if not 0 <= begin <= end < len(bars):
         told = f"{place}: {begin} to {end} of {len(bars)} bars"
         problems.count("spans of bars that are not in the series", told, "give the bars that they were counted in")
-        return "", ""
-    return moment_text(int(bars[begin])), moment_text(int(bars[end]))
+        return event
+    first, last = (moment_text(int(bars[bar])) for bar in (begin, end))
+    return dataclasses.replace(event, first_time=first, last_time=last)
 
 
 def _midnight(day: str, place: str, problems: Problems) -> str:
@@ -174,12 +267,12 @@ def write_blacklist(path: Path, events: Iterable[LabelEvent], windows: pl.DataFr
         path: the file.
         events: blacklistings in effect, one a window.
         windows: ``window_id``, ``raw_start_idx``, ``raw_end_idx`` (within the series), ``first_time``, ``last_time``
-            (text) of windows that are known; None: nothing is known but what the events tell.
+            (text), ``series`` of windows that are known; None: nothing is known but what the events tell.
     """
     known = {row["window_id"]: row for row in windows.iter_rows(named=True)} if windows is not None else {}
     rows: list[dict[str, object]] = []
     for event in events:
-        told = {"first_time": event.first_time or None, "last_time": event.last_time or None}
+        told = {name: getattr(event, name) or None for name in ("first_time", "last_time", "series")}
         here = known.get(event.window_id, {})
         row = {"window_id": event.window_id, "reason": event.note, "blacklisted_date": event.at[:10]}
         rows.append({**here, **row, **{name: text or here.get(name) for name, text in told.items()}})

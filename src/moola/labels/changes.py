@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import polars as pl
 
 from moola.labels.events import LabelEvent
 from moola.labels.folding import WindowState, fold, in_effect
-from moola.labels.versions import NO_LABEL, diff_labels
+from moola.labels.versions import diff_labels, why_unlabelled
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class DecisionCounts:
         blacklisted: windows that leave it with all that overlap them.
         in_conflict: windows of which people say different things; these stay as they were.
         noted: windows with a note.
-        undone: events that were taken back.
+        undone: events that people took back.
     """
 
     accepted: int
@@ -42,10 +43,10 @@ class ChangedLabel:
 
     Attributes:
         window_id: its name.
-        given: label before; `NO_LABEL` where it had none.
-        label: label now; ``(skip)``, ``(blacklist)`` or `NO_LABEL` where it has none any more.
-        annotators: who decided about it; empty where nobody did: it overlaps a window that was blacklisted, or the two
-            runs differ in more than corrections.
+        given: label before; `moola.labels.versions.NO_LABEL` where it had none.
+        label: label now; where it has none any more why (`moola.labels.versions.why_unlabelled`), if that is known.
+        annotators: who decided about it, or about the blacklisted window that it overlaps; empty where nobody did: the
+            two runs differ in more than corrections.
         notes: what was written about it.
     """
 
@@ -86,9 +87,10 @@ def count_decisions(events: Sequence[LabelEvent]) -> DecisionCounts:
     states = fold(events).values()
     ended = Counter(state.decision for state in states)
     conflicts, noted = sum(state.conflict for state in states), sum(bool(state.notes) for state in states)
-    undone = sum(event.decision != "undo" for event in events) - sum(
-        event.decision != "undo" for event in in_effect(events)
-    )
+    gone = {event.event_id for event in events if event.decision != "undo"}
+    gone -= {event.event_id for event in in_effect(events)}
+    completed = {event.undoes for event in events if event.source.startswith("import:")}
+    undone = len(gone - completed)
     return DecisionCounts(
         ended["accept"], ended["relabel"], ended["skip"], ended["blacklist"], conflicts, noted, undone
     )
@@ -114,7 +116,10 @@ def labels_by_log(events: Iterable[LabelEvent]) -> tuple[dict[str, str], dict[st
 
 
 def changed_labels(
-    before: Mapping[str, str], after: Mapping[str, str], states: Mapping[str, WindowState]
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    states: Mapping[str, WindowState],
+    overlapped: Mapping[str, str] = MappingProxyType({}),
 ) -> list[ChangedLabel]:
     """Windows whose label differs, in the order of `before`.
 
@@ -122,14 +127,13 @@ def changed_labels(
         before: window -> label.
         after: the same after the review.
         states: what was decided; it tells why a window has no label now, and who said so.
+        overlapped: windows that lost their label because they overlap a blacklisted one -> that one.
     """
     found: list[ChangedLabel] = []
-    for name, given, label in diff_labels(before, after).iter_rows():
-        state = states.get(name)
-        if label == NO_LABEL and state is not None and state.removed:
-            label = f"({state.decision})"
-        people, notes = (tuple(state.annotators), state.notes) if state else ((), ())
-        found.append(ChangedLabel(name, given, label, people, notes))
+    for name, given, label in diff_labels(before, after, ({}, why_unlabelled(states, overlapped))).iter_rows():
+        state = states.get(overlapped.get(name, name)) if name not in after else states.get(name)
+        people = tuple(state.annotators) if state else ()
+        found.append(ChangedLabel(name, given, label, people, states[name].notes if name in states else ()))
     return found
 
 

@@ -13,15 +13,26 @@ import polars as pl
 from moola.config import digest_json, reject
 from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex, WindowSpans
-from moola.errors import DataError, StorageError
+from moola.errors import DataError, StorageError, ask_for, near_names
 from moola.labels import POINTER_COLUMNS
-from moola.labels.blacklist import touches_blacklisted
+from moola.labels.blacklist import OTHER_DATA, is_of_other_data, overlapped_by, touches_blacklisted, without_effect
 from moola.labels.events import LabelLog, window_digest
 from moola.labels.folding import WindowState, fold
 
 EVENTS = "events.jsonl"
 """The log that an exported version holds."""
-_SAID = ("label", "start", "end", "decision", "conflict", "removed", "window_digest", "first_time", "last_time")
+_SAID = (
+    "label",
+    "start",
+    "end",
+    "decision",
+    "conflict",
+    "removed",
+    "window_digest",
+    "first_time",
+    "last_time",
+    "series",
+)
 """What of a state changes labels."""
 _SHOWN = 20
 
@@ -58,9 +69,10 @@ def read_states(path: Path) -> dict[str, WindowState]:
     """
     log = log_in(path)
     if not log.is_file():
+        near = [] if path.is_dir() else near_names(path.name, (one.name for one in path.parent.glob("*")))
         raise DataError(
             f"there are no corrections in {path}",
-            f"{log} is missing",
+            f"{log} is missing" + (f"; {ask_for(near)}" if near else ""),
             "give the log of a review, or a version that `moola labels export` made: task.corrections=FILE",
         )
     return _read_table(log) if log.suffix == ".parquet" else fold(LabelLog(log).read().events)
@@ -86,7 +98,6 @@ def _read_table(path: Path) -> dict[str, WindowState]:
             conflict=False,
             removed=False,
             notes=(),
-            event_ids=(),
         )
         for row in table.iter_rows(named=True)
     )
@@ -94,13 +105,7 @@ def _read_table(path: Path) -> dict[str, WindowState]:
 
 
 def states_digest(path: Path) -> str:
-    """SHA-256 (hex) of all that changes labels; a note changes nothing. Empty where there is no file.
-
-    Raises:
-        StorageError: the log is not what was written.
-    """
-    if not path.exists():
-        return ""
+    """SHA-256 (hex) of all that changes labels; a note changes nothing. Raises as `read_states`."""
     told = [[name, *(getattr(state, one) for one in _SAID)] for name, state in sorted(read_states(path).items())]
     return digest_json(told)
 
@@ -114,6 +119,7 @@ class CorrectionCounts:
         confirmed: windows whose label was said to be right.
         added: windows that had no label and got one.
         removed: why -> windows that lost theirs.
+        overlapped: those of them that lost it because they overlap a blacklisted window -> that window.
         marked: windows whose pointers are new.
         restored: windows whose label had been flipped on purpose and is the true one again.
         ignored: why -> names of windows whose decision did nothing.
@@ -123,6 +129,7 @@ class CorrectionCounts:
     confirmed: int = 0
     added: int = 0
     removed: dict[str, int] = field(default_factory=dict)
+    overlapped: dict[str, str] = field(default_factory=dict)
     marked: int = 0
     restored: int = 0
     ignored: dict[str, list[str]] = field(default_factory=dict)
@@ -136,8 +143,10 @@ class CorrectionCounts:
         """In words."""
         removed = sum(self.removed.values())
         done = f"{self.relabelled} relabelled, {self.added} added, {removed} removed, {self.confirmed} confirmed"
-        ignored = "; ".join(f"{len(names)} ignored: {why}" for why, names in sorted(self.ignored.items()))
-        return f"corrections of training labels: {done}" + (f"; {ignored}" if ignored else "")
+        others = {why: len(names) for why, names in sorted(self.ignored.items())}
+        elsewhere = [f"{others.pop(OTHER_DATA)} {OTHER_DATA}"] if OTHER_DATA in others else []
+        ignored = [f"{n} ignored: {why}" for why, n in others.items()]
+        return f"corrections of training labels: {'; '.join([done, *ignored, *elsewhere])}"
 
 
 @dataclass(frozen=True)
@@ -186,13 +195,18 @@ class Corrector:
             if state.removed:
                 if after.pop(name, None) is not None:
                     counts.removed[str(state.decision)] = counts.removed.get(str(state.decision), 0) + 1
-            elif state.label is not None and not touched[row["row"]]:
+            elif state.label is not None and touched[row["row"]]:
+                counts.ignored.setdefault("it overlaps a blacklisted window", []).append(name)
+            elif state.label is not None:
                 after[name] = self._decided(state, row, before.get(name), counts)
         frame = pl.DataFrame(list(after.values()), schema={**given.schema, **dict.fromkeys(POINTER_COLUMNS, pl.Int64)})
         frame = table.select("window_id", "row").join(frame, on="window_id").sort("row")
         overlapping = touched[frame["row"].to_numpy()]
         if overlapping.any():
             counts.removed["overlaps a blacklisted window"] = int(overlapping.sum())
+            lost = frame.filter(pl.Series(overlapping))
+            met = overlapped_by(states, table["window_id"], self.spans, self.store, lost["row"].to_list())
+            counts.overlapped = dict(zip(lost["window_id"], met, strict=True))
         frame = frame.filter(~pl.Series(overlapping)).drop("row")
         counts.marked = frame[POINTER_COLUMNS[0]].count()
         return frame if counts.marked else frame.drop(POINTER_COLUMNS), counts
@@ -204,18 +218,21 @@ class Corrector:
         decided = {name: state for name, state in states.items() if state.annotators}
         named = table.filter(pl.col("window_id").is_in(list(decided))).iter_rows(named=True)
         found = {row["window_id"]: row for row in named}
-        kept: dict[str, dict[str, Any]] = {}
-        for name, state in decided.items():
-            why = self._why_not(state, found.get(name))
-            if why is None:
-                kept[name] = found[name]
-            elif not (state.decision == "blacklist" and state.first_time):  # else its span of time acts
+        unmet = {name: why for name, state in decided.items() if (why := self._why_not(state, found.get(name)))}
+        training = (table["span"] == "train").to_numpy()
+        some = {name: decided[name] for name in unmet}
+        idle = without_effect(some, table["window_id"], self.spans, self.store, training)
+        for name, why in unmet.items():
+            if decided[name].decision != "blacklist":
                 counts.ignored.setdefault(why, []).append(name)
-        return kept
+            elif name in idle:  # else its span of time acts
+                counts.ignored.setdefault(why if name in found else idle[name], []).append(name)
+        return {name: found[name] for name in decided if name not in unmet}
 
     def _why_not(self, state: WindowState, row: Mapping[str, Any] | None) -> str | None:
         if row is None:
-            return "there is no such window"
+            elsewhere = is_of_other_data(state.series, state.window_id, self.store.series)
+            return OTHER_DATA if elsewhere else "there is no such window"
         if row["span"] == "test":
             return "it belongs to the sealed test"
         if row["span"] != "train":

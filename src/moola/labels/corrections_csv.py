@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from moola.data.sources.problems import Problems, refuse
 from moola.labels.csv_rows import DecisionRow, optional_number, read_rows
 from moola.labels.events import LabelEvent
+from moola.labels.exchange import content_id
 
 NEEDED = ("window_id", "corrected_label")
 _YES = ("1", "1.0", "true", "yes", "x")
@@ -30,7 +33,16 @@ def read_corrections(path: Path, annotator: str) -> list[LabelEvent]:
     problems = Problems()
     events = [_event(row, annotator, problems) for row in read_rows(path, NEEDED, problems)]
     refuse(f"the corrections in {path} cannot be read", problems)
-    return [event for event in events if event is not None]
+    return list(_counted(event for event in events if event is not None))
+
+
+def _counted(events: Iterable[LabelEvent]) -> Iterator[LabelEvent]:
+    """A row that comes again decides again, for another may stand between: its id says how often it came before."""
+    before: Counter[str] = Counter()
+    for event in events:
+        n = before[event.event_id]
+        before[event.event_id] += 1
+        yield dataclasses.replace(event, event_id=content_id([event.event_id, n])) if n else event
 
 
 def _event(row: DecisionRow, annotator: str, problems: Problems) -> LabelEvent | None:

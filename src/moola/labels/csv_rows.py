@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 from moola.data.sources.problems import Problems
 from moola.data.sources.text_files import read_lines
-from moola.errors import DataError, did_you_mean
+from moola.errors import DataError
+from moola.labels.csv_header import is_header
 from moola.labels.events import LabelEvent
+from moola.labels.exchange import content_id
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,28 @@ class DecisionRow:
     Attributes:
         place: ``"line 7"``.
         cells: column -> text, None where it is empty.
-        event_id: made of the file and the place, so that a file that is imported again changes nothing.
         source: ``import:FILE``.
     """
 
     place: str
     cells: Mapping[str, str | None]
-    event_id: str
     source: str
 
-    def event(self, problems: Problems, **fields: Any) -> LabelEvent | None:
-        """The event that the row stands for; None where it makes none, which is told."""
+    def event(self, problems: Problems, *also: Any, **fields: Any) -> LabelEvent | None:
+        """The event that the row stands for; None where it makes none, which is told.
+
+        Its id is made of what the row says, so that a file that grew and is imported again adds its new rows alone.
+
+        Args:
+            problems: where it is told that the row makes no event.
+            also: what the row says and no field holds.
+            fields: of the event.
+        """
+        told = {"window_id": self.cells["window_id"] or "", **fields}
+        # What is empty says nothing: a field that a later moola fills in from a new column changes no id.
+        said = {name: value for name, value in told.items() if value not in (None, "")}
         try:
-            named = {"window_id": self.cells["window_id"] or "", "event_id": self.event_id, "source": self.source}
-            return LabelEvent(**{**named, **fields})
+            return LabelEvent(**told, event_id=content_id([said, *also]), source=self.source)
         except DataError as error:
             problems.count(
                 "rows that decide nothing", f"{self.place}: {'; '.join(error.why.splitlines())}", "mend them"
@@ -55,18 +64,14 @@ def read_rows(path: Path, needed: Sequence[str], problems: Problems) -> Iterator
     if problems:
         return
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
-    file = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        missing = [name for name in needed if name not in header]
-        for name in missing:
-            problems.say(f"column '{name}' is missing; {did_you_mean(name, header)}", f"name the column {name}")
+        first = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
+        header = [cell.strip() for cell in first]
         line = reader.line_num + 1
-        for cells in reader if not missing else ():
+        for cells in reader if is_header(header, needed, header, problems) else ():
             if len(cells) == len(header):
                 texts = {name: cell.strip() or None for name, cell in zip(header, cells, strict=True)}
-                event_id = hashlib.sha256(f"{file}\n{line}".encode()).hexdigest()[:32]
-                yield DecisionRow(f"line {line}", texts, event_id, f"import:{path.name}")
+                yield DecisionRow(f"line {line}", texts, f"import:{path.name}")
             elif any(cell.strip() for cell in cells):
                 told = f"line {line} has {len(cells)}, the header {len(header)}"
                 problems.count("lines with another number of cells than the header", told, "mend these lines")

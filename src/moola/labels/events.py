@@ -56,7 +56,7 @@ class LabelEvent:
         annotator: who decided.
         event_id: its name for good: an event that comes twice counts once.
         at: when, UTC, ISO 8601; later decisions of the same person win.
-        source: ``review``, or ``import:FILE``.
+        source: ``review``; ``import:FILE``; ``command line`` of `moola labels undo`.
         window_digest: `window_digest` of the bars that were looked at; empty where these are not known.
         given: label that the window had; None where it had none. ``from`` in the log.
         label: label that it should have; None where none is decided. ``to`` in the log.
@@ -207,16 +207,15 @@ class LabelLog:
         """Write events that are not in the log yet; they are on disk (fsync) when this returns.
 
         Raises:
-            StorageError: the log is not what was written.
-            OSError: the disk takes no more; the log is then as it was.
+            StorageError: the log is not what was written, or cannot be made there.
+            OSError: the disk takes no more; the log then holds the events that it held.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._mutex, self._open("a+b", fcntl.LOCK_EX) as descriptor:
             self._catch_up(descriptor)
-            before = [self._unended] if self._unended else []
-            fresh = {event.event_id: event for event in reversed([*before, *events])}
-            lines = b"".join(_line(fresh[name]) for name in reversed(fresh) if name not in self._events)
-            if not lines:
+            known = {*self._events, *([self._unended.event_id] if self._unended else [])}
+            fresh = {event.event_id: event for event in reversed(events)}
+            lines = b"".join(_line(fresh[name]) for name in reversed(fresh) if name not in known)
+            if not lines and not self._unended:
                 return
             with naming(self.path):
                 self._write(descriptor, lines)
@@ -238,11 +237,18 @@ class LabelLog:
             return LogContent((*self._events.values(), *unended), self._torn)
 
     @contextlib.contextmanager
-    def _open(self, mode: str, lock: int) -> Iterator[int]:
+    def _open(self, mode: Literal["rb", "a+b"], lock: int) -> Iterator[int]:
         try:
+            if mode == "a+b":
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = self.path.open(mode, buffering=0)
         except IsADirectoryError as error:
             raise StorageError(f"{self.path} is a folder, not a log of decisions", "", "give a file") from error
+        except FileNotFoundError as error:
+            if mode == "rb":
+                raise
+            why = error.strerror or str(error)  # some file systems take no new files
+            raise StorageError(f"no log can be made at {self.path}", why, "choose another place") from error
         with handle:
             fcntl.flock(handle, lock)  # given back with the file
             yield handle.fileno()
@@ -266,15 +272,15 @@ class LabelLog:
         for line in lines:
             self._take(line)
         self._unended = None
-        if rest:
+        if rest.strip():
             try:
-                self._unended = LabelEvent.from_json(json.loads(rest))
+                self._unended = self._event(rest)
             except (ValueError, DataError):
                 self._torn = rest.decode(errors="replace")
 
     def _take(self, line: bytes) -> None:
         try:
-            event = LabelEvent.from_json(json.loads(line))
+            event = self._event(line) if line.strip() else None
         except (ValueError, DataError) as error:
             why = error.why if isinstance(error, DataError) else str(error)
             number = self._n_lines + 1
@@ -284,21 +290,43 @@ class LabelLog:
                 why,
                 "bring back a copy of the file from before, or delete this line: what it decided is then lost",
             ) from error
-        self._events.setdefault(event.event_id, event)
+        if event is not None:
+            self._events.setdefault(event.event_id, event)
         self._offset += len(line) + 1
         self._n_lines += 1
 
+    def _event(self, line: bytes) -> LabelEvent:
+        """What a line says.
+
+        Raises:
+            StorageError: a newer moola wrote it.
+            ValueError, DataError: it says nothing.
+        """
+        told = json.loads(line)
+        version = told.get("version") if isinstance(told, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            number = self._n_lines + 1
+            self._forget()
+            why = f"line {number} is of version {version}, and this moola knows version {VERSION}"
+            raise StorageError(f"a newer moola wrote {self.path}", why, "update moola: pip install -U moola")
+        return LabelEvent.from_json(told)
+
     def _write(self, descriptor: int, lines: bytes) -> None:
-        """Put whole lines after the last whole line, in place of what a crash left there."""
-        is_new = not self._offset
-        os.ftruncate(descriptor, self._offset)
+        """Put whole lines after the last event, in place of what a crash left there.
+
+        An event that lacks the end of its line was read by somebody, perhaps: it is given that end and is never cut.
+        """
+        is_new, kept = not self._offset, self._offset
+        if self._unended:
+            kept, lines = os.fstat(descriptor).st_size, b"\n" + lines
+        os.ftruncate(descriptor, kept)
         try:
             written = 0
             while written < len(lines):
                 written += os.write(descriptor, lines[written:])
             os.fsync(descriptor)
         except OSError:
-            os.ftruncate(descriptor, self._offset)
+            os.ftruncate(descriptor, kept)
             raise
         if is_new:
             sync_folder(self.path.parent)

@@ -3,8 +3,10 @@
 - An undo takes back one event, whoever made it; an undo can be undone, to any depth.
 - Of one person's decisions about a window the last one (`LabelEvent.at`) counts. Skipping and blacklisting are one
   verdict: the window leaves the training set.
-- Where people differ, the verdict of more than half of them holds. Without one, which is always so where two differ,
-  there is a conflict: the label stays as it was given until one of them yields or another person decides.
+- A blacklisting holds until it is undone or its own author decides otherwise. What others say of the window is no
+  conflict with it: that a span of time is of no use is no question of labels.
+- Where people differ about a label, the verdict of more than half of them holds. Without one, which is always so where
+  two differ, there is a conflict: the label stays as it was given until one of them yields or another person decides.
 - Notes decide nothing.
 
 Every rule is about one window, so that a window's events alone give its state.
@@ -33,10 +35,10 @@ class WindowState:
         conflict: whether people differ and no verdict has more than half of them.
         removed: whether the window leaves the training set.
         notes: in the order of time.
-        event_ids: of the last decision of each annotator, in the order of time.
         window_digest: of the bars that the decision was made on; empty where not known.
         first_time: of the window's first bar as the events tell it, UTC; empty where they do not.
         last_time: of its last bar.
+        series: name of the series that it lies in; empty where the events do not tell.
     """
 
     window_id: str
@@ -48,10 +50,10 @@ class WindowState:
     conflict: bool
     removed: bool
     notes: tuple[str, ...]
-    event_ids: tuple[str, ...]
     window_digest: str = ""
     first_time: str = ""
     last_time: str = ""
+    series: str = ""
 
 
 def fold(events: Iterable[LabelEvent]) -> dict[str, WindowState]:
@@ -89,16 +91,28 @@ def in_effect(events: Iterable[LabelEvent]) -> list[LabelEvent]:
     return sorted(kept, key=lambda event: event.at)
 
 
-def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
-    """Of one window, by the events in effect."""
-    last: dict[str, LabelEvent] = {}
+def last_decisions(events: Iterable[LabelEvent]) -> dict[tuple[str, str], LabelEvent]:
+    """(window, annotator) -> the decision of this person that counts, in the order in which they were made.
+
+    Args:
+        events: those `in_effect`.
+    """
+    last: dict[tuple[str, str], LabelEvent] = {}
     for event in events:
         if event.decision not in ("note", "undo"):
-            last.pop(event.annotator, None)
-            last[event.annotator] = event
+            last.pop((event.window_id, event.annotator), None)
+            last[event.window_id, event.annotator] = event
+    return last
+
+
+def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
+    """Of one window, by the events in effect."""
+    last = {annotator: event for (_, annotator), event in last_decisions(events).items()}
     verdicts = {name: event.verdict for name, event in last.items()}
     winner, votes = Counter(verdicts.values()).most_common(1)[0] if verdicts else (None, 0)
     agreed = 2 * votes > len(last)
+    if any(event.decision == "blacklist" for event in last.values()):
+        winner, agreed = None, True
     holding = [event for event in last.values() if event.verdict == winner] if agreed else []
     decided = holding[-1] if holding else None
     marked = next((event for event in reversed(holding) if event.start is not None), None)
@@ -113,10 +127,10 @@ def _state(window_id: str, events: list[LabelEvent]) -> WindowState:
         conflict=bool(last) and not agreed,
         removed=decided is not None and decided.verdict is None,
         notes=tuple(event.note for event in events if event.note),
-        event_ids=tuple(event.event_id for event in last.values()),
         window_digest=decided.window_digest if decided else "",
         first_time=timed.first_time if timed else "",
         last_time=timed.last_time if timed else "",
+        series=next((event.series for event in reversed(holding) if event.series), ""),
     )
 
 

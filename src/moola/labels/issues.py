@@ -27,7 +27,9 @@ def find_label_issues(
     Returns:
         The table of `moola.schemas.label_issues`, the most doubtful first. Quality is the probability of the given
         label, adjusted for how sure the models are of each class as a rule (cleanlab's ``adjust_pred_probs``): between
-        0 and 1, and no probability any more. Flagged are windows off the diagonal of the confident joint.
+        0 and 1, and no probability any more. Flagged is by noise rate (section 3.2 of the paper, method 4): of each two
+        classes, as many windows with the one label as the confident joint counts to be of the other, those where that
+        other is most ahead of the given one; but none whose given label is the most probable one.
 
     Raises:
         DataError: a class has fewer than 5 labels.
@@ -44,7 +46,7 @@ def find_label_issues(
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        flagged = np.asarray(find(labels, probabilities, n_jobs=1))
+        flagged = np.asarray(find(labels, probabilities, filter_by="prune_by_noise_rate", n_jobs=1))
         quality = np.asarray(get_label_quality_scores(labels, probabilities, adjust_pred_probs=True), dtype=np.float64)
     names = np.asarray(classes, dtype=object)
     return pl.DataFrame(

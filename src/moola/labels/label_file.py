@@ -18,6 +18,7 @@ from moola.data.sources.whole_parquet import read_whole_parquet
 from moola.data.window_index import WindowIndex
 from moola.errors import DataError, did_you_mean
 from moola.labels import POINTER_COLUMNS, WindowLabels
+from moola.labels.csv_header import is_header
 from moola.layout import digest_file
 from moola.schemas.annotations import whole_numbers
 
@@ -120,7 +121,7 @@ def _read_csv(path: Path, problems: Problems) -> pl.DataFrame:
             line = reader.line_num + 1  # a quoted cell may hold line breaks: the next row begins after them
     except csv.Error as error:
         problems.say(f"line {line} is no CSV ({error})", "mend the quotes of this line")
-    if not _is_header(header, problems):
+    if not is_header(header, _NEEDED, JUDGED, problems):
         return pl.DataFrame()
     if not rows and not problems:
         problems.say("it holds no labels", "add rows such as s0_0000042,up")
@@ -133,7 +134,7 @@ def _read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
     frame = read_whole_parquet(path, problems)
     if frame is None:
         return pl.DataFrame()
-    if not _is_header(frame.columns, problems):
+    if not is_header(frame.columns, _NEEDED, JUDGED, problems):
         return pl.DataFrame()
     judged = [name for name in JUDGED if name in frame.columns]
     odd = [name for name in judged if frame.schema[name].is_nested() or frame.schema[name] == pl.Binary]
@@ -147,22 +148,3 @@ def _read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
     texts = (pl.col(name).cast(pl.String).str.strip_chars().replace("", None) for name in judged)
     place = pl.format("row {}", pl.int_range(1, pl.len() + 1)).alias("place")
     return frame.select(place, *texts)
-
-
-def _is_header(header: list[str], problems: Problems) -> bool:
-    """Whether the columns are there, each once; what is wrong with them is told."""
-    if not header:
-        problems.say("it is empty", "write a header window_id,label and one row a window")
-        return False
-    missing = [name for name in _NEEDED if name not in header]
-    separator = next((sign for sign in (";", "\t", "|") if len(header) == 1 and sign in header[0]), None)
-    if missing and separator is not None:
-        problems.say(f"its cells are separated by {separator!r}", "separate them by commas")
-        return False
-    for name in missing:
-        way_out = "begin the file with the header window_id,label"
-        problems.say(f"column '{name}' is missing; {did_you_mean(name, header)}", way_out)
-    twice = [name for name in JUDGED if header.count(name) > 1]
-    for name in twice:
-        problems.say(f"column '{name}' stands twice in the header", "keep one of them")
-    return not missing and not twice

@@ -14,7 +14,9 @@ DUPLICATE_CORRELATION = 0.999
 """Correlation of all visible values from which two windows look the same."""
 DUPLICATE_SHARE = 0.2
 """Of the usual distance to the window most alike, below which two windows look the same: where every window of a set is
-like every other (the beats of one heart), a correlation says little."""
+like every other (the beats of one heart), a correlation says little. Equal ones look the same whatever is usual."""
+_EQUAL = 1 - 1e-6
+"""Correlation that is 1 but for the rounding of float32, which takes off up to 6e-7."""
 OUTLIER_NEIGHBOURS = 10
 OUTLIER_SCORE = 3.5
 """Modified z-score from which a distance is out of scale (Iglewicz & Hoaglin 1993, How to Detect Outliers)."""
@@ -50,8 +52,8 @@ def contradicting_duplicates(bars: np.ndarray, labels: np.ndarray, starts: np.nd
         other[rows] = alike.argmax(axis=1)
         likeness[rows] = alike[np.arange(len(rows)), other[rows]]
     usual = np.median(_distance(nearest))
-    same = (likeness >= DUPLICATE_CORRELATION) & (_distance(likeness) <= DUPLICATE_SHARE * usual)
-    return np.where(same, other, -1)
+    near = (likeness >= DUPLICATE_CORRELATION) & (_distance(likeness) <= DUPLICATE_SHARE * usual)
+    return np.where(near | (likeness >= _EQUAL), other, -1)
 
 
 def outlying(bars: np.ndarray, zone: tuple[int, int]) -> np.ndarray:

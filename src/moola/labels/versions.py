@@ -21,7 +21,7 @@ from moola.labels import POINTER_COLUMNS
 from moola.labels.blacklist import write_blacklist
 from moola.labels.corrections import EVENTS
 from moola.labels.events import LabelEvent, LabelLog, now
-from moola.labels.folding import WindowState, fold, in_effect
+from moola.labels.folding import WindowState, fold, in_effect, last_decisions
 from moola.layout import changed_files, digest_file, read_json, replace_atomically, sync_folder, write_json
 
 ROOM = "processed/labeled"
@@ -64,6 +64,11 @@ class LabelVersion:
         """
         return pl.read_parquet(self.folder / TABLE)
 
+    def reasons(self) -> dict[str, str]:
+        """Why windows have no label in it (`why_unlabelled`)."""
+        overlapped = (self.manifest.get("corrections") or {}).get("overlapped", {})
+        return why_unlabelled(fold(LabelLog(self.folder / EVENTS).read().events), overlapped)
+
 
 def table_of_states(states: Mapping[str, WindowState], labels: pl.DataFrame) -> pl.DataFrame:
     """The table of a version from labels that are corrected already.
@@ -93,9 +98,18 @@ def write_version(
         events: the whole log.
         made_from: JSON values for the manifest.
         windows: of blacklisted ones, as `moola.labels.blacklist.write_blacklist` wants them.
+
+    Raises:
+        StorageError: nothing can be made there.
     """
     building = room / f".{uuid.uuid4().hex}.building"
-    building.mkdir(parents=True)
+    try:
+        building.mkdir(parents=True)
+    except FileNotFoundError as error:  # a file system that takes no new folders
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"no version can be made in {room}", why, "choose another place with --data FOLDER"
+        ) from error
     try:
         with replace_atomically(building / TABLE) as handle:
             table.write_parquet(handle)
@@ -139,9 +153,8 @@ def version_names(room: Path) -> list[str]:
 
 def blacklistings(events: Sequence[LabelEvent]) -> list[LabelEvent]:
     """For each window that is blacklisted the event that did it last."""
-    rejected = {name for name, state in fold(events).items() if state.decision == "blacklist"}
-    last = {event.window_id: event for event in in_effect(events) if event.decision == "blacklist"}
-    return [event for name, event in last.items() if name in rejected]
+    counting = last_decisions(in_effect(events)).values()
+    return list({event.window_id: event for event in counting if event.decision == "blacklist"}.values())
 
 
 def log_digest(events: Sequence[LabelEvent]) -> str:
@@ -172,17 +185,34 @@ def open_version(name: str, room: Path) -> LabelVersion:
     return LabelVersion(folder, manifest)
 
 
-def diff_labels(before: Mapping[str, str], after: Mapping[str, str]) -> pl.DataFrame:
-    """Windows whose label differs: ``window_id``, ``before``, ``after``; `NO_LABEL` on the side without one.
+def diff_labels(
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    reasons: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> pl.DataFrame:
+    """Windows whose label differs: ``window_id``, ``before``, ``after``.
 
     Args:
         before: window -> label.
         after: the same, later.
+        reasons: of either side, window -> why it has no label there (`why_unlabelled`); `NO_LABEL` of others.
     """
     names = dict.fromkeys((*before, *after))
-    rows = ((name, before.get(name, NO_LABEL), after.get(name, NO_LABEL)) for name in names)
+    sides = list(zip((before, after), reasons, strict=True))
+    rows = ((name, *(labels.get(name) or why.get(name, NO_LABEL) for labels, why in sides)) for name in names)
     kinds = {"window_id": pl.String, "before": pl.String, "after": pl.String}
     return pl.DataFrame([row for row in rows if row[1] != row[2]], schema=kinds, orient="row")
+
+
+def why_unlabelled(states: Mapping[str, WindowState], overlapped: Mapping[str, str]) -> dict[str, str]:
+    """Window -> why it has no label, in words: ``(skip)``, ``(blacklist)`` or which blacklisted window it overlaps.
+
+    Args:
+        states: what was decided.
+        overlapped: of ``corrections.json`` (`moola.labels.corrections.CorrectionCounts`).
+    """
+    told = {name: f"(left out: overlaps blacklisted {other})" for name, other in overlapped.items()}
+    return told | {name: f"({state.decision})" for name, state in states.items() if state.removed}
 
 
 def said_in(states: Mapping[str, WindowState]) -> dict[str, str]:

@@ -88,7 +88,7 @@ def draw_batch(
             "uncertainty_by": spaces.uncertainty_by,
             "looked_at": len(rows),
             "free_windows": len(drawing.free),
-            "labelled_windows": len(drawing.labelled),
+            "labelled_windows": len(drawing.known),
             "bars_digest": drawing.data.store.digest,
         }
         name = next_name(folder)
@@ -129,6 +129,11 @@ class _Drawing:
         table = self.data.table
         rows = table.filter(of_people | pl.col("window_id").is_in(known))["row"].to_numpy()
         return np.union1d(rows, self.data.labels["row"].to_numpy()).astype(np.int64)
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Those of them that lie in training, by number: what is sealed has no say in which windows come next."""
+        return np.intersect1d(self.labelled, self.data.rows_of("train"))
 
     @cached_property
     def free(self) -> np.ndarray:
@@ -203,7 +208,7 @@ class _Spaces:
 
     Attributes:
         vectors: float32 [n, E], of length 1.
-        known: the same of labelled windows.
+        known: the same of labelled training windows.
         uncertainty: [n], 0 to 1; None where nobody can say.
         compared_by: what the vectors are.
         uncertainty_by: who is unsure; empty: nobody was asked.
@@ -224,7 +229,7 @@ class _Spaces:
     def open(cls, drawing: _Drawing, rows: np.ndarray) -> _Spaces:
         data, setup, encoder = drawing.data, drawing.setup, drawing.inputs.get("encoder")
         transform = setup.encoder_transform(encoder) if encoder else _own_transform(setup, data, rows)
-        windows, labelled = (_gathered(data, some, transform) for some in (rows, drawing.labelled))
+        windows, labelled = (_gathered(data, some, transform) for some in (rows, drawing.known))
         trainer = TrainerSection.from_config(drawing.config.trainer).finetune
         resources = setup.resources(setup.seeds[0], data, trainer, encoder)
         raw = [_vectors(data, transform, some, resources, encoder) for some in (windows, labelled)]
@@ -280,7 +285,7 @@ def _probed(drawing: _Drawing, vectors: np.ndarray, known: np.ndarray) -> np.nda
     given = drawing.data.labels
     if given["label"].n_unique() < 2:
         return None
-    place = np.searchsorted(drawing.labelled, given["row"].to_numpy())
+    place = np.searchsorted(drawing.known, given["row"].to_numpy())
     probe = linear_probe(_PROBE_C).fit(known[place], drawing.data.class_numbers(given["label"]))
     return probe.predict_proba(vectors)
 

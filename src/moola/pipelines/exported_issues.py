@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import polars as pl
 
@@ -13,7 +13,6 @@ from moola.pipelines.dataset import Dataset
 from moola.pipelines.run_artifacts import open_artifacts
 
 Layout = Literal["cleanlab", "label_studio"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 def export_issues(run: Path, path: Path, layout: Layout, first: int | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,19 @@ class LabelExport:
         torn: what a crash left unfinished at the end of the log.
         unlisted: windows in the blacklist of the data folder that the log knows nothing of; where there are some, that
             file is left as it is.
+        classes: labels that were allowed; none without a run.
+        unknown: label that is none of them -> windows of the run that somebody gave it, without effect.
     """
 
     version: LabelVersion
     counts: CorrectionCounts | None
     torn: str
     unlisted: tuple[str, ...]
+    classes: tuple[str, ...]
+    unknown: dict[str, list[str]]
 
 
-def export_labels(layout: Layout, log: Path, run: Path | None) -> LabelExport:
+def export_labels(layout: Layout, log: Path, run: Path | None, new_classes: Sequence[str] = ()) -> LabelExport:
     """Write the next version, and the blacklist in the data folder.
 
     With a run there are the labels of its training windows with the corrections in them, and those of all other
@@ -49,6 +54,7 @@ def export_labels(layout: Layout, log: Path, run: Path | None) -> LabelExport:
         layout: where versions and the blacklist go.
         log: of decisions; it need not be there where a run is given.
         run: folder of the run whose labels were reviewed.
+        new_classes: labels there may be besides those of the run; where it has none there may be any.
 
     Raises:
         DataError: no window has a label.
@@ -56,10 +62,14 @@ def export_labels(layout: Layout, log: Path, run: Path | None) -> LabelExport:
     """
     content = LabelLog(log).read()
     states, room = fold(content.events), layout.data / ROOM
-    labels, counts, windows = _decided(states), None, None
+    labels, counts, windows, classes = _decided(states), None, None, tuple[str, ...]()
+    unknown: dict[str, list[str]] = {}
     if run is not None:
         data = Dataset.open(open_artifacts(run))
-        labels, counts = _corrected(data, states)
+        said = sorted({one.label for one in states.values() if one.label is not None})
+        classes = (*dict.fromkeys((*data.classes, *(new_classes if data.classes else said))),)
+        unknown = _of_no_class(data, states, classes)
+        labels, counts = _corrected(data, states, classes)
         windows = _spans(data, states)
     if labels.is_empty():
         why = f"{len(content.events)} events in {log}" if log.exists() else f"there is no log {log}"
@@ -74,7 +84,17 @@ def export_labels(layout: Layout, log: Path, run: Path | None) -> LabelExport:
     }
     version = write_version(room, table_of_states(states, labels), content.events, made_from, windows)
     unlisted = _list_rejected(layout.data / BLACKLIST_PLACE, content.events, windows)
-    return LabelExport(version, counts, content.torn, unlisted)
+    return LabelExport(version, counts, content.torn, unlisted, classes, unknown)
+
+
+def _of_no_class(data: Dataset, states: Mapping[str, WindowState], classes: Sequence[str]) -> dict[str, list[str]]:
+    """Label -> windows of the run that should have it and cannot."""
+    named = {name: one.label for name, one in states.items() if one.label is not None and one.label not in classes}
+    there = data.table.filter(pl.col("window_id").is_in(list(named)))["window_id"]
+    found: dict[str, list[str]] = {}
+    for name in there:
+        found.setdefault(named[name], []).append(name)
+    return found
 
 
 def _decided(states: dict[str, WindowState]) -> pl.DataFrame:
@@ -84,10 +104,11 @@ def _decided(states: dict[str, WindowState]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
-def _corrected(data: Dataset, states: dict[str, WindowState]) -> tuple[pl.DataFrame, CorrectionCounts]:
-    """Every labelled window of a run, its training windows corrected; labels of any class."""
-    new = sorted({one.label for one in states.values() if one.label is not None} - set(data.classes))
-    corrector = Corrector(data.store, data.windows, data.spans, (*data.classes, *new))
+def _corrected(
+    data: Dataset, states: dict[str, WindowState], classes: tuple[str, ...]
+) -> tuple[pl.DataFrame, CorrectionCounts]:
+    """Every labelled window of a run, its training windows corrected."""
+    corrector = Corrector(data.store, data.windows, data.spans, classes)
     given = data.labels.select("window_id", "label", "true_label", "planted")
     corrected, counts = corrector.apply(given, data.table, states)
     marks = [name for name in POINTER_COLUMNS if name in data.table.columns]
@@ -121,6 +142,7 @@ def _spans(data: Dataset, states: dict[str, WindowState]) -> pl.DataFrame:
     )
     return found.select(
         "window_id",
+        "series",
         pl.Series("raw_start_idx", first, dtype=pl.Int64),
         pl.Series("raw_end_idx", first + data.windows.reach - 1, dtype=pl.Int64),
         *times,

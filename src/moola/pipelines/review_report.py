@@ -132,7 +132,7 @@ def report_runs(before: FinishedRun, after: FinishedRun, log: Path | None, metri
     events, states = _decisions(source)
     splits = [open_artifact(run.folder, "splits") for run in (before, after)]
     given, now = (pl.read_parquet(one.path("labels.parquet")) for one in splits)
-    changes = changed_labels(_as_mapping(given), _as_mapping(now), states)
+    changes = changed_labels(_as_mapping(given), _as_mapping(now), states, corrections.get("overlapped", {}))
     pair = compare_runs(after, before, metric, common=("oof",))  # a review removes windows, adds and corrects
     late = sum(_moment(event.at) > _moment(splits[1].manifest["started"]) for event in events or ())
     facts = None if events is None else _facts(log_in(source), events)

@@ -66,8 +66,12 @@ def _opened(folder: Path) -> Artifact:
     return Artifact(manifest["stage"], manifest["key"], manifest["digest"], folder, manifest)
 
 
-def newest_run(results: Path) -> Path:
+def newest_run(results: Path, having: str = "") -> Path:
     """The run that was finished last.
+
+    Args:
+        results: the folder of run folders.
+        having: a file that it must have; empty: any run.
 
     Raises:
         StorageError: there is none.
@@ -75,8 +79,9 @@ def newest_run(results: Path) -> Path:
     finished = [
         (manifest["finished"], path.parent)
         for path in results.glob("*/manifest.json")
-        if (manifest := read_json(path)).get("status") == "finished"
+        if (manifest := read_json(path)).get("status") == "finished" and (path.parent / having).exists()
     ]
     if not finished:
-        raise StorageError(f"there is no finished run in {results}", "", "make one with `moola run`")
+        what = f"there is no finished run{f' with {having}' if having else ''} in {results}"
+        raise StorageError(what, "", "make one with `moola run`")
     return max(finished)[1]

@@ -15,6 +15,7 @@ from moola.errors import DataError
 from moola.labels.exchange.batch_json import read, read_annotations
 from moola.labels.exchange.batch_merging import merge
 from moola.labels.folding import fold
+from moola.layout import read_json
 
 CLASSES = ("consolidation", "retracement")
 
@@ -44,7 +45,10 @@ def test_annotations_become_events(tmp_path: Path) -> None:
     )
     labelled, rejected, noted = read(path, classes=CLASSES)
     assert (labelled.decision, labelled.label, labelled.start, labelled.end) == ("relabel", "retracement", 40, 74)
-    assert labelled.note == "grade B: late" and labelled.source == "import:batch.json"
+    assert (
+        labelled.note == "grade B: late; also marked: consolidation 35 to 50 (C)"
+        and labelled.source == "import:batch.json"
+    )
     assert (rejected.decision, rejected.window_id, rejected.at[:19]) == ("blacklist", "2_exp_1", "2026-01-02T03:04:05")
     assert noted.decision == "note" and "nothing marked" in noted.note
     assert fold([labelled, *read(path)])["1_exp_1"].label == "retracement"
@@ -113,6 +117,7 @@ def test_merging_keeps_the_latest_of_each_person_and_decides_no_conflict(tmp_pat
         "same": ("retracement", "bob"),
     }
     merged.write(tmp_path / "out")
+    assert read_json(tmp_path / "out" / "merged.json")["zone"] == [30, 75]
     index = pl.read_csv(tmp_path / "out" / "master_index.csv")
     assert len(index) == 11
     assert sorted(index.filter(pl.col("window_id") == "changed")["status"]) == ["merged", "superseded"]

@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_log(parser)
     arguments = parser.parse_args(words)
-    from moola.labels.agreement import agreement_between, anchoring
+    from moola.labels.agreement import agreement_between, anchoring, why_not_anchored
 
     events = read_log(log_of(arguments)).events
     pairs, anchored = agreement_between(events), anchoring(events)
@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     else:
         print("no window was judged by two people")
     if anchored is None:
-        print("\nno window was judged blind: what showing the given label does to people is not known")
+        print(f"\n{why_not_anchored(events)}: what showing the given label does to people is not known")
     else:
         print("\n" + "\n".join(table_lines([_HEAD, _cells(anchored.blind), _cells(anchored.shown)])))
         interval = _interval(anchored.low, anchored.high)

@@ -31,8 +31,9 @@ def main(words: Sequence[str]) -> int:
     from moola.labels.versions import diff_labels
 
     room = layout_of(arguments).data
-    before, after = (_labels(word, room, is_log=are_logs[0]) for word in (arguments.before, arguments.after))
-    changed = diff_labels(before, after)
+    words = (arguments.before, arguments.after)
+    (before, why_before), (after, why_after) = (_labels(word, room, is_log=are_logs[0]) for word in words)
+    changed = diff_labels(before, after, (why_before, why_after))
     counts = changed.group_by("before", "after").len("windows").sort("windows", "before", descending=[True, False])
     if arguments.json:
         told = {"before": len(before), "after": len(after), "counts": counts.to_dicts(), "windows": changed.to_dicts()}
@@ -47,13 +48,14 @@ def main(words: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def _labels(word: str, data: Path, *, is_log: bool) -> dict[str, str]:
-    """Window -> label, or what else a log says of it."""
+def _labels(word: str, data: Path, *, is_log: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Window -> label, or what else a log says of it; and window -> why it has none."""
     from moola.commands.label_commands.options import read_log
     from moola.labels.folding import fold
     from moola.labels.versions import ROOM, open_version, said_in
 
     if is_log:
-        return said_in(fold(read_log(Path(word)).events))
-    table = open_version(word, data / ROOM).table()
-    return dict(zip(table["window_id"], table["label"], strict=True))
+        return said_in(fold(read_log(Path(word)).events)), {}
+    version = open_version(word, data / ROOM)
+    table = version.table()
+    return dict(zip(table["window_id"], table["label"], strict=True)), version.reasons()

@@ -18,12 +18,12 @@ from moola.errors import EXIT_OK, StorageError
 if TYPE_CHECKING:
     import polars as pl
 
-
 _LAYOUTS = ("cleanlab", "label_studio")
 _FILES = ("label_issues.csv", "review_queue.csv", "consensus.json")
 _HEAD = ("rank", "priority", "window", "given", "predicted", "quality", "agreement", "reason")
 _EPILOG = """\
-RUN is a run id or a run folder. Overrides instead of it make the run as far as it takes, and reuse what is finished:
+RUN is a run id or a run folder; without one, the run with a queue that was finished last. Overrides instead of it make
+the run as far as it takes, and reuse what is finished:
   moola labels issues seeds=[0] stage.label_issues.log=data/corrections/review_corrections/events.jsonl
 Priority 3: people differ, the same window has two labels, or two thirds of models and seeds are against the label.
 2: an issue that fewer stand by, or pointers that cannot be right. 1: an outlier. 0: nothing speaks against the label.
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
         (arguments.first is not None and arguments.first < 1, f"--first: {arguments.first} must be at least 1"),
         (arguments.first is not None and arguments.to is None, "--first: says how many windows --to writes"),
     )
-    folder = named_run(others, arguments.artifacts, "labels issues", "label_issues")
+    folder = named_run(others, arguments.artifacts, "labels issues", "label_issues", _FILES[1])
     if folder is None:  # --cfg: Hydra has answered
         return EXIT_OK
     files = _files(folder)

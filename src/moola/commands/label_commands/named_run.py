@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from moola.config import RunConfig
 
 
-def named_run(words: Sequence[str], artifacts: Path, command: str, target: str) -> Path | None:
+_TAKE_A_WORD = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+"""Options of Hydra whose next word names no run."""
+
+
+def named_run(words: Sequence[str], artifacts: Path, command: str, target: str, newest: str = "") -> Path | None:
     """The run folder of a run that is named, else of the one that overrides describe, made as far as it takes.
 
     Args:
@@ -21,6 +25,7 @@ def named_run(words: Sequence[str], artifacts: Path, command: str, target: str) 
         artifacts: where run ids are looked up.
         command: ``labels batch`` and the like, for messages.
         target: stage to which overrides are run.
+        newest: a file; without any word it is the run that was finished last and has it. Empty: the default job is run.
 
     Returns:
         None where Hydra has answered (``--cfg``).
@@ -28,8 +33,15 @@ def named_run(words: Sequence[str], artifacts: Path, command: str, target: str) 
     Raises:
         ConfigError: a run and overrides, or several runs.
         DataError: there is no such run.
+        StorageError: no run has the file.
     """
-    named = [word for word in words if "=" not in word and word[:1] not in ("-", "+", "~")]
+    if newest and not words:
+        from moola.pipelines.run_artifacts import newest_run
+
+        return newest_run(artifacts.absolute() / "results", newest)
+    taken = {number + 1 for number, word in enumerate(words) if word in _TAKE_A_WORD}
+    others = (word for number, word in enumerate(words) if number not in taken)
+    named = [word for word in others if "=" not in word and word[:1] not in ("-", "+", "~")]
     if not named:
         return _made(list(words), command, target)
     if len(words) > 1:

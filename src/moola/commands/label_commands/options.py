@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import DataError
+from moola.errors import DataError, ask_for, near_names
 
 if TYPE_CHECKING:
     from moola.labels.events import LogContent
@@ -28,6 +28,16 @@ def add_log(parser: argparse.ArgumentParser) -> None:
 def add_annotator(parser: argparse.ArgumentParser) -> None:
     """The option ``--annotator``."""
     parser.add_argument("--annotator", metavar="NAME", help="who decided; default: the name you are logged in with")
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """The option ``--classes``."""
+    parser.add_argument("--classes", default="", metavar="A,B", help="labels there may be besides those of the run")
+
+
+def classes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The new classes that the options name."""
+    return tuple(dict.fromkeys(name.strip() for name in arguments.classes.split(",") if name.strip()))
 
 
 def log_of(arguments: argparse.Namespace) -> Path:
@@ -58,10 +68,22 @@ def read_log(path: Path) -> LogContent:
     """
     from moola.labels.events import LabelLog
 
-    if not path.is_file():
-        way_out = "review labels with `moola review`, or name the log with --log FILE"
-        raise DataError(f"there is no log of decisions {path}", "nobody has decided anything yet", way_out)
+    must_exist(path)
     return LabelLog(path).read()
+
+
+def must_exist(log: Path) -> None:
+    """Refuse a log that is not there.
+
+    Raises:
+        DataError: it is not; near names beside it are suggested.
+    """
+    if log.exists():
+        return
+    near = near_names(log.name, (path.name for path in log.parent.glob("*")))
+    why = ask_for(near) if near else "nobody has decided anything yet"
+    way_out = "review labels with `moola review`, or name the log with --log FILE"
+    raise DataError(f"there is no log of decisions {log}", why, way_out)
 
 
 def run_of(arguments: argparse.Namespace) -> Path | None:

@@ -12,14 +12,30 @@ from moola.data.sources.problems import Problems
 from moola.labels.events import Decision, LabelEvent
 
 
-def imported(file: Path, decision: Decision, window_id: str, annotator: str, at: str, **fields: Any) -> LabelEvent:
-    """An event that was decided elsewhere.
+def content_id(told: Any) -> str:
+    """The id of an event that says this, JSON values: a file that comes again, also grown or copied, counts once."""
+    return digest_json(told)[:32]
 
-    Its id is a digest of what it says, so that a file that is imported twice counts once.
+
+def imported(
+    file: Path, decision: Decision, window_id: str, annotator: str, at: str | None, **fields: Any
+) -> LabelEvent:
+    """An event that was decided elsewhere; its id is made of what it says (`content_id`), without the file's name.
+
+    Args:
+        file: that says it.
+        decision: as `LabelEvent` has it.
+        window_id: name of the window.
+        annotator: who decided.
+        at: when, ISO 8601; None: the file does not say. Then the time counts at which it was written, which a copy
+            does not keep, so that the id does not hold it.
+        fields: others of the event.
     """
-    source = f"import:{file.name}"
-    told = {"decision": decision, "window_id": window_id, "annotator": annotator, "at": at, "source": source, **fields}
-    return LabelEvent(event_id=digest_json(told)[:32], **told)
+    told = {"decision": decision, "window_id": window_id, "annotator": annotator, **fields}
+    event_id = content_id(told if at is None else {**told, "at": at})
+    if at is None:
+        at = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC).isoformat()
+    return LabelEvent(event_id=event_id, at=at, source=f"import:{file.name}", **told)
 
 
 def read_json_file(path: Path, problems: Problems) -> Any:

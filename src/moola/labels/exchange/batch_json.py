@@ -2,7 +2,8 @@
 
 One object a window: ``window_id``, ``annotation_version``, ``window_quality`` (A to D), ``expansions`` (each ``type``,
 ``start_bar``, ``end_bar``, ``quality``), ``notes``, ``timestamp``, ``annotator_id``. A file holds a list of them, or an
-object with the list under ``annotations`` or ``windows``.
+object with the list under ``annotations`` or ``windows`` and perhaps ``zone``, the first and the past-the-end bar that
+spans may name; `moola.labels.batch_files.write_batch` writes such templates.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from moola.labels.exchange import imported, read_json_file, utc
 from moola.schemas.annotations import QUALITIES
 
 ZONE = (30, 75)
-"""First and past-the-end bar that spans of these batches may name: 30 to 74."""
+"""First and past-the-end bar that spans may name where neither a file nor a run says: 30 to 74."""
 REJECTED = QUALITIES[-1]
 KEYS = (
     "window_id",
@@ -31,7 +32,10 @@ KEYS = (
     "annotator_id",
 )
 _SPAN_KEYS = ("type", "start_bar", "end_bar", "quality")
-_LISTS = ("annotations", "windows")
+ALSO_MARKED = "; also marked: "
+"""What the note of a window says before all spans but the one that counts."""
+LISTS = ("annotations", "windows")
+"""Keys under which the list may stand."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Annotation:
         notes: free text.
         at: when, UTC, ISO 8601.
         annotator: who.
+        zone: first and past-the-end bar that spans may name.
     """
 
     file: Path
@@ -67,6 +72,7 @@ class Annotation:
     notes: str
     at: str
     annotator: str
+    zone: tuple[int, int] = ZONE
 
     @property
     def rejected(self) -> bool:
@@ -79,13 +85,15 @@ class Annotation:
         return self.spans[0].kind if self.spans else None
 
     def event(self) -> LabelEvent:
-        """A rejected window is blacklisted, one with a span labelled; of others there is a note."""
+        """A rejected window is blacklisted, one with a span labelled by the best one; of others there is a note."""
         note = f"grade {self.quality}" + (f": {self.notes}" if self.notes else "")
         if self.rejected:
             return imported(self.file, "blacklist", self.window_id, self.annotator, self.at, note=note)
         if not self.spans:
             return imported(self.file, "note", self.window_id, self.annotator, self.at, note=f"{note}; nothing marked")
-        best = self.spans[0]
+        best, *others = self.spans
+        if others:
+            note += ALSO_MARKED + ", ".join(f"{one.kind} {one.start} to {one.end} ({one.quality})" for one in others)
         fields = {"label": best.kind, "start": best.start, "end": best.end, "note": note}
         return imported(self.file, "relabel", self.window_id, self.annotator, self.at, **fields)
 
@@ -102,7 +110,7 @@ def read_annotations(
 
     Args:
         paths: the files.
-        zone: first and past-the-end bar that spans may name.
+        zone: first and past-the-end bar that spans may name, where a file does not say.
         classes: kinds there may be; None: any.
 
     Raises:
@@ -115,10 +123,23 @@ def read_annotations(
     for path in paths:
         problems = Problems(path.name)
         groups.append(problems)
-        reader = _Reader(path, zone, classes, problems)
-        found += reader.annotations(read_json_file(path, problems))
+        content = read_json_file(path, problems)
+        reader = _Reader(path, _zone_of(content, problems) or zone, classes, problems)
+        found += reader.annotations(content)
     refuse("the annotations cannot be used", *groups)
     return found
+
+
+def _zone_of(content: Any, problems: Problems) -> tuple[int, int] | None:
+    """The zone that a file tells; None where it tells none."""
+    told = content.get("zone") if isinstance(content, Mapping) else None
+    if told is None:
+        return None
+    bars = [bar for bar in told if type(bar) is int] if isinstance(told, list) else []
+    if len(bars) != 2 or len(told) != 2 or not 0 <= bars[0] < bars[1]:
+        problems.say(f"its zone is {told!r}", "give the first and the past-the-end bar: [30, 75]")
+        return None
+    return bars[0], bars[1]
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,7 @@ class _Reader:
 
     def annotations(self, content: Any) -> list[Annotation]:
         if isinstance(content, Mapping):
-            content = next((content[key] for key in _LISTS if key in content), [content])
+            content = next((content[key] for key in LISTS if key in content), [content])
         if self.problems:
             return []
         if not isinstance(content, list) or not all(isinstance(one, Mapping) for one in content):
@@ -163,7 +184,7 @@ class _Reader:
             return None
         number = int(str(version).removeprefix("v"))
         who = str(values.get("annotator_id") or "unknown")
-        return Annotation(self.path, name, number, quality, spans, str(values.get("notes") or ""), at, who)
+        return Annotation(self.path, name, number, quality, spans, str(values.get("notes") or ""), at, who, self.zone)
 
     def _known(self, values: Mapping[str, Any], keys: Sequence[str], place: str) -> bool:
         """Whether the keys are those of the layout; ``annotation_version`` and ``notes`` may be missing."""

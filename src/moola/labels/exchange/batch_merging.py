@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from moola.labels.exchange.batch_json import Annotation, latest
+from moola.labels.exchange.batch_json import ZONE, Annotation, latest
 from moola.layout import replace_atomically, write_json
 
 MERGED, CONFLICTS, INDEX = "merged.json", "conflicts.csv", "master_index.csv"
@@ -51,7 +51,9 @@ class MergedBatches:
     def write(self, folder: Path) -> None:
         """``merged.json`` (a batch again), ``conflicts.csv`` and ``master_index.csv``."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / MERGED, [_to_json(one) for one in self.merged])
+        zones = [one.zone for one in self.merged] or [ZONE]
+        zone = [min(first for first, _ in zones), max(past for _, past in zones)]
+        write_json(folder / MERGED, {"zone": zone, "annotations": [_to_json(one) for one in self.merged]})
         for name, table in ((CONFLICTS, self.conflicts), (INDEX, self.index)):
             with replace_atomically(folder / name) as handle:
                 table.write_csv(handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 import polars as pl
@@ -71,14 +70,13 @@ def read(path: Path) -> list[LabelEvent]:
         DataError: as `read_table`.
     """
     flagged = read_table(path).filter("is_label_issue")
-    written = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     return [
         imported(
             path,
             "note",
             row["window_id"],
             MODEL,
-            written.isoformat(),
+            None,
             given=row["given_label"],
             note=f"doubtful: {row['pred_label']} would fit, label quality {row['label_quality']:.3f}",
         )
