@@ -43,7 +43,7 @@ COMMANDS = {
     "data": "validate, describe and compare bars; fetch public ones",
     "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",
-    "labels": "doubtful labels, batches to annotate, decisions about both: import, undo, agreement, export, diff",
+    "labels": "doubtful labels, batches to annotate, decisions: import, undo, agreement, export, diff, report",
     "layout": "check the folders, or move an old tree into them",
     "review": "look at doubtful labels in a browser and decide with one key",
 }

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from moola.commands.label_commands.agreement import main as agreement
 from moola.commands.label_commands.report import main
 from moola.errors import ConfigError, DataError
 from moola.labels.changes import planted_outcome
@@ -44,6 +45,7 @@ def test_a_log_alone_tells_what_changed_the_time_and_the_agreement(
         decide("relabel", "w1", 0, given="up", label="down", seconds=1, blind=True, blind_share=0.5),
         decide("accept", "w2", 10, given="up", seconds=2, blind_share=0.5),
         decide("skip", "w3", 20, given="down", seconds=3),
+        decide("note", "w2", 11, note="as it should be"),
         decide("note", "w3", 25, note="<b>odd</b>"),
         mistaken,
         decide("undo", "w4", 45, undoes=mistaken.event_id),
@@ -54,19 +56,29 @@ def test_a_log_alone_tells_what_changed_the_time_and_the_agreement(
     told = told_by(["--log", str(log), "--page", str(page)], capsys)
     counts = told["log"]["counts"]
     assert counts == {
-        "accepted": 0, "relabelled": 2, "skipped": 1, "blacklisted": 0, "in_conflict": 1, "noted": 1, "undone": 1
+        "accepted": 0, "relabelled": 2, "skipped": 1, "blacklisted": 0, "in_conflict": 1, "noted": 2, "undone": 1
     }  # fmt: skip
     assert [(one["window_id"], one["given"], one["label"]) for one in told["changes"]] == [
         ("w3", "down", "(skip)"),
         ("w5", "up", "down"),  # w1 is in conflict and stays
     ]
+    assert told["notes"] == {"w2": ["as it should be"], "w3": ["<b>odd</b>"]}
     (times,) = told["log"]["times"]  # imported decisions took no time here, and one that was taken back did
     assert (times["decisions"], times["median"], times["low"], times["high"]) == (4, 2.5, 1.75, 4.5)
+    assert times["windows"] == 4
     assert times["per_minute"] == pytest.approx(60 * 3 / 40)
     (pair,) = told["log"]["pairs"]
     assert (pair["first"], pair["second"], pair["n"], pair["observed"]) == ("ada", "bob", 2, 0.5)
     assert told["log"]["anchored"]["blind"]["n"] == 1
-    assert "&lt;b&gt;odd" in page.read_text() and json.loads(page.with_suffix(".json").read_text()) == told
+    assert agreement(["--log", str(log)]) == 0
+    heads = [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith("first")]
+    assert heads == [["first", "second", "windows"], ["first", "second", "decisions"]]
+    text = page.read_text()
+    assert (
+        "&lt;b&gt;odd" in text
+        and "as it should be" in text
+        and json.loads(page.with_suffix(".json").read_text()) == told
+    )
 
 
 def test_recall_counts_flips_put_right_and_precision_every_changed_label() -> None:
@@ -134,6 +146,7 @@ def test_a_review_is_exported_trained_on_and_reported_before_and_after(reviewed:
     difference = found["compared"]["difference"]
     assert difference["value"] == pytest.approx(found["figure_a"]["value"] - found["figure_b"]["value"])
     text = page.read_text()
+    assert "of one seed" in text and "means over" not in text and "of one seed" in done.out
     assert "Sealed test, before and after" in text and "39 windows that both runs have" in text
     assert "4 of 4 flips" in text and "<script" not in text
     assert page.parent not in find_runs([str(page.parent), reviewed.before.name], reviewed.before.parent)

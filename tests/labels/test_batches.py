@@ -28,6 +28,14 @@ def on_circle(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
+def test_windows_that_are_far_away_leave_room_for_as_many_as_are_asked_for() -> None:
+    vectors = on_circle(*[0.0] * 2, 90.0, *[0.0] * 2)  # five windows of which the oddest would stand in the way of two
+    where = spans(np.array([0, 1, 4, 7, 8]))
+    assert BatchConfig(size=1).choose(where, np.zeros(5, int), vectors, on_circle(1)).rows.tolist() == [2]
+    found = BatchConfig(size=2).choose(where, np.zeros(5, int), vectors, on_circle(1))
+    assert len(found.rows) == 2 and 2 not in found.rows
+
+
 def test_the_farthest_window_comes_next() -> None:
     where, one = spans(np.arange(4) * LENGTH), np.zeros(4, int)
     found = BatchConfig(size=3).choose(where, one, on_circle(5, 180, 90, 170), on_circle(0))
@@ -73,9 +81,9 @@ def test_a_batch_is_spread_over_strata_and_time(n, size, stride, n_strata, unsur
     found = BatchConfig(size=size).choose(where, strata, vectors, on_circle(0)[: seed % 2], uncertainty)
     rows = np.sort(found.rows)
     assert len(np.unique(rows)) == len(rows) and (np.diff(rows) * stride >= LENGTH).all()
-    if len(rows) < size:  # then no other window is free
-        assert all((abs(row - rows) * stride < LENGTH).any() for row in range(n))
-    elif stride >= LENGTH and not unsure:
+    apart = -(-LENGTH // stride)  # windows after which the next one shares no time
+    assert len(rows) == min(size, -(-n // apart))  # as many as fit side by side, wherever the first ones lie
+    if len(rows) == size and stride >= LENGTH and not unsure:
         counts, there = np.bincount(strata[rows], minlength=n_strata), np.bincount(strata, minlength=n_strata)
         short = counts < there  # strata that have more to give got as many as any other, up to one
         assert not short.any() or counts[short].min() >= counts.max() - 1

@@ -318,6 +318,10 @@ def test_commands_import_undo_compare_and_export(
     assert told["windows"] == [{"window_id": "x_0000004", "before": "(skip)", "after": "up"}]
     assert json.loads(said("agreement", "--json")) == {"pairs": [], "anchoring": None}
     assert "no window was judged blind: what showing" in said("agreement")
+    undone = events[2].event_id
+    assert main(["labels", "undo", undone]) == 3
+    way_out = capsys.readouterr().err.rpartition("moola ")[2].split()
+    assert "undone: undo of x_0000004 by bob; now skip" in said(*way_out[1:])
     assert main(["labels", "undo", "zzz"]) == 3
     assert "no event is 'zzz'" in capsys.readouterr().err
     assert main(["labels", "exprt"]) == 2
@@ -373,6 +377,18 @@ def test_a_log_or_a_folder_that_is_not_there_is_told(
     assert main(["labels", "import", "decided.jsonl", "--log", "/proc/x.jsonl"]) == 4
 
 
+def test_events_that_begin_alike_are_those_that_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.jsonl"
+    LabelLog(log).append(
+        *(decide("skip", bar, event_id=f"6{bar}" * 8) for bar in range(3)),
+        *(decide("skip", bar, event_id=f"7{bar}" * 8) for bar in range(9)),
+    )
+    assert main(["labels", "undo", "6", "--log", str(log)]) == 3
+    told = capsys.readouterr().err
+    assert "3 events begin with '6'" in told
+    assert [line.split()[1] for line in told.splitlines() if line.startswith("  - ")] == [f"6{n}" * 6 for n in range(3)]
+
+
 def test_rows_that_cannot_be_read_are_all_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "fixes.csv"
     path.write_text(
@@ -408,6 +424,7 @@ def test_kappa_is_cohens_and_anchoring_shows_where_people_follow_what_they_see()
     found = anchoring([one for one in events if one.annotator == "ada"])
     assert found is not None and found.shown.kappa == 1 and abs(found.blind.kappa) < 0.2 and found.low > 0.5
     assert found.conclusion == "people follow what they are shown"
+    assert found.blind.n == 200
     few = anchoring([one for one in events if one.annotator == "ada"][:9])
     assert few is not None and few.shown.kappa == 1 and few.shown.low < 0.5, "four that agree do not say that all would"
     others = [  # imports, and a sitting that hid nothing

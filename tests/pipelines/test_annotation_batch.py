@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from moola.commands.label_commands.batch import summary_line
 from moola.config import RunConfig
 from moola.data.bar_store import BarStore
 from moola.data.sources.files import Files
@@ -145,8 +146,10 @@ def test_a_window_can_be_traced_to_its_bars_before_the_first_label(made) -> None
 
 def test_where_nothing_is_left_it_is_said_and_no_batch_is_written(made) -> None:
     one = made(Unlabelled())
-    while len(drawn(one, size=150, pool=5_000).table) == 150:
+    while len((last := drawn(one, size=150, pool=5_000)).table) == 150:
         pass
+    assert last.told["asked"] == 150
+    assert f"150 asked, {len(last.table)} possible: no more fit" in summary_line(last.name, len(last.table), last.told)
     n = len(list((one[1].data / BATCH_PLACE).glob("*.parquet")))
     with pytest.raises(DataError, match="there is no window left to annotate"):
         drawn(one, size=150, pool=5_000)

@@ -30,7 +30,7 @@ class Agreement:
     Attributes:
         first: one rater; ``given`` is the label that the window had.
         second: the other.
-        n: windows that both judged.
+        n: windows that both judged; where one is the given label, the decisions: each person's about a window counts.
         observed: share on which they agree; NaN where they share none.
         kappa: NaN where both always said the same one thing: chance explains all.
         low: lower end of the 95 % interval of kappa; NaN where kappa is.

@@ -3,7 +3,8 @@
 Filtered active selection (Wei, Iyer & Bilmes 2015, ICML): uncertainty filters, coverage chooses among what is left.
 Coverage is the greedy k-centre of core-sets (Sener & Savarese 2018, arXiv:1708.00489, algorithm 1): again and again the
 window that is farthest from all labelled and all chosen ones. It asks for odd windows early; the filter and the strata
-hold it to windows that a model is unsure of, at every part of the day and in calm and wild markets alike.
+hold it to windows that a model is unsure of, at every part of the day and in calm and wild markets alike. Where there
+is little free time the farthest window may stand in the way of two others: then it is passed over.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class BatchConfig:
     ) -> ChosenWindows:
         """Choose among n candidates; no two of those chosen share time.
 
-        Every stratum gets as many as the others, as far as it has some; what is left over goes to the others.
+        Every stratum gets as many as the others, as far as it has some; what is left over goes to the others. None is
+        chosen that leaves too little room for the rest: there are fewer than `size` where no more fit side by side.
 
         Args:
             spans: of the candidates.
@@ -85,17 +87,19 @@ class BatchConfig:
         self, spans: WindowSpans, strata: np.ndarray, vectors: np.ndarray, known: np.ndarray, allowed: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the chosen ones in their order, and how far each was from all known and chosen before."""
-        free = allowed.copy()
+        apart = np.ones(len(strata), dtype=bool)  # from all that were chosen
+        room = side_by_side(spans, apart)
+        n = min(self.size, int(room.max()))
+        steps = spans.last_step - spans.first_step + 1
+        is_tight = room.max() < n * (1 - (-steps.max() // steps.min()))  # so many others does one window meet at most
         distance = _to_nearest(vectors, known)
         given = dict.fromkeys(np.unique(strata).tolist(), 0)
         rows: list[int] = []
         distances: list[float] = []
-        while len(rows) < self.size:
-            if not free.any():  # what uncertainty left is used up: the others may come, once
-                free = ~allowed & _apart(spans, rows)
-                allowed = np.ones_like(allowed)
-                if not free.any():
-                    break
+        while len(rows) < n:
+            fitting = apart & (room >= n - len(rows))
+            free = fitting & allowed
+            free = free if free.any() else fitting  # what uncertainty left is used up: the others may come
             open_strata = np.unique(strata[free])
             fewest = min(given[number] for number in open_strata.tolist())
             turn = free & np.isin(strata, [number for number in open_strata.tolist() if given[number] == fewest])
@@ -106,7 +110,8 @@ class BatchConfig:
             distances.append(float(distance[row]))
             given[int(strata[row])] += 1
             distance = np.minimum(distance, 1 - vectors @ vectors[row])
-            free &= (spans.last_step < spans.first_step[row]) | (spans.first_step > spans.last_step[row])
+            apart &= (spans.last_step < spans.first_step[row]) | (spans.first_step > spans.last_step[row])
+            room = side_by_side(spans, apart) if is_tight else room
         return np.array(rows, dtype=np.int64), np.array(distances)
 
 
@@ -152,17 +157,40 @@ def touched(windows: WindowIndex, intervals: np.ndarray) -> np.ndarray:
     return covered[starts + windows.reach] > covered[starts]
 
 
+def side_by_side(spans: WindowSpans, among: np.ndarray) -> np.ndarray:
+    """How many windows can be taken of which no two share time and this is one: int64 [n], 0 for those not among.
+
+    Before it as many fit as there are when the one that ends first is taken again and again, which no other choice
+    beats for any prefix of time (Kleinberg & Tardos 2006, "Algorithm Design", section 4.1); after it, backwards.
+
+    Args:
+        spans: of the windows.
+        among: those that may be taken, bool [n].
+    """
+    first, last = spans.first_step[among], spans.last_step[among]
+    by_first, by_last = np.argsort(first), np.argsort(last)
+    starts, ends = first[by_first], last[by_last]
+    next_end = np.minimum.accumulate(last[by_first][::-1])[::-1]  # of windows that start there or later
+    next_start = np.maximum.accumulate(first[by_last])  # of windows that end there or earlier
+    taken_ends: list[int] = []
+    place = 0
+    while place < len(starts):
+        taken_ends.append(int(next_end[place]))
+        place = int(starts.searchsorted(taken_ends[-1], side="right"))
+    taken_starts: list[int] = []
+    place = len(ends)
+    while place > 0:
+        taken_starts.append(int(next_start[place - 1]))
+        place = int(ends.searchsorted(taken_starts[-1], side="left"))
+    found = np.zeros(len(among), dtype=np.int64)
+    after = len(taken_starts) - np.searchsorted(taken_starts[::-1], last, side="right")
+    found[among] = np.searchsorted(taken_ends, first, side="left") + 1 + after
+    return found
+
+
 def _to_nearest(vectors: np.ndarray, known: np.ndarray) -> np.ndarray:
     """1 minus the cosine to the nearest known vector, 2 without any: float32 [n]."""
     nearest = np.full(len(vectors), 2.0, dtype=np.float32)
     for first in range(0, len(known), 1024):
         np.minimum(nearest, 1 - (vectors @ known[first : first + 1024].T).max(axis=1), out=nearest)
     return nearest
-
-
-def _apart(spans: WindowSpans, rows: list[int]) -> np.ndarray:
-    """Which windows share no time with those of these numbers, bool [n]."""
-    apart = np.ones(len(spans), dtype=bool)
-    for row in rows:
-        apart &= (spans.last_step < spans.first_step[row]) | (spans.first_step > spans.last_step[row])
-    return apart

@@ -22,6 +22,7 @@ class DecisionTimes:
     Attributes:
         annotator: who.
         decisions: made while reviewing, also those that were taken back: they took their time too.
+        windows: that these are about.
         timed: of these, how many say how long they took.
         median: seconds from when a window was shown to the decision; NaN where nothing was timed.
         low: lower quartile of the same.
@@ -31,6 +32,7 @@ class DecisionTimes:
 
     annotator: str
     decisions: int
+    windows: int
     timed: int
     median: float
     low: float
@@ -50,8 +52,9 @@ def decision_times(events: Iterable[LabelEvent]) -> list[DecisionTimes]:
 def _times_of(annotator: str, events: Sequence[LabelEvent]) -> DecisionTimes:
     seconds = [event.seconds for event in events if event.seconds is not None]
     low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist() if seconds else [float("nan")] * 3
+    n_windows = len({event.window_id for event in events})
     moments = sorted(datetime.datetime.fromisoformat(event.at) for event in events)
-    return DecisionTimes(annotator, len(events), len(seconds), median, low, high, pace_of(moments))
+    return DecisionTimes(annotator, len(events), n_windows, len(seconds), median, low, high, pace_of(moments))
 
 
 def pace_of(moments: Sequence[datetime.datetime]) -> float | None:

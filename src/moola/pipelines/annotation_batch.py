@@ -86,6 +86,7 @@ def draw_batch(
             "choice": dataclasses.asdict(choice),
             "compared_by": spaces.compared_by,
             "uncertainty_by": spaces.uncertainty_by,
+            "asked": choice.size,
             "looked_at": len(rows),
             "free_windows": len(drawing.free),
             "labelled_windows": len(drawing.known),

@@ -91,11 +91,13 @@ class ReviewReport:
         changes: windows whose label is another now: as the models got them where there are runs, else by the log.
         log: what the log says; None where the corrections came as a table, which holds no decisions.
         retrained: the runs; None where none were named.
+        notes: window -> what was written about it, whether its label changed or not.
     """
 
     changes: tuple[ChangedLabel, ...]
     log: LogFacts | None
     retrained: Retrained | None
+    notes: Mapping[str, tuple[str, ...]]
 
     @property
     def from_to(self) -> list[tuple[str, str, int]]:
@@ -111,7 +113,9 @@ def report_log(path: Path) -> ReviewReport:
         StorageError: the log is not what was written.
     """
     events = LabelLog(path).read().events
-    return ReviewReport(tuple(changed_labels(*labels_by_log(events), fold(events))), _facts(path, events), None)
+    states = fold(events)
+    changes = changed_labels(*labels_by_log(events), states)
+    return ReviewReport(tuple(changes), _facts(path, events), None, _notes(states))
 
 
 def report_runs(before: FinishedRun, after: FinishedRun, log: Path | None, metric: str) -> ReviewReport:
@@ -137,7 +141,11 @@ def report_runs(before: FinishedRun, after: FinishedRun, log: Path | None, metri
     late = sum(_moment(event.at) > _moment(splits[1].manifest["started"]) for event in events or ())
     facts = None if events is None else _facts(log_in(source), events)
     retrained = Retrained(pair, corrections, planted_outcome(given, now, states), late)
-    return ReviewReport(tuple(changes), facts, retrained)
+    return ReviewReport(tuple(changes), facts, retrained, _notes(states))
+
+
+def _notes(states: Mapping[str, WindowState]) -> dict[str, tuple[str, ...]]:
+    return {name: state.notes for name, state in states.items() if state.notes}
 
 
 def _corrections_of(after: FinishedRun, before: FinishedRun) -> Mapping[str, Any]:
@@ -193,6 +201,7 @@ def report_json(report: ReviewReport) -> dict[str, Any]:
         "log": {**dataclasses.asdict(log), "path": str(log.path)} if log else None,
         "from_to": [dict(zip(("given", "label", "windows"), way, strict=True)) for way in report.from_to],
         "changes": [dataclasses.asdict(one) for one in report.changes],
+        "notes": {name: list(notes) for name, notes in report.notes.items()},
     }
     if retrained is not None:
         told |= {

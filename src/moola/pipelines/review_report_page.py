@@ -33,6 +33,7 @@ def render_review(report: ReviewReport) -> str:
         words=outcome_words,
         common=common_words,
         share=share_estimate,
+        seeds=seed_words(pair) if pair else "",
         warnings=warnings_of(report),
     )
 
@@ -54,6 +55,18 @@ def warnings_of(report: ReviewReport) -> list[str]:
         )
     warning = choice_warning(report.retrained.pair)
     return [*found, *([warning] if warning else [])]
+
+
+def seed_words(pair: RunPair) -> str:
+    """Over how many seeds figures are means; an interval of one seed says nothing of how much seeds differ."""
+    before, after = (len(run.manifest["seeds"]) for run in (pair.b, pair.a))
+    if before == after:
+        return _of_seeds(after)
+    return f"{_of_seeds(before)} before, {_of_seeds(after)} after"
+
+
+def _of_seeds(n: int) -> str:
+    return "of one seed" if n == 1 else f"means over {n} seeds"
 
 
 def _splits(pair: RunPair) -> dict[SplitName, str]:
@@ -107,6 +120,12 @@ def review_text(report: ReviewReport) -> str:
     lines += [f"log     {report.log.path}", "", *_log_lines(report.log)] if report.log else []
     lines += ["", f"{len(report.changes)} windows have another label now"]
     lines += [f"  {given} -> {label}: {n}" for given, label, n in report.from_to[:_MOST_CHANGES]]
+    if report.retrained:
+        ignored = report.retrained.corrections.get("ignored", {})
+        lines += [f"  {found['n']} decisions did nothing: {why}" for why, found in ignored.items()]
+    if report.notes:
+        lines += ["", f"{len(report.notes)} windows with a note"]
+        lines += [f"  {name}: {'; '.join(notes)}" for name, notes in list(report.notes.items())[:_MOST_CHANGES]]
     if report.retrained and report.retrained.planted:
         lines += _planted_lines(report.retrained.planted)
     lines += _figure_lines(pair) if pair else []
@@ -122,7 +141,9 @@ def _log_lines(log: LogFacts) -> list[str]:
     for one in log.times:
         spread = f", median {duration(one.median)}, middle half {duration(one.low)} to {duration(one.high)}"
         rate = f", {one.per_minute:.1f} a minute" if one.per_minute is not None else ""
-        lines.append(f"{one.annotator}: {one.decisions} decisions{spread if one.timed else ''}{rate}")
+        lines.append(
+            f"{one.annotator}: {one.decisions} decisions about {one.windows} windows{spread if one.timed else ''}{rate}"
+        )
     lines += [f"{one.first} and {one.second}: kappa {one.kappa:.2f} on {one.n} windows" for one in log.pairs]
     return lines
 
@@ -141,7 +162,7 @@ def _planted_lines(found: PlantedOutcome) -> list[str]:
 def _figure_lines(pair: RunPair) -> list[str]:
     lines: list[str] = []
     for split, title in _splits(pair).items():
-        lines += ["", *_table(pair, split, f"{title}, {METRICS[pair.metric].label}")]
+        lines += ["", *_table(pair, split, f"{title}, {METRICS[pair.metric].label}, {seed_words(pair)}")]
         lines += [words] if (words := common_words(pair, split)) else []
         if split in pair.refused:
             lines.append(f"not compared window by window: {pair.refused[split]} (A is the run after)")

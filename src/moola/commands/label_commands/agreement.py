@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moola.labels.agreement import Agreement
 
 _HEAD = ("first", "second", "windows", "agree", "kappa", "95 % interval")
+_DRAWN_HEAD = (*_HEAD[:2], "decisions", *_HEAD[3:])
 
 
 def main(words: Sequence[str]) -> int:
@@ -43,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     if anchored is None:
         print(f"\n{why_not_anchored(events)}: what showing the given label does to people is not known")
     else:
-        print("\n" + "\n".join(table_lines([_HEAD, _cells(anchored.blind), _cells(anchored.shown)])))
+        print("\n" + "\n".join(table_lines([_DRAWN_HEAD, _cells(anchored.blind), _cells(anchored.shown)])))
         interval = _interval(anchored.low, anchored.high)
         print(f"kappa shown minus blind {_number(anchored.difference)} {interval}: {anchored.conclusion}")
     return EXIT_OK

@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps({"batch": drawn.name, "file": str(drawn.path), **drawn.told}, indent=2, ensure_ascii=False))
         return EXIT_OK
-    print("\n".join([*_lines(drawn.table), "", _summary(drawn.name, len(drawn.table), drawn.told), ""]))
+    print("\n".join([*_lines(drawn.table), "", summary_line(drawn.name, len(drawn.table), drawn.told), ""]))
     print(drawn.path)
     return EXIT_OK
 
@@ -88,14 +88,19 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value).removesuffix("+00:00")
 
 
-def _summary(name: str, n: int, told: Mapping[str, Any]) -> str:
+def summary_line(name: str, n: int, told: Mapping[str, Any]) -> str:
+    """What was drawn, how, and why it is fewer than was asked for, where it is."""
     compared = {"encoder": "by the run's encoder", "summary": "by simple features, for there is no encoder"}
     unsure = {
         "classifier": "the run's classifier was asked what it is unsure of",
         "probe": "a linear probe on the labels was asked what it is unsure of",
         "": "no model was asked what it is unsure of",
     }
+    short = ""
+    if n < told["asked"]:
+        short = f"; {told['asked']:,} asked, {n:,} possible: no more fit side by side without sharing time"
+        short += ", raise --pool to look at more" if told["looked_at"] < told["free_windows"] else ""
     return (
         f"{name}: {n} of {told['free_windows']:,} free windows ({told['looked_at']:,} looked at), compared "
-        f"{compared[told['compared_by']]}; {unsure[told['uncertainty_by']]}"
+        f"{compared[told['compared_by']]}; {unsure[told['uncertainty_by']]}{short}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,7 +94,7 @@ def _files(folder: Path) -> dict[str, Path]:
         raise StorageError(
             f"{folder} does not say which labels are doubtful",
             f"it has no {', '.join(missing)}: the stage label_issues was left out, or an older moola made the run",
-            f"moola labels issues --config-path {folder}",
+            f"moola labels issues --config-path {shlex.quote(str(folder))}",
         )
     return files
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from moola.commands.label_commands.options import add_annotator, add_log, annotator_of, log_of, read_log
 from moola.errors import EXIT_OK, DataError
+
+if TYPE_CHECKING:
+    from moola.labels.events import LabelEvent
+
+_SHOWN, _ID_SIGNS = 5, 12
 
 
 def main(words: Sequence[str]) -> int:
@@ -26,14 +32,13 @@ def main(words: Sequence[str]) -> int:
     events = read_log(log).events
     found = [event for event in events if event.event_id.startswith(arguments.event)]
     if len(found) != 1:
-        last = "\n".join(
-            f"- {one.event_id[:12]} {one.decision} {one.window_id} by {one.annotator}" for one in events[-5:]
-        )
         what = f"{len(found)} events begin with '{arguments.event}'" if found else f"no event is '{arguments.event}'"
-        raise DataError(what, f"the last ones are:\n{last}", "give the id of one of them")
-    target = found[0]
-    if target not in in_effect(events):
-        raise DataError(f"{target.event_id} is undone already", "", "undo that undo to bring it back")
+        shown = "\n".join(_spoken(one) for one in (found or events)[-_SHOWN:])
+        why = f"{'they are' if 1 < len(found) <= _SHOWN else 'the last ones are'}:\n{shown}"
+        raise DataError(what, why, "give more of the id of one of them" if found else "give the id of one of them")
+    target, standing = found[0], in_effect(events)
+    if target not in standing:
+        raise _undone_already(target, standing)
     own = (event for event in events if event.window_id == target.window_id)
     undo = LabelEvent(
         decision="undo",
@@ -48,3 +53,16 @@ def main(words: Sequence[str]) -> int:
     print(f"undone: {target.decision} of {target.window_id} by {target.annotator}; {said}")
     print(undo.event_id)
     return EXIT_OK
+
+
+def _spoken(event: LabelEvent) -> str:
+    return f"- {event.event_id[:_ID_SIGNS]} {event.decision} {event.window_id} by {event.annotator}"
+
+
+def _undone_already(target: LabelEvent, standing: Sequence[LabelEvent]) -> DataError:
+    undo = next((event for event in standing if event.undoes == target.event_id), None)
+    what = f"{target.event_id} is undone already"
+    if undo is None:  # undone in a circle
+        return DataError(what, "", "decide anew in `moola review`")
+    way_out = f"to bring it back undo that: moola labels undo {undo.event_id[:_ID_SIGNS]}"
+    return DataError(what, f"{undo.event_id} of {undo.annotator} undid it", way_out)
