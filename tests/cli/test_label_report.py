@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from moola.commands.label_commands.agreement import main as agreement
 from moola.commands.label_commands.report import main
 from moola.errors import ConfigError, DataError
 from moola.labels.changes import planted_outcome
@@ -69,6 +70,9 @@ def test_a_log_alone_tells_what_changed_the_time_and_the_agreement(
     (pair,) = told["log"]["pairs"]
     assert (pair["first"], pair["second"], pair["n"], pair["observed"]) == ("ada", "bob", 2, 0.5)
     assert told["log"]["anchored"]["blind"]["n"] == 1
+    assert agreement(["--log", str(log)]) == 0
+    heads = [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.startswith("first")]
+    assert heads == [["first", "second", "windows"], ["first", "second", "decisions"]]
     text = page.read_text()
     assert (
         "&lt;b&gt;odd" in text

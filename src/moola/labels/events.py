@@ -50,8 +50,8 @@ class LabelEvent:
 
     Attributes:
         decision: ``accept`` the given label; ``relabel`` to another; ``skip``: leave the window out of training;
-            ``blacklist``: leave it out with every window that overlaps it, whatever the stride, for good; ``note``
-            decides nothing; ``undo`` takes another event back.
+            ``blacklist``: leave it out with every window that overlaps it, whatever the stride and what others say;
+            ``note`` decides nothing; ``undo`` takes another event back.
         window_id: name of the window; of an undo, that of the event it undoes.
         annotator: who decided.
         event_id: its name for good: an event that comes twice counts once.

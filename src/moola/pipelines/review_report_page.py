@@ -120,6 +120,9 @@ def review_text(report: ReviewReport) -> str:
     lines += [f"log     {report.log.path}", "", *_log_lines(report.log)] if report.log else []
     lines += ["", f"{len(report.changes)} windows have another label now"]
     lines += [f"  {given} -> {label}: {n}" for given, label, n in report.from_to[:_MOST_CHANGES]]
+    if report.retrained:
+        ignored = report.retrained.corrections.get("ignored", {})
+        lines += [f"  {found['n']} decisions did nothing: {why}" for why, found in ignored.items()]
     if report.notes:
         lines += ["", f"{len(report.notes)} windows with a note"]
         lines += [f"  {name}: {'; '.join(notes)}" for name, notes in list(report.notes.items())[:_MOST_CHANGES]]
