@@ -1,4 +1,4 @@
-"""Spans of time that are rejected for good: which windows they touch, and the file that lists them.
+"""Spans of time that are rejected: which windows they touch, and the file that lists them.
 
 A blacklisted window stands for its span of time in its series. Whatever window overlaps it is left out of training,
 also where windows are cut with another length or stride, or have other names.
