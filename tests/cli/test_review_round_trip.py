@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -23,16 +22,11 @@ N_DECISIONS = 20
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
+def page(chromium: Any) -> Iterator[Any]:
     """A page of Debian's browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program)
-        yield browser.new_page()
-        browser.close()
+    page = chromium.new_page()
+    yield page
+    page.close()
 
 
 def decide(page: Any, truth: dict[str, str]) -> list[str]:
