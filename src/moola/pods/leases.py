@@ -62,23 +62,25 @@ def take_lease(writing: Writing, run: str, clock: Clock) -> Lease:
     """
     holder, host, process = secrets.token_hex(8), socket.gethostname(), _process(os.getpid())
     with writing() as book:
-        query = "SELECT host, process, until FROM leases WHERE run = ?"
-        found = book.execute(query, (run,)).fetchone()
-        if found and _holds(*found, host=host, now=clock.now()):
-            raise PodTakenError(
-                f"another client works on {run}",
-                f"process {found[1].partition(' ')[0]} on {found[0]}",
-                f"follow it with `moola pod logs {run} -f`, or end that client first",
-            )
+        other = holder_of(book, run, clock)
+        if other is not None:
+            way_out = f"follow it with `moola pod logs {run} -f`, or end that client first"
+            raise PodTakenError(f"another client works on {run}", other, way_out)
         row = (run, holder, host, process, clock.now() + LEASE_S)
         book.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", row)
     return Lease(writing, run, holder, clock)
 
 
-def _holds(host_then: str, process: str, until: float, *, host: str, now: float) -> bool:
-    if host_then != host:
-        return now < until
-    return _process(int(process.partition(" ")[0])) == process
+def holder_of(book: sqlite3.Connection, run: str, clock: Clock) -> str | None:
+    """Who holds a run's lease, for people; None: nobody who lives or, on another machine, was heard of lately."""
+    found = book.execute("SELECT host, process, until FROM leases WHERE run = ?", (run,)).fetchone()
+    if found is None:
+        return None
+    host, process, until = found
+    number = process.partition(" ")[0]
+    here = host == socket.gethostname()
+    holds = _process(int(number)) == process if here else clock.now() < until
+    return f"process {number} on {host}" if holds else None
 
 
 def _process(pid: int) -> str:

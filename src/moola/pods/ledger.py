@@ -7,7 +7,7 @@ import importlib.resources
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from moola.errors import StorageError
 from moola.pods.clock import Clock
-from moola.pods.leases import Lease, take_lease
-from moola.pods.provider import BILLING, Offer, PodRecord, PodState, PodStatus
+from moola.pods.leases import Lease, holder_of, take_lease
+from moola.pods.provider import BILLING, Offer, PodRecord, PodState, PodStatus, pod_name
 
 LEDGER_PLACE = "metadata/pods.sqlite"
 """Below the artifacts folder."""
@@ -87,6 +87,22 @@ class LedgerPod:
         """US dollars: the bill where there is one, else the estimate."""
         return self.estimate if self.billed is None else self.billed
 
+    def record(self, owner: str) -> PodRecord:
+        """As its lender would tell of it, for lenders that keep no list themselves."""
+        return PodRecord(
+            self.provider,
+            self.pod_id,
+            self.run,
+            owner,
+            pod_name(self.run, owner),
+            self.status,
+            self.gpu,
+            self.cloud,
+            self.data_center,
+            self.price_per_h,
+            self.created_at,
+        )
+
 
 class Ledger:
     """The ledger of one artifacts folder.
@@ -121,6 +137,11 @@ class Ledger:
         """
         return take_lease(self._writing, run, self._clock)
 
+    def is_leased(self, run: str) -> bool:
+        """Whether a client works on a run now."""
+        with self._writing() as book:
+            return holder_of(book, run, self._clock) is not None
+
     def add_run(
         self, run: str, experiment: str, bundle: str, budget: float | None = None, max_hours: float | None = None
     ) -> None:
@@ -128,6 +149,11 @@ class Ledger:
         with self._writing() as book:
             row = (run, experiment, bundle, budget, max_hours, self._clock.now())
             book.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def max_hours(self, run: str) -> float | None:
+        """How long a run may take; None: nobody said."""
+        rows = self._rows("SELECT max_hours FROM runs WHERE run = ?", run)
+        return rows[0][0] if rows else None
 
     def intend(self, provider: str, run: str, offer: Offer) -> int:
         """Write down that a pod is about to be asked for; on disk when this returns. The number settles it."""
@@ -149,12 +175,13 @@ class Ledger:
         return [Intent(*row) for row in self._rows(f"{query} ORDER BY intent", run)]
 
     def add_pod(self, pod: PodRecord) -> None:
-        """Write down a pod that exists; a known one gets its state."""
+        """Write down a pod that exists; a known one gets its state, and has not ended after all."""
         row = (pod.provider, pod.pod_id, pod.run, pod.gpu, pod.cloud, pod.data_center, pod.created_at.timestamp())
         with self._writing() as book:
             book.execute(
                 "INSERT INTO pods (provider, pod_id, run, gpu, cloud, data_center, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET data_center = excluded.data_center",
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET data_center = excluded.data_center, ended_at = NULL",
                 row,
             )
             self._note(book, pod.provider, pod.pod_id, pod.status, pod.price_per_h)
@@ -205,6 +232,17 @@ class Ledger:
         with self._writing() as book:
             row = (run, pod_id, direction, self._clock.now(), seconds, files, size, sent)
             book.execute("INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def pin_host_keys(self, provider: str, pod_id: str, lines: Sequence[str]) -> None:
+        """Write down the host keys of a pod."""
+        with self._writing() as book:
+            rows = [(provider, pod_id, line) for line in lines]
+            book.executemany("INSERT OR IGNORE INTO host_keys VALUES (?, ?, ?)", rows)
+
+    def host_keys(self, provider: str, pod_id: str) -> tuple[str, ...]:
+        """Host keys that were written down for a pod."""
+        query = "SELECT line FROM host_keys WHERE provider = ? AND pod_id = ? ORDER BY line"
+        return tuple(line for (line,) in self._rows(query, provider, pod_id))
 
     def add_event(self, run: str, pod_id: str, kind: str, detail: str) -> None:
         """Write down what happened to a run: ``guard``, ``lost``, ``host_key`` and the like."""

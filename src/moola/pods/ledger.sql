@@ -26,7 +26,11 @@ CREATE TABLE IF NOT EXISTS transfers (
     run TEXT NOT NULL, pod_id TEXT NOT NULL, direction TEXT NOT NULL CHECK (direction IN ('push', 'pull')),
     at REAL NOT NULL, seconds REAL NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL, sent INTEGER NOT NULL
 ) STRICT;
--- What happened to a run: a guard that fired, what was lost, a host key that was pinned.
+-- Keys that were verified once, or taken on trust; a pod that shows another later is refused.
+CREATE TABLE IF NOT EXISTS host_keys (
+    provider TEXT NOT NULL, pod_id TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY (provider, pod_id, line)
+) STRICT;
+-- What happened to a run: a guard that fired, what was lost, a host key that was taken on trust.
 CREATE TABLE IF NOT EXISTS events (
     run TEXT NOT NULL, pod_id TEXT NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,25 @@ class PodError(MoolaError):
 
 class NoCapacityError(PodError):
     """Nobody lends a machine as wished for now."""
+
+
+class RefusedHereError(PodError):
+    """No machine at this place; another place may have one.
+
+    Args:
+        what: as of every error.
+        why: what the lender said.
+        way_out: as of every error.
+        may_be_the_request: the lender does not tell a full place from a request that breaks a rule.
+    """
+
+    def __init__(self, what: str, why: str = "", way_out: str = "", *, may_be_the_request: bool = False) -> None:
+        super().__init__(what, why, way_out)
+        self.may_be_the_request = may_be_the_request
+
+
+class LostAnswerError(PodError):
+    """A machine was asked for and the answer was lost: it may be there, and bill."""
 
 
 class BadDrawError(PodError):
@@ -230,7 +249,9 @@ class Provider(Protocol):
             public_key: OpenSSH line that opens it.
 
         Raises:
-            PodError: it was refused; see `moola.pods.runpod_api` for which refusals are worth another try.
+            RefusedHereError: not here; try the next offer.
+            LostAnswerError: nobody knows whether it was made; look with `find`.
+            PodError: no offer will do, so stop: the request, the balance or the key is refused.
         """
         ...
 
@@ -256,6 +277,10 @@ class Provider(Protocol):
 
     def end(self, pod_id: str) -> None:
         """End it for good; a pod that is gone already is fine."""
+        ...
+
+    def billed(self, since: datetime) -> Mapping[str, float]:
+        """US dollars on the lender's bill by pod id, from the day of `since` on; empty where nobody bills."""
         ...
 
 
