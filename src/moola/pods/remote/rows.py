@@ -19,7 +19,7 @@ _BOOLEANS, _BYTE, _WHOLE, _DOUBLE, _TEXT, _LISTS, _STRUCT = (1, 2), 3, (4, 5, 6)
 
 
 def count_records(path: str) -> int | None:
-    """Lines of a text table, a header included, gzip or not; rows of a Parquet file; None for others and broken ones."""
+    """Lines of a text table, a header included, gzip or not; rows of Parquet; None for others and broken ones."""
     name = path.lower()
     plain = name[:-3] if name.endswith(".gz") else name
     try:
