@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from moola.errors import EXIT_ENVIRONMENT, ConfigError, MissingPackageError, MoolaError
+from moola.errors import EXIT_POD, ConfigError, MissingPackageError, MoolaError
 from moola.pods.wire import Answer, ConnectionLostError, ask, helper_argv, start
 
 READY = "moola-ready"
@@ -57,13 +57,13 @@ Host pod
 class HostKeyError(MoolaError):
     """The machine is not the one it should be, or nobody knows which it should be; never tried again."""
 
-    exit_code = EXIT_ENVIRONMENT
+    exit_code = EXIT_POD
 
 
 class AccessError(MoolaError):
     """The machine does not take the key; never tried again."""
 
-    exit_code = EXIT_ENVIRONMENT
+    exit_code = EXIT_POD
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, cast
 
-from moola.errors import EXIT_ENVIRONMENT, MoolaError, StorageError
+from moola.errors import EXIT_POD, MoolaError, StorageError
 from moola.pods.remote.helper import FRAME, GREETING
 
 MODULES = ("files", "rows", "objects", "results", "processes", "helper")
@@ -40,7 +40,7 @@ _BLOCK = 256 * 1024
 class ConnectionLostError(MoolaError):
     """The connection broke or fell silent; what a pod was doing by itself goes on, and the request may be repeated."""
 
-    exit_code = EXIT_ENVIRONMENT
+    exit_code = EXIT_POD
 
 
 class PodError(StorageError):
