@@ -122,11 +122,12 @@ class Ledger:
         self.path, self._clock = path, clock or Clock()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._writing() as book:
-            self._check_version(book)
-            for statement in importlib.resources.files("moola.pods").joinpath("ledger.sql").read_text().split(";"):
-                book.execute(statement)
-            book.execute(f"PRAGMA user_version = {_VERSION}")
-            book.execute("INSERT OR IGNORE INTO facts VALUES ('owner', ?)", [secrets.token_hex(4)])
+            if self._version(book) < _VERSION:
+                schema = importlib.resources.files("moola.pods").joinpath("ledger.sql").read_text()
+                for statement in schema.split(";\n"):
+                    book.execute(statement)
+                book.execute(f"PRAGMA user_version = {_VERSION}")
+                book.execute("INSERT INTO facts VALUES ('owner', ?)", [secrets.token_hex(4)])
             self.owner: str = book.execute("SELECT value FROM facts WHERE name = 'owner'").fetchone()[0]
 
     def lease(self, run: str) -> Lease:
@@ -336,11 +337,12 @@ class Ledger:
             way_out = "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs"
             raise StorageError(f"the ledger of pods {self.path} cannot be used", str(error), way_out) from error
 
-    def _check_version(self, book: sqlite3.Connection) -> None:
-        version = book.execute("PRAGMA user_version").fetchone()[0]
+    def _version(self, book: sqlite3.Connection) -> int:
+        version = int(book.execute("PRAGMA user_version").fetchone()[0])
         if version > _VERSION:
             why = f"it has version {version}, this moola knows version {_VERSION}"
             raise StorageError(f"the ledger of pods {self.path} was written by a later moola", why, "upgrade moola")
+        return version
 
 
 def _integral(seen: list[tuple[Any, ...]], since: float, until: float) -> float:
