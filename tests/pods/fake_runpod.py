@@ -16,7 +16,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -230,7 +230,7 @@ class FakeRunpod:
         seen = [pod for pod in self.billing() if pod.age(now) >= self.hidden_s]
         return 200, {"pods": [self._shown(pod) for pod in seen]}
 
-    def create_pod(self, body: dict[str, Any]) -> tuple[int, Any]:
+    def create_pod(self, body: Any) -> tuple[int, Any]:
         if ("gpu" in body) == ("cpu" in body):
             return 400, "exactly one of gpu and cpu must be set"
         gpu = next((one for one in self.gpus if one.id == body["gpu"]["id"]), None)
@@ -360,7 +360,7 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # one packet an answer: a second one would wait for the first to be acknowledged
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -540,7 +540,7 @@ class Spec:
             return int(value) if value.isdigit() else value
         return value.split(",") if kind == "array" else value
 
-    def _errors(self, schema: Any, value: Any, where: str) -> Iterator[str] | list[str]:
+    def _errors(self, schema: Any, value: Any, where: str) -> list[str]:
         checker = self._validator({**schema, "components": self._spec["components"]})
         return [f"{where}: {error.json_path}: {error.message}" for error in checker.iter_errors(value)]
 

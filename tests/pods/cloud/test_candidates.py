@@ -15,7 +15,7 @@ from moola.pods.provider import CLOUD_TIERS, NoCapacityError, PodWish, Stock
 LEVELS = get_args(Stock)
 
 
-def gpu(name: str, price: float = 1.0, stock: str = "HIGH", **more: Any) -> GpuStock:
+def gpu(name: str, price: float = 1.0, stock: Stock = "HIGH", **more: Any) -> GpuStock:
     values = {"vram_gb": 24, "cloud": "SECURE", "max_count": 8} | more
     return GpuStock(gpu=f"NVIDIA {name}", name=name, price_per_h=price, stock=stock, **values)
 
