@@ -1,1 +1,1 @@
-"""Runs on machines of other people: what travels, where to, under whose watch, and back."""
+"""One run on a machine elsewhere: what travels, who lends the machine, and how the results come back."""
