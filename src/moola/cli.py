@@ -80,7 +80,7 @@ Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0]
 The last line on stdout is the run folder. Finished stages are reused; after a crash the same command goes on.
 
 exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 files, 5 missing package or device,
-130 interrupted
+6 no pod, 130 interrupted
 """
 
 

@@ -1,0 +1,173 @@
+"""Objects on a pod, and the tree of a run that is made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import time
+
+from moola.pods.remote.files import (
+    BLOCK,
+    Refusal,
+    blocks,
+    digest_file,
+    free_bytes,
+    inside,
+    new_part,
+    project_folder,
+    read_json,
+    remove,
+    replacing,
+    write_all,
+    write_json,
+)
+from moola.pods.remote.rows import count_records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO
+
+STRIP = 4 * 1024 * 1024
+"""Bytes of a half-sent object that are compared at a time."""
+PARTIAL_DAYS = 7
+"""After which nobody waits for the rest of a half-sent object."""
+
+
+def _object(root: str, sha: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", sha):
+        raise Refusal("refused", "this is no SHA-256", repr(sha))
+    return os.path.join(root, "objects", sha[:2], sha)
+
+
+def _half_sent(root: str) -> dict[str, str]:
+    """SHA-256 -> the longest file that holds a beginning of that object; forgotten ones are deleted."""
+    found: dict[str, tuple[int, str]] = {}
+    folder = os.path.join(root, "objects", "partial")
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        with contextlib.suppress(FileNotFoundError):  # another client's, whole by now
+            facts = entry.stat()
+            if time.time() - facts.st_mtime > PARTIAL_DAYS * 86400:
+                remove(entry.path)
+            else:
+                sha = entry.name[:64]
+                found[sha] = max(found.get(sha, (0, "")), (facts.st_size, entry.path))
+    return {sha: path for sha, (_, path) in found.items()}
+
+
+def receive(root: str, objects: list[list[Any]], *, stdin: BinaryIO) -> dict[str, Any]:
+    """Take objects: [SHA-256, size, offset from which it is sent] each, their bytes one after the other on stdin."""
+    begun = _half_sent(root)
+    for sha, size, offset in objects:
+        final = _object(root, sha)
+        part = new_part(os.path.join(root, "objects", "partial"), sha)
+        total = hashlib.sha256()
+        try:
+            with open(part, "wb", buffering=0) as handle:
+                for block in _bytes_of(begun.get(sha), sha, size, offset, stdin):
+                    total.update(block)
+                    write_all(handle, block)
+        except OSError:
+            remove(part)  # a full disk needs the room more than the next attempt needs the beginning
+            raise
+        if total.hexdigest() != sha:
+            remove(part)
+            raise Refusal("changed", "an object is not what its digest says", sha)
+        os.chmod(part, 0o444)
+        os.makedirs(os.path.dirname(final), exist_ok=True)
+        os.replace(part, final)
+    return {"received": len(objects)}
+
+
+def _bytes_of(begun: str | None, sha: str, size: int, offset: int, stdin: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an object: what was sent before, copied so that no other process writes into it, then the rest."""
+    held = 0
+    if offset:
+        with open(begun, "rb") if begun else contextlib.nullcontext() as before:
+            while held < offset:
+                block = before.read(min(BLOCK, offset - held)) if before else b""
+                if not block:
+                    raise Refusal("changed", "a half-sent object is gone", sha)
+                held += len(block)
+                yield block
+        remove(begun or "")
+    while held < size:
+        block = stdin.read(min(BLOCK, size - held))
+        if not block:
+            raise Refusal("cut", "the connection ended within an object", sha)
+        held += len(block)
+        yield block
+
+
+def materialise(root: str, run: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+    """Make a run's project the tree of a bundle, every file hashed where it lies.
+
+    Files that an earlier bundle of the run brought and this one lacks are deleted; what the run wrote stays. Where
+    objects are missing the answer names them, with the digests of the strips that are there, and nothing is deleted.
+    """
+    project = project_folder(root, run)
+    os.makedirs(project, exist_ok=True)
+    missing = sorted({entry["sha256"] for entry in files if not _lay(root, project, entry)})
+    free = free_bytes(project)
+    if missing:
+        begun = _half_sent(root)
+        strips = {sha: _strips(begun[sha]) for sha in missing if sha in begun}
+        return {"missing": missing, "strips": strips, "free": free}
+    tree = os.path.join(os.path.dirname(project), "tree.json")
+    for path in set(read_json(tree) or ()) - {entry["path"] for entry in files}:
+        with contextlib.suppress(IsADirectoryError, NotADirectoryError):  # the run put something else there
+            remove(inside(project, path))
+    write_json(tree, [entry["path"] for entry in files])
+    data = [
+        {"path": entry["path"], "sha256": entry["sha256"], "records": count_records(inside(project, entry["path"]))}
+        for entry in files
+        if entry["kind"] == "data"
+    ]
+    return {"missing": [], "strips": {}, "free": free, "data": data, "project": project}
+
+
+def _strips(path: str) -> list[str]:
+    with open(path, "rb") as handle:
+        return [hashlib.sha256(block).hexdigest() for block in blocks(handle, STRIP) if len(block) == STRIP]
+
+
+def _lay(root: str, project: str, entry: dict[str, Any]) -> bool:
+    """Put one file in its place unless it is there; False where its object is missing or damaged."""
+    path, is_data = inside(project, entry["path"]), entry["kind"] == "data"
+    mode = 0o755 if entry["executable"] else 0o644
+    if _is_there(path, entry):
+        if not is_data:
+            os.chmod(path, mode)
+        return True
+    source = _object(root, entry["sha256"])
+    if not os.path.exists(source):
+        return False
+    if digest_file(source) != entry["sha256"]:
+        remove(source)  # a bad disk, or a run that wrote into its data: it has to come again
+        return False
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with replacing(path) as part:
+        if not (is_data and _linked(source, part)):  # data are large and only read: one copy has to do
+            with open(source, "rb") as before, open(part, "wb", buffering=0) as after:
+                for block in blocks(before):
+                    write_all(after, block)
+            os.chmod(part, mode)
+    return True
+
+
+def _is_there(path: str, entry: dict[str, Any]) -> bool:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        facts = os.lstat(path)
+        return stat.S_ISREG(facts.st_mode) and facts.st_size == entry["size"] and digest_file(path) == entry["sha256"]
+    return False
+
+
+def _linked(source: str, path: str) -> bool:
+    try:
+        os.link(source, path)
+    except OSError:  # a file system without links
+        return False
+    return True
