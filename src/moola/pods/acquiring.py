@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod, end_run
-from moola.pods.host_keys import HostKeyError
 from moola.pods.ledger import Ledger
 from moola.pods.provider import (
     BadDrawError,
@@ -28,10 +27,8 @@ from moola.pods.provider import (
     RefusedHereError,
     alive,
 )
+from moola.pods.ssh import HostKeyError, SshTarget
 from moola.pods.waiting import PhaseLimits, wait_for_session
-
-if TYPE_CHECKING:
-    from moola.pods.ssh import SshTarget
 
 Session = TypeVar("Session")
 STARTED = "started"

@@ -14,17 +14,13 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from moola.errors import ConfigError, MissingPackageError
-from moola.pods.provider import PodError
+from moola.pods.ssh import HostKeyError
 
 _PRINTED = re.compile(r"(?:^|\s)\d+ (SHA256:[A-Za-z0-9+/]{43}) .*\(([A-Z0-9-]+)\)\s*$")
 """A line of ``ssh-keygen -lf``: bits, fingerprint, comment, type."""
 _TYPES = {"ssh-ed25519": "ED25519", "ssh-rsa": "RSA"}
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
 _KEY_LINE = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})")
-
-
-class HostKeyError(PodError):
-    """Who answers is not, or may not be, the machine that was meant."""
 
 
 def printed_fingerprints(log: Iterable[str]) -> dict[str, str]:
@@ -51,19 +47,6 @@ def checked_host(host: str) -> str:
     if not _HOST.fullmatch(host):
         raise ConfigError([f"'{host}' is no host name and no address"])
     return host
-
-
-def checked_key(line: str) -> str:
-    """``TYPE BASE64`` of a public key line; a comment is dropped.
-
-    Raises:
-        ConfigError: it is no public key of a type that hosts have.
-    """
-    found = _KEY_LINE.match(line.strip())
-    if not found or not _is_blob_of(found[1], found[2]):
-        problem = f"'{line[:60]}' is no host key: it must look like 'ssh-ed25519 AAAA...'"
-        raise ConfigError([problem], "take a line of /etc/ssh/ssh_host_ed25519_key.pub of that machine")
-    return f"{found[1]} {found[2]}"
 
 
 def scan(host: str, port: int, timeout_s: float = 5.0) -> tuple[str, ...]:
@@ -128,12 +111,3 @@ def _type(key: str) -> str:
 
 def _said(key: str, printed: dict[str, str]) -> str:
     return printed.get(_type(key), "no such key")
-
-
-def _is_blob_of(kind: str, blob: str) -> bool:
-    """A key blob begins with the length and name of its type (RFC 4253, 6.6)."""
-    try:
-        content = base64.b64decode(blob, validate=True)
-    except ValueError:
-        return False
-    return content[4 : 4 + len(kind)] == kind.encode() and len(content) > len(kind) + 4

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from moola.errors import EXIT_POD, ConfigError, MoolaError
-
-if TYPE_CHECKING:
-    from moola.pods.ssh import SshTarget
+from moola.pods.ssh import SshTarget
 
 CloudTier = Literal["SECURE", "COMMUNITY"]
 Stock = Literal["NONE", "LOW", "MEDIUM", "HIGH"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moola.pods import host_keys
 from moola.pods.candidates import GpuStock, offers_for
@@ -14,9 +14,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.provider import CloudTier, Offer, PodRecord, PodState, PodStatus, PodWish, pod_name, run_and_owner
 from moola.pods.run_keys import RunKeys
 from moola.pods.runpod_api import RunpodApi
-
-if TYPE_CHECKING:
-    from moola.pods.ssh import SshTarget
+from moola.pods.ssh import SshTarget
 
 VOLUME_PATH = "/workspace"
 """Where a network volume is mounted. It is FUSE: copy to it, never work on it."""
@@ -89,8 +87,6 @@ class RunpodProvider:
 
     def target(self, pod: PodRecord) -> SshTarget | None:
         """Where its sshd is once it is mapped, its host key verified; None: not yet."""
-        from moola.pods.ssh import SshTarget
-
         seen = self._api.pod(pod.pod_id)
         found = _endpoint(seen) if seen is not None and _status(seen) == "RUNNING" else None
         if found is None:

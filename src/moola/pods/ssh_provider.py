@@ -7,22 +7,17 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from moola.errors import ConfigError
 from moola.pods.clock import Clock
-from moola.pods.host_keys import checked_host, checked_key
 from moola.pods.ledger import Ledger
 from moola.pods.provider import Offer, PodRecord, PodState, PodWish, pod_name
-
-if TYPE_CHECKING:
-    from moola.pods.ssh import SshTarget
+from moola.pods.ssh import SshTarget
 
 _ADDRESS = re.compile(
     r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>\[[0-9A-Fa-f:]+\]|[^@:\[\]]+)(?::(?P<port>\d+))?"
 )
 _ROOT = "~/.moola-pods"
-_PORTS = range(1, 65536)
 
 
 class SshProvider:
@@ -53,33 +48,30 @@ class SshProvider:
         root: str = "",
         clock: Clock | None = None,
     ) -> None:
-        problems: list[str] = []
-        self.host, self.port, self.user = _parts(address, problems)
-        if identity is not None and not identity.is_file():
-            problems.append(f"there is no key file {identity}")
-        self._host_keys: tuple[str, ...] | None = None
-        if host_key:
-            try:
-                self._host_keys = (checked_key(host_key),)
-            except ConfigError as error:
-                problems += error.problems
-        if problems:
-            raise ConfigError(problems, "--host user@host:port --identity FILE --host-key 'ssh-ed25519 AAAA...'")
-        self.root, self._ledger, self._identity, self._clock = root or _ROOT, ledger, identity, clock or Clock()
+        found = _ADDRESS.fullmatch(address)
+        if found is None:
+            problem = f"'{address}' is no host: it must look like user@host or user@host:port"
+            raise ConfigError([problem], "--host user@host:port")
+        host, port = found["host"].strip("[]"), int(found["port"] or 22)
+        self._place = f"{host}:{port}"
+        self._target = SshTarget(
+            host=host,
+            port=port,
+            user=found["user"],
+            identity=identity,
+            host_keys=(" ".join(host_key.split()[:2]),) if host_key else None,
+            alias=re.sub(r"[^A-Za-z0-9_.-]", "-", self._place),
+        )
+        self.root, self._ledger, self._clock = root or _ROOT, ledger, clock or Clock()
         self._ended: set[str] = set()
-
-    @property
-    def alias(self) -> str:
-        """The host's name in a known_hosts file."""
-        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
 
     def offers(self, wish: PodWish) -> list[Offer]:
         """The host; what GPU it has is seen on it."""
-        return [Offer("", "", 0, self.name, self.alias, "HIGH", 0.0, wish.count)]
+        return [Offer("", "", 0, self.name, self._place, "HIGH", 0.0, wish.count)]
 
     def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
         """A name for the run's folder; image, disk and key are the host's own matter."""
-        pod_id = f"{self.alias}-{secrets.token_hex(4)}"
+        pod_id = f"{self._target.alias}-{secrets.token_hex(4)}"
         return PodRecord(
             self.name,
             pod_id,
@@ -100,7 +92,7 @@ class SshProvider:
         return [
             pod.record(owner)
             for pod in self._ledger.pods(run, open_only=True)
-            if pod.provider == self.name and pod.data_center == self.alias and pod.pod_id not in self._ended
+            if pod.provider == self.name and pod.data_center == self._place and pod.pod_id not in self._ended
         ]
 
     def status(self, pod_id: str) -> PodState:
@@ -110,16 +102,7 @@ class SshProvider:
 
     def target(self, pod: PodRecord) -> SshTarget:
         """The host's sshd."""
-        from moola.pods.ssh import SshTarget
-
-        return SshTarget(
-            host=self.host,
-            port=self.port,
-            user=self.user,
-            identity=self._identity,
-            host_keys=self._host_keys,
-            alias=self.alias,
-        )
+        return self._target
 
     def system_log(self, pod_id: str, tail: int) -> list[str]:
         """Nobody writes one."""
@@ -132,19 +115,3 @@ class SshProvider:
     def billed(self, since: datetime) -> Mapping[str, float]:
         """Nobody bills."""
         return {}
-
-
-def _parts(address: str, problems: list[str]) -> tuple[str, int, str]:
-    """Host, port and user; what is wrong with them is added to `problems`."""
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
-        problems.append(f"'{address}' is no host: it must look like user@host or user@host:port")
-        return "", 0, ""
-    host, port = found["host"].strip("[]"), int(found["port"] or 22)
-    if port not in _PORTS:
-        problems.append(f"'{address}': ports go from 1 to 65535")
-    try:
-        checked_host(host)
-    except ConfigError as error:
-        problems += error.problems
-    return host, port, found["user"]

@@ -10,16 +10,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from moola.errors import ConfigError
 from moola.pods.clock import Clock
-from moola.pods.host_keys import HostKeyError
 from moola.pods.ledger import Ledger
 from moola.pods.provider import BadDrawError, LocalTarget, PodRecord, PodState, Provider
-
-if TYPE_CHECKING:
-    from moola.pods.ssh import SshTarget
+from moola.pods.ssh import HostKeyError, SshTarget
 
 Session = TypeVar("Session")
 _PULLING = re.compile(r"pull|fetch|download|extract|waiting for image", re.IGNORECASE)
