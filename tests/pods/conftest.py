@@ -208,10 +208,15 @@ class FaultyProxy:
         self._thread.start()
         self._ready.wait()
 
+    def fail(self, what: str, **how: Any) -> None:
+        """Do this to the next connections; see `Fault`."""
+        self.fault = Fault(what, **how)
+
     def close(self) -> None:
         """Stop listening and drop all connections."""
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._done.set)
+            self._thread.join()
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
@@ -239,21 +244,21 @@ class FaultyProxy:
             fault.connections -= 1
             self.fault = fault if fault.connections > 0 else None
         writers = [writer]
-        with contextlib.suppress(OSError):
+        pumps: list[asyncio.Task[None]] = []
+        try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.to_port)
             writers.append(far_writer)
-            up = asyncio.create_task(_pump(reader, far_writer, fault if fault and fault.up else None))
-            down = asyncio.create_task(_pump(far_reader, writer, fault if fault and not fault.up else None))
-            try:
-                await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in (up, down):
-                    pump.cancel()
-                await asyncio.gather(up, down, return_exceptions=True)
-        for one in writers:
-            if fault is not None and fault.what == "reset":
-                one.transport.abort()
-            one.close()
+            pumps.append(asyncio.create_task(_pump(reader, far_writer, fault if fault and fault.up else None)))
+            pumps.append(asyncio.create_task(_pump(far_reader, writer, fault if fault and not fault.up else None)))
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            pass  # nobody listens there: this connection ends too
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            for one in writers:
+                one.transport.abort() if fault is not None and fault.what == "reset" else one.close()
+            await asyncio.gather(*pumps, *(one.wait_closed() for one in writers), return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None) -> None:
