@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from moola.config import RunConfig, from_omegaconf
 from moola.errors import ConfigError, MoolaError
+from moola.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ def compose(words: Sequence[str], project: Path) -> ComposedRun:
     if isinstance(outcome, MoolaError):
         raise outcome
     return outcome
+
+
+def layout_of(run: ComposedRun, project: Path) -> Layout:
+    """The folders that a run of this configuration in this folder reads and writes."""
+    return Layout(project / run.config.paths.data, project / run.config.paths.artifacts)
 
 
 def run_id_of(run: ComposedRun, project: Path) -> str:

@@ -27,7 +27,8 @@ _SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill")
 """Endings that promise a pickle; such a file is refused where it cannot be read as one."""
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma")
 _HARMLESS = re.compile(
-    r"(?:builtins|__builtin__) (?:set|frozenset|bytearray|complex|slice|range|list|dict|tuple|int|float|bool|str|bytes)"
+    r"(?:builtins|__builtin__) (?:set|frozenset|list|dict|tuple|slice|x?range)"
+    r"|(?:builtins|__builtin__) (?:int|long|float|complex|bool|str|unicode|bytes|bytearray)"
     r"|collections (?:OrderedDict|defaultdict|Counter|deque)|_codecs encode|datetime (?:date|datetime|time|timedelta)"
     r"|numpy (?:ndarray|dtype)|numpy\._?core\.multiarray (?:_reconstruct|scalar)|numpy\._?core\.numeric _frombuffer"
     r"|torch(?:\.cuda)? \w+Storage|torch\.storage (?:UntypedStorage|TypedStorage)"

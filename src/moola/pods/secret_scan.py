@@ -38,8 +38,10 @@ TOKENS: Mapping[str, str] = MappingProxyType(
         "RunPod key": r"\brpa_[A-Z0-9]{30,}[a-z0-9]{0,8}\b",
         "Hugging Face token": r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}\b",
         "Weights & Biases key": r"\bwandb_v1_[A-Za-z0-9_-]{40,}"
-        r"|(?i:wandb[a-z_]{0,12}[\"']?[ \t]{0,3}[:=,(][ \t]{0,3}[\"']?)[0-9a-f]{40}\b",
+        r"|(?i:wandb(?:[a-z_]{0,16}|\.login\([ \t]{0,3}key)[\"']?[ \t]{0,3}[:=,(][ \t]{0,3}[\"']?)[0-9a-f]{40}\b",
         "AWS key id": r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
+        "AWS secret key": r"(?i:aws[a-z_.]{0,12}secret[a-z_]{0,16}[\"']?[ \t]{0,3}[:=][ \t]{0,3}[\"']?)"
+        r"[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])",
         "GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_[A-Za-z0-9_]{50,}",
         "GitLab token": r"\bgl(?:pat|dt|ptt|rt|cbt|soat|ft)-[A-Za-z0-9_-]{20,}",
         "Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-\d-[A-Za-z0-9-]{20,}"
@@ -56,7 +58,7 @@ TOKENS: Mapping[str, str] = MappingProxyType(
         "DigitalOcean token": r"\bdo[opr]_v1_[0-9a-f]{64}\b",
         "Databricks token": r"\bdapi[0-9a-f]{32}\b",
         "Vault token": r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}",
-        "Telegram token": r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}\b",
+        "Telegram token": r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])",
         "Discord webhook": r"discord(?:app)?\.com/api/webhooks/\d{15,}/[A-Za-z0-9_-]{50,}",
         "age key": r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}\b",
         "JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
