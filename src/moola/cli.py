@@ -45,6 +45,7 @@ COMMANDS = {
     "init": "make the data/ and artifacts/ folders",
     "labels": "doubtful labels, batches to annotate, decisions about both: import, undo, agreement, export, diff",
     "layout": "check the folders, or move an old tree into them",
+    "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
 }
 _OTHERS = {

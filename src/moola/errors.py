@@ -94,6 +94,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "cleanlab": "evidence",
         "fastapi": "review",
         "httpx": "pods",
+        "pathspec": "pods",
         "jinja2": "evidence",
         "mapie": "evidence",
         "resvg_py": "evidence",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 from moola.config import digest_json, structure
 from moola.errors import ConfigError, StorageError
-from moola.layout import read_json, write_bytes
+from moola.layout import digest_file, read_json, replace_file_atomically, write_bytes
 
 Kind = Literal["code", "data", "run"]
 """Of the project, named by the configuration, or what moola adds to run it."""
@@ -22,6 +23,8 @@ PLACES = "places.json"
 """Where data lies on this machine, by digest; it never travels."""
 OBJECTS = "objects"
 """Folder beside the bundles with the bytes of code and run files, by digest."""
+OWN_FOLDER = ".moola_pod"
+"""Folder below the project, on the pod, that holds what moola adds; a project's own of that name stays here."""
 _ID_DIGITS = 16
 _PACK_AGAIN = "pack again: moola pod pack"
 
@@ -129,6 +132,27 @@ class Bundle:
         handle.seek(0)
         return handle
 
+    def stored(self, objects: Path) -> Self:
+        """The same bundle with its code and run files copied, so that later changes of the project do not matter.
+
+        Data stays where it is. Objects that are there and whole are kept.
+
+        Args:
+            objects: folder beside the bundles.
+
+        Raises:
+            StorageError: a file is gone, or changed since it was digested.
+        """
+        data = {file.sha256 for file in self.files if file.kind == "data"}
+        for sha256 in {file.sha256: None for file in self.files if file.sha256 not in data}:
+            target = object_path(objects, sha256)
+            if target.is_file() and digest_file(target) == sha256:
+                continue
+            with self.open_object(sha256) as source, replace_file_atomically(target) as copy:
+                shutil.copyfileobj(source, copy)
+        places = {sha256: path for sha256, path in self._places.items() if sha256 in data}
+        return type(self)(self.bundle_id, self.files, self.facts, objects, places)
+
     def write(self, folder: Path) -> None:
         """Store the manifest, and where data lies on this machine.
 
@@ -162,6 +186,11 @@ class Bundle:
 def object_path(objects: Path, sha256: str) -> Path:
     """Where the object of this digest lies: ``objects/ab/abcdef...``."""
     return objects / sha256[:2] / sha256
+
+
+def path_in_words(path: str) -> str:
+    """A path as a terminal can show it: one with a line break, an escape or bytes that are no UTF-8 is spelt out."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _contents(files: Sequence[BundledFile], facts: Mapping[str, Any]) -> dict[str, Any]:

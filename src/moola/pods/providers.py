@@ -89,7 +89,12 @@ def open_api(tell: Callable[[str], None] = lambda _: None) -> RunpodApi:
     if not key:
         problem = f"there is no RunPod API key: neither {_KEY} is set nor ~/{_KEY_FILE} has one"
         raise ConfigError([problem], f"make a key with read and write access at {KEY_PAGE}, then export {_KEY}=...")
-    return RunpodApi(key, os.environ.get(_URL) or API_URL, tell=tell)
+    return RunpodApi(key, api_url(), tell=tell)
+
+
+def api_url() -> str:
+    """Where RunPod's API is, or what stands for it."""
+    return os.environ.get(_URL) or API_URL
 
 
 def find_key() -> tuple[str, str]:

@@ -6,14 +6,12 @@ no forwarding, and host keys only from where they were verified (ssh_config(5)).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any, Self
 from moola.errors import EXIT_POD, ConfigError, MissingPackageError, MoolaError
 from moola.pods.wire import Answer, ConnectionLostError, ask, helper_argv, start
 
-READY = "moola-ready"
+_LEAVING_S = 5.0
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]*[A-Za-z0-9_.:-]")
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@$-]*")
 _PYTHON = re.compile(r"[A-Za-z0-9_./~][A-Za-z0-9_./~+-]*")
@@ -51,6 +49,7 @@ Host pod
   ServerAliveCountMax 3
   Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com
   ControlPath {folder}/s
+  ControlPersist {idle_s}
 """
 
 
@@ -117,9 +116,10 @@ class SshConnection:
 
     Args:
         target: where to.
-        connect_timeout_s: from the first packet to an authenticated session that answers.
+        connect_timeout_s: from the first packet to being let in, seconds.
+        idle_s: after which an unused connection ends, seconds; so does one whose client was killed.
         python: the pod's interpreter, 3.8 or newer.
-        log: takes a line about what happens, e.g. that a connection was made anew.
+        log: takes a line about what happens, e.g. that a connection is made again.
 
     Raises:
         ConfigError: the interpreter's name could not stand in a command line.
@@ -131,6 +131,7 @@ class SshConnection:
         target: SshTarget,
         *,
         connect_timeout_s: float = 30.0,
+        idle_s: float = 60.0,
         python: str = "python3",
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -139,13 +140,12 @@ class SshConnection:
         ssh = shutil.which("ssh")
         if ssh is None:
             raise MissingPackageError("there is no ssh on this machine", "", "install OpenSSH's client")
-        self.target, self.connect_timeout_s, self._log = target, connect_timeout_s, log
+        self.target, self.connect_timeout_s, self.idle_s, self._log = target, connect_timeout_s, idle_s, log
         self._folder = _private_folder()
         self._ssh = [ssh, "-F", str(self._folder / "config")]
         *words, program = helper_argv(python)
         self._lead = [*self._ssh, "pod", f"exec {' '.join(words)} '{program}'"]  # constant, without a quote in it
-        self._master: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
+        self._lock, self._was_in = threading.Lock(), False
         self._write_config()
 
     def request(
@@ -183,20 +183,32 @@ class SshConnection:
         return f"{self.target.user}@{self.target.host}:{self.target.port}"
 
     def connect(self) -> None:
-        """Log in unless there is a living connection; it counts only when the pod has answered in a session."""
+        """Log in unless there is a connection; whether the pod works, only a request tells.
+
+        Raises:
+            HostKeyError: the host key is not one of those expected, or none is known.
+            AccessError: the key or the user is refused.
+            ConnectionLostError: nobody lets in within the time.
+        """
         with self._lock:
-            if self._master is not None and self._master.poll() is None:
+            if self._socket.exists():  # the master deletes it when it ends
                 return
-            if self._master is not None:
-                self._log(f"the connection to {self.describe()} was lost; connecting again")
-                self._drop_master()
-            self._master = self._log_in()
+            if self._was_in:
+                self._log(f"connecting to {self.describe()} again")
+            self._log_in()
+            self._was_in = True
 
     def close(self) -> None:
         """End the connection and delete what was written for it; what runs on the pod goes on."""
         with self._lock:
-            self._drop_master()
+            if self._socket.exists():
+                argv = [*self._ssh, "-O", "exit", "pod"]
+                subprocess.run(argv, check=False, capture_output=True, timeout=_LEAVING_S)
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _socket(self) -> Path:
+        return self._folder / "s"
 
     def __enter__(self) -> Self:
         return self
@@ -212,6 +224,7 @@ class SshConnection:
             user=target.user,
             folder=folder,
             connect_timeout_s=max(1, round(self.connect_timeout_s)),
+            idle_s=max(1, round(self.idle_s)),
         )
         if target.identity is not None:
             (folder / "identity").symlink_to(target.identity.resolve())  # its own name may hold anything
@@ -224,24 +237,21 @@ class SshConnection:
             text += "  GlobalKnownHostsFile /dev/null\n"
         (folder / "config").write_text(text)
 
-    def _log_in(self) -> subprocess.Popen[bytes]:
-        """Start a master whose own session is ``cat``, which ends with its stdin: it dies with this process."""
-        complaints = self._folder / "complaints"
-        with complaints.open("wb") as sink:
-            argv = [*self._ssh, "-o", "ControlMaster=yes", "pod", "exec cat"]
-            master = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, bufsize=0)
-        assert master.stdin is not None
-        assert master.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            master.stdin.write(f"\n{READY}\n".encode())
-        if _says(master.stdout.fileno(), READY.encode(), self.connect_timeout_s):
-            return master
-        in_time = master.poll() is not None or _ended(master)
-        _stop(master)
-        raise self._failure(complaints.read_text(errors="replace").strip() if in_time else "")
+    def _log_in(self) -> None:
+        """Start the master, which goes into the background, and ends its first process, once it is let in."""
+        argv = [*self._ssh, "-o", "ControlMaster=yes", "-N", "pod"]
+        with (self._folder / "complaints").open("w+b") as complaints:  # a pipe would be held open by the master
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": complaints}
+            try:
+                code = subprocess.run(argv, check=False, timeout=self.connect_timeout_s, **quiet).returncode
+            except subprocess.TimeoutExpired as error:
+                raise self._failure("") from error
+            if code:
+                complaints.seek(0)
+                raise self._failure(complaints.read().decode(errors="replace").strip() or f"ssh ended with code {code}")
 
     def _failure(self, complaint: str) -> MoolaError:
-        why = complaint or f"no session that answers within {self.connect_timeout_s:g} s"
+        why = complaint or f"nobody let us in within {self.connect_timeout_s:g} s"
         if "ost key" in complaint or "HOST IDENTIFICATION" in complaint:
             return HostKeyError(
                 f"{self.describe()} is not known to be the machine it should be",
@@ -252,46 +262,8 @@ class SshConnection:
             return AccessError(f"{self.describe()} refuses to let you in", why, "check the user name and the key")
         return ConnectionLostError(f"cannot reach {self.describe()}", why, "check that it runs, its address and port")
 
-    def _drop_master(self) -> None:
-        if self._master is not None:
-            _stop(self._master)
-            self._master = None
-        (self._folder / "s").unlink(missing_ok=True)
-
 
 def _private_folder() -> Path:
     """A folder for this user alone; its path is short, for a socket's may have about a hundred signs, and plain."""
     short = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there
     return Path(tempfile.mkdtemp(prefix="moola-", dir=short if os.access(short, os.W_OK) else None))
-
-
-def _says(descriptor: int, word: bytes, timeout_s: float) -> bool:
-    """Whether a line that is `word` comes in time; login scripts may print others before it."""
-    import select
-
-    deadline, heard = time.monotonic() + timeout_s, b""
-    while (left := deadline - time.monotonic()) > 0 and select.select([descriptor], [], [], left)[0]:
-        block = os.read(descriptor, 4096)
-        heard = (heard + block)[-65536:]
-        if b"\n" + word + b"\n" in heard:
-            return True
-        if not block:
-            return False
-    return False
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(0.5)
-        return True
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    process.terminate()
-    if not _ended(process):
-        process.kill()
-        process.wait()

@@ -60,6 +60,7 @@ class Supervisor:
             "pid": None,
             "pid_ticks": None,
             "supervisor_pid": os.getpid(),
+            "supervisor_ticks": str(start_ticks(os.getpid())),
             "steps": before.get("steps", {}),
             "armed": None,
         }

@@ -32,7 +32,7 @@ PYTHON_OPTIONS = ("-I", "-S", "-X", "utf8")
 """Nothing of the pod's own set-up takes part, and file names are UTF-8 whatever its locale says."""
 MOST_NOISE = 64 * 1024
 """Bytes that login scripts may print before the answer."""
-MOST_ANSWER = 256 * 1024 * 1024
+MOST_ANSWER = 64 * 1024 * 1024
 """Bytes of one frame; a pod that announces more is not believed."""
 _BLOCK = 256 * 1024
 
@@ -43,7 +43,7 @@ class ConnectionLostError(MoolaError):
     exit_code = EXIT_POD
 
 
-class PodError(StorageError):
+class RemoteError(StorageError):
     """The pod could not do what it was asked.
 
     Args:
@@ -96,7 +96,7 @@ class PodConnection(Protocol):
 
         Raises:
             ConnectionLostError: the connection broke or fell silent; the request may be repeated.
-            PodError: the pod refused, with its reason.
+            RemoteError: the pod refused, with its reason.
         """
         ...
 
@@ -230,7 +230,7 @@ class _Frames:
     def __init__(self, sink: Callable[[bytes], None] | None) -> None:
         self.sink = sink
         self.answer: Mapping[str, Any] | None = None
-        self.refusal: PodError | None = None
+        self.refusal: RemoteError | None = None
         self.noise = b""
         self._buffer, self._greeted, self._left = bytearray(), False, 0
 
@@ -248,7 +248,7 @@ class _Frames:
         if self._greeted:
             del self._buffer[: len(noise) + len(GREETING)]
         elif len(self._buffer) > MOST_NOISE:
-            raise PodError("broken", "the pod talks but does not answer", repr(noise[:200]), _QUIET)
+            raise RemoteError("broken", "the pod talks but does not answer", repr(noise[:200]), _QUIET)
 
     def _frame(self) -> bool:
         if self._left:
@@ -261,7 +261,7 @@ class _Frames:
             return False
         kind, length = FRAME.unpack_from(self._buffer)
         if length > MOST_ANSWER or kind not in (b"D", b"A", b"E"):
-            raise PodError("broken", "the pod's answer makes no sense", repr(bytes(self._buffer[:40])))
+            raise RemoteError("broken", "the pod's answer makes no sense", repr(bytes(self._buffer[:40])))
         if kind == b"D":
             del self._buffer[: FRAME.size]
             self._left = length
@@ -273,19 +273,19 @@ class _Frames:
 
     def _take(self, part: bytes) -> None:
         if self.sink is None:
-            raise PodError("broken", "the pod sends bytes that nobody asked for")
+            raise RemoteError("broken", "the pod sends bytes that nobody asked for")
         self.sink(part)
 
     def _end(self, kind: bytes, content: bytes) -> None:
         try:
             self.answer = json.loads(content)
         except ValueError as error:
-            raise PodError("broken", "the pod's answer is not JSON", str(error)) from error
+            raise RemoteError("broken", "the pod's answer is not JSON", str(error)) from error
         if not isinstance(self.answer, dict):
-            raise PodError("broken", "the pod's answer is not a JSON object", repr(content[:200]))
+            raise RemoteError("broken", "the pod's answer is not a JSON object", repr(content[:200]))
         if kind == b"E":
             told = {name: str(self.answer.get(name, "")) for name in ("kind", "what", "why")}
-            self.refusal = PodError(**told, way_out=_WAYS_OUT.get(told["kind"], ""))
+            self.refusal = RemoteError(**told, way_out=_WAYS_OUT.get(told["kind"], ""))
 
 
 _QUIET = "log in by hand and see what it prints; its start-up files must be silent where there is no terminal"
@@ -305,8 +305,8 @@ def _no_answer(code: int, complaint: str, noise: bytes) -> MoolaError:
     if code == _SSH_FAILED or code < 0:
         return ConnectionLostError("the connection to the pod broke", why, "try again; the run goes on")
     if code in (126, 127):
-        return PodError("broken", "the pod has no Python that can be run", why, "name its interpreter, 3.8 or newer")
-    return PodError("broken", f"the pod ended with code {code} instead of an answer", why)
+        return RemoteError("broken", "the pod has no Python that can be run", why, "name its interpreter, 3.8 or newer")
+    return RemoteError("broken", f"the pod ended with code {code} instead of an answer", why)
 
 
 _SSH_FAILED = 255

@@ -48,12 +48,17 @@ def glob_rule(patterns: Iterable[str]) -> Callable[[str], Any]:
     return re.compile("|".join(f"(?:{rule})" for rule in rules) or r"(?!)", re.DOTALL).fullmatch
 
 
-def digest_file(path: str) -> str:
-    """SHA-256 (hex) of a file."""
+def digest_file(path: str, size: int | None = None) -> str:
+    """SHA-256 (hex) of a file, or of its first `size` bytes."""
     total = hashlib.sha256()
     with open(path, "rb", buffering=0) as handle:
-        for block in blocks(handle):
+        left = os.fstat(handle.fileno()).st_size if size is None else size
+        while left > 0:
+            block = handle.read(min(BLOCK, left))
+            if not block:
+                break
             total.update(block)
+            left -= len(block)
     return total.hexdigest()
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, BinaryIO
 
-STRIP = 4 * 1024 * 1024
+STRIP = 1024 * 1024
 """Bytes of a half-sent object that are compared at a time."""
 PARTIAL_DAYS = 7
 """After which nobody waits for the rest of a half-sent object."""

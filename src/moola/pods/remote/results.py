@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def list_files(root: str, run: str, patterns: list[str], most_files: int) -> dict[str, Any]:
-    """What fits the patterns below a run's project: size, SHA-256 and a stamp of each file, and what is no file.
+    """What fits the patterns below a run's project: path, size and SHA-256 of each file, and what is no file.
 
-    Links are named, never followed. Listing stops after `most_files`, so that nobody has to read an endless answer.
+    Links are named, never followed. Of a file that grows meanwhile, what it was before is told. Listing stops after
+    `most_files`, so that nobody has to read an endless answer.
     """
     project = project_folder(root, run)
     files, others = [], []
@@ -25,9 +26,9 @@ def list_files(root: str, run: str, patterns: list[str], most_files: int) -> dic
         if len(files) + len(others) > most_files:
             break
         if stat.S_ISREG(facts.st_mode):
-            full = os.path.join(project, path)
             with contextlib.suppress(FileNotFoundError):  # replaced or deleted by the run just now
-                files.append({"path": path, "size": facts.st_size, "sha256": digest_file(full), "stamp": _stamp(facts)})
+                digest = digest_file(os.path.join(project, path), facts.st_size)
+                files.append({"path": path, "size": facts.st_size, "sha256": digest})
         else:
             others.append({"path": path, "kind": "link" if stat.S_ISLNK(facts.st_mode) else "special"})
     return {"files": files, "others": others}
@@ -46,24 +47,20 @@ def _walk(project: str, patterns: list[str]) -> Iterator[tuple[str, os.stat_resu
                     yield path, os.lstat(full)
 
 
-def _stamp(facts: os.stat_result) -> list[int]:
-    """What changes when a file is replaced or written to."""
-    return [facts.st_size, facts.st_mtime_ns, facts.st_ino]
-
-
 def read_files(root: str, run: str, pieces: list[list[Any]]) -> Iterator[bytes]:
-    """The bytes of files of a run's project, one after the other: [path, offset, stamp] each, to its end."""
+    """The bytes of files of a run's project, one after the other: [path, first byte, byte after the last] each.
+
+    A file that is replaced while it is read gives its old bytes, for it stays open; the client checks digests.
+    """
     project = project_folder(root, run)
-    for path, offset, stamp in pieces:
+    for path, start, end in pieces:
         descriptor = os.open(inside(project, path), os.O_RDONLY | os.O_NOFOLLOW)
         with open(descriptor, "rb", buffering=0) as handle:
-            handle.seek(offset)
-            left = stamp[0] - offset
-            while left > 0 and _stamp(os.fstat(descriptor)) == stamp:
+            handle.seek(start)
+            left = end - start
+            while left:
                 block = handle.read(min(BLOCK, left))
                 if not block:
-                    break
+                    raise Refusal("changed", "a file shrank while it was read", path)
                 left -= len(block)
                 yield block
-            if left or _stamp(os.fstat(descriptor)) != stamp:
-                raise Refusal("changed", "a file changed while it was read", path)

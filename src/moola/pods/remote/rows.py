@@ -104,6 +104,8 @@ class _Footer:
             self._skip_struct()
         elif kind not in _BOOLEANS:
             raise ValueError("a kind that no footer holds")
+        if self.at > len(self.content):
+            raise ValueError("the footer ends too early")
 
     def _skip_struct(self) -> None:
         while True:
