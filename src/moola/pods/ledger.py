@@ -279,6 +279,10 @@ class Ledger:
         )
         return [self._pod(*row) for row in rows]
 
+    def age(self, pod: PodRecord) -> float:
+        """Seconds since a pod was created."""
+        return max(self._clock.now() - pod.created_at.timestamp(), 0.0)
+
     def _pod(self, *row: Any) -> LedgerPod:
         provider, pod_id, run, experiment, gpu, cloud, data_center, created_at, ended_at, why, billed = row
         seen = self._rows(

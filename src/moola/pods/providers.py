@@ -79,6 +79,16 @@ def open_provider(name: str, ledger: Ledger, layout: Layout, options: ProviderOp
     raise ConfigError([f"no provider is called '{name}'; {did_you_mean(name, PROVIDERS)}"])
 
 
+def askable_providers(ledger: Ledger, layout: Layout, tell: Callable[[str], None] = lambda _: None) -> list[Provider]:
+    """Lenders that can be asked for all their pods: this machine, and RunPod where there is a key.
+
+    Raises:
+        ConfigError: the key cannot be one.
+    """
+    names = ["local", *(["runpod"] if find_key()[0] else [])]
+    return [open_provider(name, ledger, layout, ProviderOptions(tell=tell)) for name in names]
+
+
 def open_api(tell: Callable[[str], None] = lambda _: None) -> RunpodApi:
     """RunPod's API with the user's key.
 

@@ -45,12 +45,10 @@ def compare(
         provider: whose account.
         ledger: what is known.
         any_ledger: pods of other ledgers (another machine, another checkout) are to be ended too.
-        clock: for tests.
     """
-    clock = clock or Clock()
     known = {pod.pod_id: pod for pod in ledger.pods() if pod.provider == provider.name}
     seen = [pod for pod in provider.find() if pod.status != "TERMINATED"]
-    found = [_judge(pod, known.get(pod.pod_id), ledger, any_ledger, clock) for pod in seen]
+    found = [_judge(pod, known.get(pod.pod_id), ledger, any_ledger) for pod in seen]
     missing = {pod.pod_id for pod in known.values() if pod.ended_at is None} - {pod.pod_id for pod in seen}
     gone = [known[pod_id] for pod_id in sorted(missing)]
     return found + [
@@ -91,8 +89,8 @@ def reap(
     return done
 
 
-def _judge(pod: PodRecord, known: LedgerPod | None, ledger: Ledger, any_ledger: bool, clock: Clock) -> Reaped:
-    age = timedelta(seconds=max(clock.now() - pod.created_at.timestamp(), 0))
+def _judge(pod: PodRecord, known: LedgerPod | None, ledger: Ledger, any_ledger: bool) -> Reaped:
+    age = timedelta(seconds=ledger.age(pod))
     usd = known.cost if known else age.total_seconds() / 3600 * pod.price_per_h
     if pod.owner != ledger.owner:
         verdict: Verdict = "end" if any_ledger else "foreign"
