@@ -360,7 +360,7 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # one packet an answer: a second one would wait for the first to be acknowledged
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name there)
             pass
 
         def do_GET(self) -> None:

@@ -11,6 +11,7 @@ from moola.pods.acquiring import STARTED
 from moola.pods.ending import end_pod
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
+from moola.pods.providers import open_api
 
 if TYPE_CHECKING:
     from moola.pods.session import RunOnPod
@@ -26,7 +27,13 @@ def own_pods(ledger: Ledger, providers: Sequence[Provider], run: str | None, *, 
         providers: who is asked.
         run: whose pods; None: all.
         any_ledger: those of other ledgers, too.
+
+    Raises:
+        ConfigError: the ledger knows pods of RunPod, and there is no key to end them with.
     """
+    unasked = {pod.provider for pod in ledger.pods(run, open_only=True)} - {one.name for one in providers}
+    if "runpod" in unasked:
+        open_api().close()
     found = [pod for provider in providers for pod in provider.find(run) if pod.status != "TERMINATED"]
     known = [pod.record(ledger.owner) for pod in ledger.pods(run, open_only=True) if pod.provider == "ssh"]
     return [pod for pod in found + known if any_ledger or pod.owner == ledger.owner]

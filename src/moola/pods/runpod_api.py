@@ -64,7 +64,7 @@ class LogLine:
 
 
 class RunpodApi:
-    """A client of one account; a context manager that closes its connections.
+    """A client of one account; it keeps no connection, and as a context manager no client either.
 
     Args:
         key: the API key; it is sent in a header and shown nowhere.
@@ -94,7 +94,8 @@ class RunpodApi:
         _check(key, url)
         self._tell, self._clock, self._log_idle_s = tell, clock or Clock(), log_idle_s
         headers = {"Authorization": f"Bearer {key}", "User-Agent": f"moola/{moola.__version__}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
+        once = httpx.Limits(max_keepalive_connections=0)  # a laptop that slept comes back to dead connections
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=once)
 
     def __enter__(self) -> RunpodApi:
         return self
@@ -103,7 +104,7 @@ class RunpodApi:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Let the client go."""
         self._http.close()
 
     def gpus(self, cloud: str, count: int = 1, min_cuda: str = "") -> list[dict[str, Any]]:
