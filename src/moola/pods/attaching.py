@@ -17,6 +17,7 @@ from moola.errors import MoolaError
 from moola.pods.clock import Clock
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
+from moola.pods.supervisor import SELF
 from moola.pods.wire import ConnectionLostError
 
 POLL_S = 5.0
@@ -103,6 +104,7 @@ class Following:
     is_dead: Callable[[], str] = lambda: ""
     patience_s: float = 900.0
     clock: Clock = field(default_factory=Clock)
+    _told: bool = field(default=False, init=False)
 
     def follow(self, pod: RunOnPod) -> tuple[RunOnPod, Mapping[str, Any]]:
         """Stay until the job has ended; the pod as it is connected then, and its last status.
@@ -114,7 +116,7 @@ class Following:
         heart = _Heart(self.clock)
         while True:
             try:
-                if self._read(pod, POLL_S):
+                if self._read(pod, POLL_S) and not self._told:
                     continue  # there may be more
                 status = pod.status()
                 if status.get("phase") in _FINAL:
@@ -129,8 +131,10 @@ class Following:
     def _read(self, pod: RunOnPod, wait_s: float) -> bool:
         before = self.log.size
         lines, after = pod.tail(before, wait_s)
-        for record in self.log.add(lines, before, after):
+        records = self.log.add(lines, before, after)
+        for record in records:
             self.show(record)
+        self._told = any(record["step"] == SELF for record in records)
         return after > before
 
     def _read_rest(self, pod: RunOnPod) -> None:
