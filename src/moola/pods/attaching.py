@@ -32,6 +32,11 @@ class PodLostError(PodError):
     """The pod died under the run, or cannot be reached any more."""
 
 
+def log_copies(folder: Path) -> list[Path]:
+    """Copies of the logs of a run's pods, the oldest first; `folder` is where what came back of the run is kept."""
+    return sorted((folder / "logs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+
+
 class LogCopy:
     """What of a pod's log is here.
 
@@ -113,11 +118,12 @@ class Following:
             PodLostError: the pod is gone, or did not answer for `patience_s`.
         """
         self.log.mend()
-        heart = _Heart(self.clock)
+        heart, looked = _Heart(self.clock), self.clock.now()
         while True:
             try:
-                if self._read(pod, POLL_S) and not self._told:
+                if self._read(pod, POLL_S) and not self._told and self.clock.now() - looked < POLL_S:
                     continue  # there may be more
+                looked = self.clock.now()
                 status = pod.status()
                 if status.get("phase") in _FINAL:
                     self._read_rest(pod)

@@ -140,6 +140,28 @@ class PodRun:
                 return record, pod
         return None
 
+    def found(self) -> tuple[PodRecord, RunOnPod]:
+        """The pod that the run has now, connected.
+
+        Raises:
+            PodError: it has none, or that does not answer.
+        """
+        found = self.find()
+        if found is None:
+            way_out = f"go on with it on a new pod: moola pod resume {self.run}"
+            raise PodError(f"{self.run} has no pod that answers", "it ended, or cannot be reached", way_out)
+        return found
+
+    def pull(self, record: PodRecord, pod: RunOnPod) -> Ended:
+        """Bring here what there is now; the pod stays as it is."""
+        status = pod.status()
+        outcome, published = str(status.get("outcome") or "detached"), None
+        if outcome == "finished":
+            published = self._timed("pull", lambda: self._bring_back(record, pod))
+        else:
+            self._timed("pull", lambda: self._keep_what_is_there(pod))
+        return Ended(self.run, outcome, str(status.get("why", "")), published, seconds=self.seconds)
+
     def _acquire(self) -> Acquired[PodShell]:
         key = run_keys(self.layout).public_key(self.run) if self.provider.name == "runpod" else ""
         acquisition = Acquisition(

@@ -122,6 +122,13 @@ class RunOnPod:
         answer = self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s)
         return answer["lines"], answer["offset"]
 
+    def log_size(self) -> int:
+        """Bytes of the log, in whole lines."""
+        lines, size = self.tail(0, 0.0)
+        while lines:
+            lines, size = self.tail(size, 0.0)
+        return size
+
     def supervise(self, moola_path: str) -> None:
         """Start a supervisor, which leaves where one is at it already.
 

@@ -335,6 +335,8 @@ class LocalConnection:
     ) -> Answer:
         """See `PodConnection.request`."""
         argv = helper_argv(self.python)
+        if not self.folder.is_dir():
+            raise ConnectionLostError("the folder that stands for a pod is gone", str(self.folder))
         return ask(argv, action, arguments, timeout_s=timeout_s, body=body, sink=sink, cwd=self.folder)
 
     def start(
