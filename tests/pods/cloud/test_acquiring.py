@@ -17,7 +17,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.provider import BadDrawError, NoCapacityError, PodError, PodTakenError, PodWish, pod_name
 from moola.pods.run_keys import RunKeys
 from moola.pods.runpod_api import ApiError, RunpodApi
-from moola.pods.runpod_provider import RunpodProvider
+from moola.pods.runpod_provider import RunpodProvider, _endpoint
 from moola.pods.ssh import HostKeyError, SshTarget
 from moola.pods.waiting import PhaseLimits
 
@@ -138,6 +138,34 @@ def test_a_pod_that_shows_up_after_all_is_one_too_many_and_ended(world):
     assert got.pod.pod_id in world.billing() and len(world.billing()) == 2
     again = world.acquisition(CHEAP).acquire()
     assert again.adopted and world.billing() == [again.pod.pod_id] == [got.pod.pod_id]
+
+
+def test_a_pod_that_shows_up_while_its_successor_is_made_is_ended_at_once(world, monkeypatch):
+    world.fake.hidden_s = LAG_S + 1
+    world.fake.fault("POST", "/pods", 500, after=True)
+    create = world.provider.create
+
+    def slow(*arguments: Any) -> Any:
+        made = create(*arguments)
+        world.clock.at += 2
+        return made
+
+    monkeypatch.setattr(world.provider, "create", slow)
+    got = world.acquisition(CHEAP).acquire()
+    assert len(world.fake.pods) == 2 and world.billing() == [got.pod.pod_id]
+    assert any("one too many" in pod.ended_why for pod in world.ledger.pods())
+
+
+def test_a_port_on_which_the_api_contradicts_itself_is_waited_for():
+    direct = {"host": "10.0.0.1", "port": 2200, "username": "root"}
+    ports = [{"private": 22, "public": 2222, "type": "tcp", "ip": "10.0.0.1"}]
+    pod: dict[str, Any] = {"ssh": {"direct": direct}, "runtime": {"ports": ports}}
+    assert _endpoint(pod) is None
+    ports[0]["public"] = 2200
+    assert _endpoint(pod) == ("10.0.0.1", 2200, "root")
+    assert _endpoint({**pod, "runtime": None}) == ("10.0.0.1", 2200, "root")
+    assert _endpoint({**pod, "ssh": {"direct": {**direct, "username": "-oProxyCommand=x"}}}) is None
+    assert _endpoint({**pod, "ssh": {"direct": None}}) is None
 
 
 def test_a_place_that_fails_twice_is_left_for_the_next(world):

@@ -13,8 +13,10 @@ from .conftest import RUN, World
 CHEAP = PodWish(gpus=("A5000",), cloud=("SECURE",))
 
 
-def verdicts(world: World, **more: bool) -> dict[str, tuple[str, str]]:
-    return {one.pod.pod_id: (one.verdict, one.why) for one in compare(world.provider, world.ledger, **more)}
+def verdicts(world: World, any_ledger: bool = False) -> dict[str, tuple[str, str]]:
+    return {
+        one.pod.pod_id: (one.verdict, one.why) for one in compare(world.provider, world.ledger, any_ledger=any_ledger)
+    }
 
 
 def test_a_pod_whose_run_goes_on_is_kept(world):
