@@ -24,7 +24,7 @@ POLL_S = 5.0
 """The longest that a request waits for a line."""
 SILENT_HEART_S = 60.0
 """After which a supervisor that says nothing is looked for, and started anew where it is gone."""
-_FINAL = ("waiting", "ending", "over")
+FINAL_PHASES = ("waiting", "ending", "over")
 """Phases in which the job has ended."""
 
 
@@ -125,7 +125,7 @@ class Following:
                     continue  # there may be more
                 looked = self.clock.now()
                 status = pod.status()
-                if status.get("phase") in _FINAL:
+                if status.get("phase") in FINAL_PHASES:
                     self._read_rest(pod)
                     return pod, status
                 if heart.is_silent(status):
