@@ -16,6 +16,7 @@ from moola.pods.remote.files import (
     digest_file,
     free_bytes,
     inside,
+    make_folder,
     new_part,
     project_folder,
     read_json,
@@ -58,12 +59,23 @@ def _half_sent(root: str) -> dict[str, str]:
     return {sha: path for sha, (_, path) in found.items()}
 
 
-def receive(root: str, objects: list[list[Any]], *, stdin: BinaryIO) -> dict[str, Any]:
-    """Take objects: [SHA-256, size, offset from which it is sent] each, their bytes one after the other on stdin."""
+def receive(
+    root: str, objects: list[list[Any]], run: str, files: list[dict[str, Any]], *, stdin: BinaryIO
+) -> dict[str, Any]:
+    """Take objects, their bytes one after the other on stdin, and then `materialise` the run.
+
+    Args:
+        root: pod root.
+        objects: SHA-256, size, and the offset from which it is sent, of each.
+        run: run id.
+        files: of its bundle.
+        stdin: the bytes.
+    """
     begun = _half_sent(root)
+    partial = os.path.join(root, "objects", "partial")
     for sha, size, offset in objects:
         final = _object(root, sha)
-        part = new_part(os.path.join(root, "objects", "partial"), sha)
+        part = new_part(partial, sha)
         total = hashlib.sha256()
         try:
             with open(part, "wb", buffering=0) as handle:
@@ -77,9 +89,9 @@ def receive(root: str, objects: list[list[Any]], *, stdin: BinaryIO) -> dict[str
             remove(part)
             raise Refusal("changed", "an object is not what its digest says", sha)
         os.chmod(part, 0o444)
-        os.makedirs(os.path.dirname(final), exist_ok=True)
+        make_folder(os.path.dirname(final))
         os.replace(part, final)
-    return {"received": len(objects)}
+    return materialise(root, run, files, frozenset(sha for sha, _, _ in objects))
 
 
 def _bytes_of(begun: str | None, sha: str, size: int, offset: int, stdin: BinaryIO) -> Iterator[bytes]:
@@ -102,15 +114,17 @@ def _bytes_of(begun: str | None, sha: str, size: int, offset: int, stdin: Binary
         yield block
 
 
-def materialise(root: str, run: str, files: list[dict[str, Any]]) -> dict[str, Any]:
-    """Make a run's project the tree of a bundle, every file hashed where it lies.
+def materialise(
+    root: str, run: str, files: list[dict[str, Any]], hashed: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Make a run's project the tree of a bundle, every file hashed on the way, but for the objects just `hashed`.
 
     Files that an earlier bundle of the run brought and this one lacks are deleted; what the run wrote stays. Where
     objects are missing the answer names them, with the digests of the strips that are there, and nothing is deleted.
     """
     project = project_folder(root, run)
     os.makedirs(project, exist_ok=True)
-    missing = sorted({entry["sha256"] for entry in files if not _lay(root, project, entry)})
+    missing = sorted({entry["sha256"] for entry in files if not _lay(root, project, entry, hashed)})
     free = free_bytes(project)
     if missing:
         begun = _half_sent(root)
@@ -134,7 +148,7 @@ def _strips(path: str) -> list[str]:
         return [hashlib.sha256(block).hexdigest() for block in blocks(handle, STRIP) if len(block) == STRIP]
 
 
-def _lay(root: str, project: str, entry: dict[str, Any]) -> bool:
+def _lay(root: str, project: str, entry: dict[str, Any], hashed: frozenset[str]) -> bool:
     """Put one file in its place unless it is there; False where its object is missing or damaged."""
     path, is_data = inside(project, entry["path"]), entry["kind"] == "data"
     mode = 0o755 if entry["executable"] else 0o644
@@ -145,10 +159,10 @@ def _lay(root: str, project: str, entry: dict[str, Any]) -> bool:
     source = _object(root, entry["sha256"])
     if not os.path.exists(source):
         return False
-    if digest_file(source) != entry["sha256"]:
+    if entry["sha256"] not in hashed and digest_file(source) != entry["sha256"]:
         remove(source)  # a bad disk, or a run that wrote into its data: it has to come again
         return False
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folder(os.path.dirname(path))
     with replacing(path) as part:
         if not (is_data and _linked(source, part)):  # data are large and only read: one copy has to do
             with open(source, "rb") as before, open(part, "wb", buffering=0) as after:
