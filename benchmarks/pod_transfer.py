@@ -103,7 +103,7 @@ class _Work:
         return self.second_push()
 
     def second_push(self) -> float:
-        """Into a root that holds what the last push brought; the pod hashes all of it."""
+        """Into a root that holds what the last push brought; the pod knows that nothing changed."""
 
         def work() -> None:
             with SshConnection(self.here.target, python=os.path.realpath(sys.executable)) as connection:
@@ -138,7 +138,7 @@ class _Work:
         return _run(self._rsync())
 
     def checksum_rsync(self) -> float:
-        """The same with contents compared, as the second push does."""
+        """The same with contents compared."""
         return _run([*self._rsync()[:-2], "--checksum", *self._rsync()[-2:]])
 
     def _copied(self, name: str, argv: Callable[[], list[str]]) -> float:
