@@ -100,14 +100,14 @@ def test_one_that_was_half_made_is_made_again(base: Path, index: Path, tmp_path:
 
 
 def test_a_package_that_wants_another_torch_is_refused(
-    base: Path, index: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    base: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wheel(index, "torch", "2.9.0")
     wheel(index, "moola_new", "2.0", "torch>=2.9")
     wanted = spec(base, tmp_path, requirements=["moola_new"])
     with pytest.raises(BadEnvironmentError, match="pip failed"):
         make_environment(wanted)
-    assert "torch==2.8.0" in capfd.readouterr().out
+    assert "torch==2.8.0" in capsys.readouterr().out
     assert not (Path(wanted["folder"]) / "ready.json").exists()
 
 

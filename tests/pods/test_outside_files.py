@@ -149,6 +149,13 @@ def test_labels_corrections_and_their_log_travel(base, project):
     }
 
 
+def test_bars_without_a_header_say_nothing_about_labels(base, project):
+    put(project / "bars.csv", BARS)
+    put(project / "labels.csv", "window_id,label\na,up\n")
+    run = with_values(base["files"], data__header=False, task__path="labels.csv")
+    assert {file.path: file.rows for file in listed(run, project)[0].files} == {"bars.csv": 11, "labels.csv": 1}
+
+
 def test_a_saved_split_travels_as_its_three_files(base, project):
     for name in ("splits.parquet", "folds.json", "proof.json"):
         put(project.parent / "splits-1" / name, "{}")

@@ -269,6 +269,16 @@ def test_variables_of_a_git_hook_do_not_lead_elsewhere(tmp_path, monkeypatch):
     project = committed(tmp_path / "project", {"a.py": "1"})
     other = committed(tmp_path / "other", {"b.py": "1"})
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    found, _ = listed(project)
+    assert sorted(found.files) == ["a.py"]
+    assert found.git is not None
+    assert not found.git["dirty"]
+
+
+def test_the_former_name_of_a_renamed_file_cannot_pose_as_a_submodule(tmp_path):
+    former = "1 .M S.M. 160000 160000 160000 0 0 vendor"
+    project = committed(tmp_path, {former: "content\n" * 20})
+    git(project, "mv", former, "a.py")
     assert names(project) == ["a.py"]
 
 

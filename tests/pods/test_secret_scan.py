@@ -66,6 +66,9 @@ SHAPED: Mapping[str, Maker] = {
     "private key": lambda draw: "-----BEGIN " + "OPENSSH PRIVATE KEY-----",
     "PGP key": lambda draw: "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----",
     "database address": _line("DSN = 'postgresql://app:", _of("", _ALNUM, 14), "@db.example.org/x'"),
+    "Twilio": _line("call ", _of("S" + "K", _LOWER_HEX, 32)),
+    "Discord webhook": _line("https://discord." + "com/api/webhooks/123456789012345678/", _of("", _URL, 68)),
+    "age": _line("# ", _of("AGE-SECRET" + "-KEY-1", _UPPER, 58)),
     "bearer header": _line("headers = {'Authorization': 'Bearer ", _of("", _URL, 40), "'}"),
 }
 """Kind -> a line with a token of a documented shape."""
@@ -215,7 +218,7 @@ def test_every_rule_of_a_shape_is_met_by_the_corpus():
     draw = random.Random(0)
     lines = "\n".join(make(draw) for make in SHAPED.values())
     met = {finding.rule for finding in scan_text("a", lines)}
-    assert TOKENS.keys() - met <= {"Twilio key", "Discord webhook", "age key"}
+    assert met == set(TOKENS)
 
 
 def table(corpus: Mapping[str, Maker]) -> dict[str, float]:

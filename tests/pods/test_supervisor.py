@@ -21,6 +21,7 @@ import pytest
 from moola.pods.pod_end import PodEnd
 from moola.pods.run_watch import EventWatch, GpuWatch
 from moola.pods.step_process import LONGEST_LINE, LineLog, StepProcess, start_ticks
+from moola.pods.supervisor import SELF
 
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE_S = 20.0
@@ -64,7 +65,8 @@ class Supervised:
 
     @property
     def texts(self) -> list[str]:
-        return [line["text"] for line in self.lines]
+        """What the steps said; the supervisor's own words aside."""
+        return [line["text"] for line in self.lines if line["step"] != SELF]
 
     def wait_for(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -89,11 +91,11 @@ def test_steps_run_in_order_and_every_line_they_say_has_a_number(supervised: Sup
     assert (
         supervised.run(told, step("second", "import os; print(os.getcwd(), os.environ['A'])", env={"A": "a b;$c"})) == 0
     )
-    assert [line["n"] for line in supervised.lines] == [1, 2, 3]
-    assert [line["step"] for line in supervised.lines] == ["first", "first", "second"]
+    assert [line["n"] for line in supervised.lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in supervised.lines] == ["first", "first", SELF, "second", SELF, SELF]
     assert supervised.texts == ["out", "err", f"{supervised.folder / 'project'} a b;$c"]
     status = supervised.status
-    assert (status["phase"], status["outcome"], status["log_lines"]) == ("over", "finished", 3)
+    assert (status["phase"], status["outcome"], status["log_lines"]) == ("over", "finished", 6)
     assert {name: record["exit_code"] for name, record in status["steps"].items()} == {"first": 0, "second": 0}
 
 
@@ -105,7 +107,8 @@ def test_a_step_that_fails_is_the_last_and_is_run_again_by_the_next_supervisor(s
     (supervised.folder / "project" / "mended").touch()
     assert supervised.run() == 0
     assert supervised.texts == ["once", "last"], "what was done is not done again"
-    assert [line["n"] for line in supervised.lines] == [1, 2]
+    numbers = [line["n"] for line in supervised.lines]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_a_step_that_was_changed_is_run_again(supervised: Supervised) -> None:

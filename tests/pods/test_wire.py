@@ -96,7 +96,7 @@ def test_errors_of_the_body_stop_it_all(local: LocalConnection, tmp_path: Path) 
         yield b"x"
         raise StorageError("a file changed")
 
-    ask_for = {"root": str(tmp_path / "root"), "objects": [["0" * 64, 5, 0]]}
+    ask_for = {"root": str(tmp_path / "root"), "run": "run", "files": [], "objects": [["0" * 64, 5, 0]]}
     with pytest.raises(StorageError, match="a file changed"):
         local.request("receive", ask_for, timeout_s=10, body=body())
     assert not list((tmp_path / "root" / "objects").glob("00/*"))
@@ -104,9 +104,14 @@ def test_errors_of_the_body_stop_it_all(local: LocalConnection, tmp_path: Path) 
 
 def test_refusals_keep_their_kind_and_cause(local: LocalConnection, tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="no SHA-256") as caught:
-        local.request("receive", {"root": str(tmp_path), "objects": [["../x", 1, 0]]}, timeout_s=10, body=[b"x"])
+        local.request(
+            "receive",
+            {"root": str(tmp_path), "run": "run", "files": [], "objects": [["../x", 1, 0]]},
+            timeout_s=10,
+            body=[b"x"],
+        )
     assert caught.value.kind == "refused"
-    wrong = {"root": str(tmp_path), "objects": [["0" * 64, 1, 0]]}
+    wrong = {"root": str(tmp_path), "run": "run", "files": [], "objects": [["0" * 64, 1, 0]]}
     with pytest.raises(RemoteError, match="digest") as caught:
         local.request("receive", wrong, timeout_s=10, body=[b"x"])
     assert caught.value.kind == "changed"

@@ -17,18 +17,24 @@ from moola.errors import MoolaError
 from moola.pods.clock import Clock
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
+from moola.pods.supervisor import SELF
 from moola.pods.wire import ConnectionLostError
 
 POLL_S = 5.0
 """The longest that a request waits for a line."""
 SILENT_HEART_S = 60.0
 """After which a supervisor that says nothing is looked for, and started anew where it is gone."""
-_FINAL = ("waiting", "ending", "over")
+FINAL_PHASES = ("waiting", "ending", "over")
 """Phases in which the job has ended."""
 
 
 class PodLostError(PodError):
     """The pod died under the run, or cannot be reached any more."""
+
+
+def log_copies(folder: Path) -> list[Path]:
+    """Copies of the logs of a run's pods, the oldest first; `folder` is where what came back of the run is kept."""
+    return sorted((folder / "logs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
 
 
 class LogCopy:
@@ -103,6 +109,7 @@ class Following:
     is_dead: Callable[[], str] = lambda: ""
     patience_s: float = 900.0
     clock: Clock = field(default_factory=Clock)
+    _told: bool = field(default=False, init=False)
 
     def follow(self, pod: RunOnPod) -> tuple[RunOnPod, Mapping[str, Any]]:
         """Stay until the job has ended; the pod as it is connected then, and its last status.
@@ -111,13 +118,14 @@ class Following:
             PodLostError: the pod is gone, or did not answer for `patience_s`.
         """
         self.log.mend()
-        heart = _Heart(self.clock)
+        heart, looked = _Heart(self.clock), self.clock.now()
         while True:
             try:
-                if self._read(pod, POLL_S):
+                if self._read(pod, POLL_S) and not self._told and self.clock.now() - looked < POLL_S:
                     continue  # there may be more
+                looked = self.clock.now()
                 status = pod.status()
-                if status.get("phase") in _FINAL:
+                if status.get("phase") in FINAL_PHASES:
                     self._read_rest(pod)
                     return pod, status
                 if heart.is_silent(status):
@@ -129,8 +137,10 @@ class Following:
     def _read(self, pod: RunOnPod, wait_s: float) -> bool:
         before = self.log.size
         lines, after = pod.tail(before, wait_s)
-        for record in self.log.add(lines, before, after):
+        records = self.log.add(lines, before, after)
+        for record in records:
             self.show(record)
+        self._told = any(record["step"] == SELF for record in records)
         return after > before
 
     def _read_rest(self, pod: RunOnPod) -> None:

@@ -154,9 +154,12 @@ def _call(argv: list[str], what: str) -> None:
     Raises:
         BadEnvironmentError: it failed.
     """
-    sys.stdout.flush()
-    code = subprocess.call(argv, stdin=subprocess.DEVNULL, env=_environment())
-    if code:
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(argv, env=_environment(), text=True, errors="replace", **pipes) as process:
+        for line in process.stdout or ():
+            if not line.startswith("Requirement already satisfied"):  # dozens of them, and no news
+                print(line, end="", flush=True)
+    if code := process.returncode:
         raise BadEnvironmentError(
             f"{what} failed with exit code {code}; the lines above say why\n"
             "-> mend what they say; a package index of your own is set on the pod with pod.env.PIP_INDEX_URL=URL"

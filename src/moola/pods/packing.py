@@ -53,8 +53,10 @@ class PackLimits:
 
     def __post_init__(self) -> None:
         given = {"code_file_mb": self.code_file_mb, "data_file_mb": self.data_file_mb, "total_mb": self.total_mb}
-        reject(*((value <= 0, f"{name}: {value} must be positive") for name, value in given.items()))
-        reject((self.files < 1, f"files: {self.files} must be at least 1"))
+        reject(
+            *((value <= 0, f"{name}: {value} must be positive") for name, value in given.items()),
+            (self.files < 1, f"files: {self.files} must be at least 1"),
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
     outside = list_outside_files(run, project, layout, problems)
     words = outside.rewrite(run.words)
     there = run if words == run.words else compose(words, project)
-    source, moola_files = _moola_itself(project, tree)
+    source, moola_files = moola_itself(project, tree)
     bundled, places = _digested(tree, outside, moola_files, limits, problems)
     scanned = {file.path: places[file.sha256] for file in bundled if file.kind != "run"}
     findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
@@ -129,8 +131,16 @@ def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
     return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
 
 
-def _moola_itself(project: Path, tree: ProjectFiles) -> tuple[str, dict[str, Path]]:
-    """The folder to import moola from on the pod, and its files where they are not the project's own."""
+def moola_itself(project: Path, tree: ProjectFiles) -> tuple[str, dict[str, Path]]:
+    """Moola on the pod, where it is the project as well as where it is not.
+
+    Args:
+        project: absolute.
+        tree: what of it travels.
+
+    Returns:
+        The folder to import moola from, relative to the project, and path -> file of what travels beside the project.
+    """
     package = Path(moola.__file__).resolve().parent
     if package.is_relative_to(project.resolve()):
         inside = package.parent.relative_to(project.resolve())

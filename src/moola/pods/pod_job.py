@@ -106,6 +106,7 @@ def make_job(
     value = {
         "run": pod.run,
         "bundle": bundle.bundle_id,
+        "moola_path": bundle.facts["moola"]["path"],
         "attempt": attempt,
         "steps": steps,
         "guards": asdict(guard_limits(settings, price_per_h)),

@@ -6,6 +6,7 @@ pod, and what came back is in the results folder; so a client that was killed an
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -139,6 +140,28 @@ class PodRun:
                 return record, pod
         return None
 
+    def found(self) -> tuple[PodRecord, RunOnPod]:
+        """The pod that the run has now, connected.
+
+        Raises:
+            PodError: it has none, or that does not answer.
+        """
+        found = self.find()
+        if found is None:
+            way_out = f"go on with it on a new pod: moola pod resume {self.run}"
+            raise PodError(f"{self.run} has no pod that answers", "it ended, or cannot be reached", way_out)
+        return found
+
+    def pull(self, record: PodRecord, pod: RunOnPod) -> Ended:
+        """Bring here what there is now; the pod stays as it is."""
+        status = pod.status()
+        outcome, published = str(status.get("outcome") or "detached"), None
+        if outcome == "finished":
+            published = self._timed("pull", lambda: self._bring_back(record, pod))
+        else:
+            self._timed("pull", lambda: self._keep_what_is_there(pod))
+        return Ended(self.run, outcome, str(status.get("why", "")), published, seconds=self.seconds)
+
     def _acquire(self) -> Acquired[PodShell]:
         key = run_keys(self.layout).public_key(self.run) if self.provider.name == "runpod" else ""
         acquisition = Acquisition(
@@ -161,20 +184,26 @@ class PodRun:
         """Send what is missing and start the job, unless it is there already."""
         pod, record = acquired.session.of_run(self.run), acquired.pod
         status, job = pod.status(), pod.job()
-        known = job.get("bundle") == self.bundle.bundle_id
-        if known and status and status.get("outcome") in (None, "finished"):
+        if status and status.get("outcome") in (None, "finished"):
+            if job.get("bundle") != self.bundle.bundle_id:
+                self.tell("files changed since it was sent, none that the run depends on: its id is the same")
             self.tell(f"the run is on pod {record.pod_id} already ({status.get('phase')})")
             if status.get("phase") != "over":
-                pod.supervise(self.moola_path)
+                pod.supervise(self._moola_path_of(job))
             return pod
+        known = bool(status) and job.get("bundle") == self.bundle.bundle_id
         try:
-            self._send(pod, known=known and bool(status))
+            self._send(pod, known=known)
             self._begin(pod, record, attempt=int(job.get("attempt", 0)) + 1, before=status)
         except BaseException:
             if not acquired.adopted:
                 end_run(self.provider, self.run, self.ledger, "nothing was started on it", tell=self.tell)
             raise
         return pod
+
+    def _moola_path_of(self, job: Mapping[str, Any]) -> str:
+        """Folder to import moola from on the pod, where it may have been sent by another client."""
+        return str(job.get("moola_path", self.moola_path))
 
     def _send(self, pod: RunOnPod, *, known: bool) -> None:
         """Push the bundle; a pod on which the run was never at work also gets the last checkpoint."""
@@ -281,6 +310,7 @@ class PodRun:
             "git": self.bundle.facts["git"],
         }
         published = publish_results(staging, folder, self.layout, project=pod.project, pod=about)
+        shutil.rmtree(staging)
         self.tell(f"{len(size)} files are here, verified; {published.folder}")
         return published
 
@@ -369,15 +399,7 @@ def _not_armed(because: str) -> str:
 
 def _step_seconds(status: Mapping[str, Any]) -> dict[str, float]:
     """How long each step took, by the pod's clock."""
-    from datetime import datetime
-
-    return {
-        f"step {name}": (
-            datetime.fromisoformat(step["ended"]) - datetime.fromisoformat(step["started"])
-        ).total_seconds()
-        for name, step in status["steps"].items()
-        if step.get("ended")
-    }
+    return {f"step {name}": step["seconds"] for name, step in status["steps"].items() if "seconds" in step}
 
 
 def _until(look: Callable[[], Any], limit_s: float, what: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,24 @@ class RunOnPod:
 
     def tail(self, offset: int, wait_s: float) -> tuple[list[str], int]:
         """Whole lines of the log from a byte on, and the byte after them; waits so long for the first."""
-        arguments = {"root": self.shell.root, "path": f"runs/{self.run}/log.jsonl", "offset": offset, "wait_s": wait_s}
-        answer = self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s)
+        answer = self._tail(offset, wait_s)
         return answer["lines"], answer["offset"]
+
+    def said(self, offset: int = 0) -> Iterator[tuple[str, int]]:
+        """Each line that is in the log now, from a byte on, and the byte after its portion; a busy job ends it, too."""
+        size = None
+        while size is None or offset < size:
+            answer = self._tail(offset, 0.0)
+            if answer["offset"] == offset:
+                return  # the rest is half a line
+            size, offset = size or answer["size"], answer["offset"]
+            for line in answer["lines"]:
+                yield line, offset
+
+    def _tail(self, offset: int, wait_s: float) -> Mapping[str, Any]:
+        path = f"runs/{self.run}/log.jsonl"
+        arguments = {"root": self.shell.root, "path": path, "offset": offset, "wait_s": wait_s}
+        return self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s).value
 
     def supervise(self, moola_path: str) -> None:
         """Start a supervisor, which leaves where one is at it already.

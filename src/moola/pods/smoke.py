@@ -8,6 +8,7 @@ trains goes to a folder of its own.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,11 +49,11 @@ class _Listener:
 
 
 def smoke(words: Sequence[str], folder: Path) -> None:
-    """Train two steps, end, and go on for one more from the checkpoint.
+    """Train two steps with a checkpoint, end in the third, and take the third one from the checkpoint.
 
     Args:
         words: Hydra overrides of the run.
-        folder: for what is trained here.
+        folder: for what is trained here; deleted in the end.
 
     Raises:
         StorageError: training did not go on from its checkpoint.
@@ -65,20 +66,21 @@ def smoke(words: Sequence[str], folder: Path) -> None:
         "trainer.pretrain.log_every_steps=1",
         override("paths.artifacts", str(folder)),
     ]
-    if _first_step([*words, *own], N_STEPS) is None:
-        print("nothing is pretrained here, so there is no step to try")
+    if not _trained_until([*words, *own], N_STEPS + 1).enough:  # the line of a step comes before its checkpoint
+        print(f"the configuration pretrains in fewer than {N_STEPS + 1} steps: all of it was tried")
         return
-    step = _first_step([*words, *own], N_STEPS + 1)
-    if step is None or step < N_STEPS:
+    step = _trained_until([*words, *own], N_STEPS + 1).first
+    if step is None or step <= N_STEPS:
         why = f"the first step after it was {step or 'none'}"
         raise StorageError(
             "training did not go on from its checkpoint", why, "take another pod: its disk may be broken"
         )
     print(f"went on from its checkpoint with step {step}")
+    shutil.rmtree(folder)  # its state must not be met again
 
 
-def _first_step(words: Sequence[str], until_step: int) -> int | None:
-    """Train until a step; the first one that was seen, None where the configuration trains none."""
+def _trained_until(words: Sequence[str], until_step: int) -> _Listener:
+    """Train until a step, or to the end where it comes before; who listened."""
     from moola.pipelines.run import execute
     from moola.pods.composed_run import compose
 
@@ -89,7 +91,7 @@ def _first_step(words: Sequence[str], until_step: int) -> int | None:
     except KeyboardInterrupt:
         if not listener.enough:
             raise
-    return listener.first
+    return listener
 
 
 def main(words: Sequence[str]) -> int:

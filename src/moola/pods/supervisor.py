@@ -29,6 +29,8 @@ from moola.pods.step_process import LineLog, StepProcess, kill_session, now_utc,
 HEARTBEAT_S = 5.0
 """Between two writings of the status, where nothing changes."""
 TICK_S = 0.1
+SELF = "supervisor"
+"""The step that its own lines in the log belong to."""
 _BALLAST_BYTES = 1 << 20
 """Kept free for the last words on a disk that is full."""
 _CANNOT_START = 127
@@ -74,7 +76,7 @@ class Supervisor:
         self.status["armed"] = {"armed": armed.armed, "because": armed.because}
         outcome, why = self._steps()
         self.status.update(phase="waiting", outcome=outcome, why=why, step=None, pid=None, pid_ticks=None)
-        self.tell(force=True)
+        self.say(f"the job is {outcome}" + (f": {why}" if why else ""))
         if self.job.get("end", {}).get("kind") == "runpod":
             self._wait_and_end(outcome)
         self.status["phase"] = "over"
@@ -109,8 +111,10 @@ class Supervisor:
             return _CANNOT_START, "", ""
         self.status.update(phase="running", step=step["name"], pid=process.pid, pid_ticks=start_ticks(process.pid))
         self.tell(force=True)
+        began = time.monotonic()
         code, outcome, why = self._attend(process, step)
-        record.update(ended=now_utc(), exit_code=code)
+        record.update(ended=now_utc(), exit_code=code, seconds=round(time.monotonic() - began, 3))
+        self.log.write(SELF, f"step {step['name']} ended with exit code {code} after {record['seconds']:.1f} s")
         return code, outcome, why
 
     def _attend(self, process: StepProcess, step: dict[str, Any]) -> tuple[int, str, str]:
@@ -175,6 +179,11 @@ class Supervisor:
         self.status.update(phase="ending", pulled=bool(self.request("pulled")))
         self.tell(force=True)
         self.status["not_ended"] = self.end.end()
+
+    def say(self, line: str) -> None:
+        """A word of the supervisor's own in the log, after the status: whoever waits for a line then reads both."""
+        self.tell(force=True)
+        self.log.write(SELF, line)
 
     def request(self, name: str) -> dict[str, Any] | None:
         """What the client asks for (``stop``, ``pulled``) of this attempt, if anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,21 +99,22 @@ def push(
     started = time.monotonic()
     patience = patience or Patience()
     cargo = _Cargo(bundle, extra or {})
+    size = sum(file.size for file in cargo.files)
+    tree = {"root": root, "run": run, "files": [vars(file) for file in cargo.files]}
+    timeout_s = _SILENCE_S + size / _HASHED_PER_S
     left = float("inf")
     while True:
         try:
-            answer = _materialise(connection, root, run, cargo)
+            answer = connection.request("materialise", tree, timeout_s=timeout_s)
+            if answer["missing"]:
+                plan = cargo.plan(answer)
+                left = sum(size - offset for _, size, offset in plan)
+                cargo.check_room(connection, answer)
+                asked = {**tree, "objects": plan}
+                answer = connection.request("receive", asked, timeout_s=timeout_s, body=cargo.blocks(plan, progress))
             if not answer["missing"]:
                 break
-            plan = cargo.plan(answer)
-            left = sum(size - offset for _, size, offset in plan)
-            cargo.check_room(connection, answer)
-            connection.request(
-                "receive",
-                {"root": root, "objects": plan},
-                timeout_s=_SILENCE_S,
-                body=cargo.blocks(plan, progress),
-            )
+            patience.failed(RemoteError("changed", "objects on the pod are damaged again and again"), left)
         except ConnectionLostError as error:
             patience.failed(error, left)
         except RemoteError as error:
@@ -121,18 +122,8 @@ def push(
                 raise
             patience.failed(error, left)
     data = _compared(bundle, answer["data"])
-    size = sum(file.size for file in cargo.files)
     took_s = time.monotonic() - started
     return PushReport(answer["project"], len(cargo.files), size, len(cargo.sent), cargo.sent_bytes, data, took_s)
-
-
-def _materialise(connection: PodConnection, root: str, run: str, cargo: _Cargo) -> Answer:
-    size = sum(file.size for file in cargo.files)
-    return connection.request(
-        "materialise",
-        {"root": root, "run": run, "files": [asdict(file) for file in cargo.files]},
-        timeout_s=_SILENCE_S + size / _HASHED_PER_S,
-    )
 
 
 class _Cargo:

@@ -74,9 +74,15 @@ def write_all(handle: Any, block: bytes) -> None:
         rest = rest[handle.write(rest) :]
 
 
+def make_folder(path: str) -> None:
+    """Make a folder that may be there already, which asks the disk once."""
+    if not os.path.isdir(path):
+        os.makedirs(path, exist_ok=True)
+
+
 def new_part(folder: str, name: str) -> str:
     """A path in `folder`, which is made, that no other process uses."""
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     return os.path.join(folder, f"{name}.{os.urandom(8).hex()}.part")
 
 
