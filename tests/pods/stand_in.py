@@ -6,7 +6,6 @@ What watches over it on the pod is real; `moola run`, the preflight and the smok
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import moola
 from moola.layout import Layout
 from moola.pods.bundle import Bundle, BundledFile
+from moola.pods.guards import GuardLimits
 from moola.pods.ledger import Ledger
 from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
@@ -90,7 +90,7 @@ def stand_in_bundle(folder: Path) -> Bundle:
 
 def settings(**changed: Any) -> PodSettings:
     """A folder as a pod, and nothing that takes long."""
-    kept = {"provider": "local", "python": sys.executable, "retries": 0, "env": {"PATH": os.environ["PATH"]}}
+    kept = {"provider": "local", "python": sys.executable, "retries": 0, "guards": GuardLimits(max_hours=1)}
     return PodSettings(**{**kept, **changed})
 
 
