@@ -156,6 +156,7 @@ class FakeRunpod:
         requests: method and path of every request.
         violations: of the specification, by either side.
         hidden_s: how long a new pod is missing from the list.
+        log_stays_open: as that of the real API, which has no end; else it ends, and nobody has to wait for silence.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class FakeRunpod:
         self.pods: dict[str, FakePod] = {}
         self.requests: list[tuple[str, str]] = []
         self.violations: list[str] = []
-        self.hidden_s = 0.0
+        self.hidden_s, self.log_stays_open = 0.0, False
         self.faults: list[Fault] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -415,7 +416,7 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
             return fake.get_pod(pod) if method == "GET" else fake.delete_pod(pod)
 
         def _stream(self, lines: list[str], tail: int) -> None:
-            """The log as server-sent events, then silence: the real stream has no end."""
+            """The log as server-sent events."""
             after = self.headers.get("Last-Event-ID")
             numbered = list(enumerate(lines, 1))
             chosen = (
@@ -429,9 +430,10 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
                 data = json.dumps({"ts": "2026-06-01T12:00:00Z", "source": "container", "line": line})
                 self.wfile.write(f"id: 2026-06-01T12:00:00Z/{number:012}\ndata: {data}\n\n".encode())
             self.wfile.flush()
-            with contextlib.suppress(OSError):
-                self.connection.settimeout(2.0)
-                self.connection.recv(1)  # returns when the client hangs up
+            if fake.log_stays_open:
+                with contextlib.suppress(OSError):
+                    self.connection.settimeout(5.0)
+                    self.connection.recv(1)  # returns when the client hangs up
             self.close_connection = True
 
         def _fail(self, method: str, path: str, fault: Fault) -> None:

@@ -67,7 +67,7 @@ def make_world(clock: FakeClock, spec: Spec | None, tmp_path: Path, monkeypatch:
     with FakeRunpod(clock=clock, spec=spec) as fake:
 
         def make(name: str = "laptop", **more: Any) -> World:
-            api = RunpodApi(fake.key, fake.url, clock=clock, log_idle_s=0.02)
+            api = RunpodApi(fake.key, fake.url, clock=clock)
             apis.append(api)
             ledger = Ledger(tmp_path / name / "pods.sqlite", clock)
             world: World

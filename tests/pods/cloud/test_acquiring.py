@@ -370,7 +370,7 @@ def client(url: str, key: str, folder: Any, die_at: str) -> None:
 
     clock = FakeClock()
     ledger = Ledger(folder / "pods.sqlite", clock)
-    api = RunpodApi(key, url, clock=clock, log_idle_s=0.05)
+    api = RunpodApi(key, url, clock=clock)
     provider = RunpodProvider(api, ledger, RunKeys(folder / "keys"), scan=lambda *_: (KEY,), clock=clock)
     world = World(None, clock, ledger, provider)  # type: ignore[arg-type]
 

@@ -116,7 +116,8 @@ def test_ending_a_folder_kills_what_works_in_it_and_nothing_else(ledger, clock, 
 
 
 def test_a_pod_id_cannot_lead_out_of_the_folder(ledger, tmp_path):
-    (tmp_path / "precious").mkdir()
+    for name in ("precious", "pods"):
+        (tmp_path / name).mkdir()
     LocalProvider(tmp_path / "pods", ledger).end("../precious")
     assert (tmp_path / "precious").is_dir()
 
