@@ -35,12 +35,15 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 MaxStartups 100
+SetEnv SHLVL=2
 {more}
 """
 
 
 class Sshd:
     """One machine with an sshd: its own port, host key, client key and pod root.
+
+    SHLVL keeps bash from reading .bashrc, which may hold anything and take any time.
 
     Attributes:
         root: its pod root.

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from moola.errors import StorageError
 from moola.pods.bundle import Bundle
 from moola.pods.patience import Patience
+from moola.pods.remote.objects import _Index
 from moola.pods.results import pull
 from moola.pods.transfer import push
 from moola.pods.wire import Answer, ConnectionLostError, LocalConnection
@@ -94,16 +95,22 @@ def test_change_that_keeps_size_and_time_is_seen(
     assert tree_of(project) == CONTENTS
 
 
-def test_unchanged_files_are_not_hashed_again(
+def test_only_files_that_rest_are_believed_unhashed(
     local: LocalConnection, bundle_of: Callable[..., Bundle], tmp_path: Path
 ) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    index = _Index(str(tmp_path / "tree.json"))
+    facts = os.stat(tmp_path / "file")
+    while time.time_ns() - facts.st_ctime_ns > _Index.GRAIN_NS / 2:  # this machine was slow: look at a fresh one
+        (tmp_path / "file").write_bytes(b"x")
+        facts = os.stat(tmp_path / "file")
+    index.note("file", "digest", facts)
+    assert index.now == {"file": ["digest"]}
     bundle, root = bundle_of(CONTENTS), tmp_path / "root"
     push(local, str(root), bundle, RUN)
-    fresh = json.loads((root / "runs" / RUN / "tree.json").read_text())
     time.sleep(0.06)
     push(local, str(root), bundle, RUN)
     settled = json.loads((root / "runs" / RUN / "tree.json").read_text())
-    assert {len(known) for known in fresh.values()} <= {1, 5}
     assert {len(known) for known in settled.values()} == {5}
 
 
@@ -262,7 +269,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..", ".half"))
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tree=st.dictionaries(
         st.lists(NAMES, min_size=1, max_size=3).map("/".join).map(str.casefold), st.binary(max_size=40), max_size=6

@@ -20,7 +20,7 @@ from moola.pods.transfer import push
 from moola.pods.wire import ConnectionLostError
 
 RUN = "market-584a4514f71f"
-LARGE = 6_000_000
+LARGE = 4_000_000
 HELLO_BYTES = 30_000
 """More than a login and a first request send up."""
 HOSTILE_NAMES = [
@@ -87,11 +87,11 @@ def check(
 @pytest.mark.parametrize(
     ("what", "up", "after"),
     [
-        ("cut", True, HELLO_BYTES + 4_000_000),
-        ("flip", True, HELLO_BYTES + 3_000_000),
-        ("reset", True, HELLO_BYTES + 500_000),
-        ("cut", False, 4_000_000),
-        ("flip", False, 3_000_000),
+        ("cut", True, HELLO_BYTES + 3_000_000),
+        ("flip", True, HELLO_BYTES + 2_000_000),
+        pytest.param("reset", True, HELLO_BYTES + 500_000, marks=pytest.mark.slow),
+        ("cut", False, 3_000_000),
+        pytest.param("flip", False, 2_000_000, marks=pytest.mark.slow),
         ("reset", False, 100_000),
     ],
 )
@@ -110,7 +110,7 @@ def test_one_fault_costs_nothing_but_time(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(16))
 def test_faults_at_random_bytes(
     seed: int,
     sshd: Any,
@@ -134,7 +134,7 @@ def test_line_that_cuts_again_and_again_brings_it_all(
     contents: dict[str, bytes],
     tree_of: Any,
 ) -> None:
-    faulty_proxy.fail("cut", after=2_500_000, connections=3)
+    faulty_proxy.fail("cut", after=2_000_000, connections=3)
     report = push(through, str(sshd.root), bundle_of(contents), RUN, patience=patience())
     assert tree_of(Path(report.project)) == contents
     assert faulty_proxy.seen >= 3
@@ -156,7 +156,7 @@ def test_other_machine_after_a_cut_gets_nothing(
     """Whoever takes the place of a pod in the middle of a push is refused, and not tried again."""
 
     def swap(done: int, total: int) -> None:
-        if done > 2_000_000 and not swapped:
+        if done > 1_000_000 and not swapped:
             swapped.append(True)
             sshd.stop()
             sshd.new_host_key()
