@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from moola.layout import read_json
@@ -61,6 +62,9 @@ def account(make_sshd: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("RUNPOD_API_KEY", account.key)
         monkeypatch.setattr(RunpodProvider, "root", property(lambda provider: str(tmp_path / "pod")))
         yield account
+    for process in psutil.process_iter(["cmdline"]):  # what vanished for its client goes on where all is one machine
+        if str(tmp_path / "pod") in " ".join(process.info["cmdline"] or []):
+            process.kill()
 
 
 def test_a_rented_pod_is_found_used_and_ended(stand_in: ModuleType, account: Any, tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def make_job(
     words = list(bundle.facts["overrides"])
     paths = [word for word in words if word.startswith("paths.")]
     words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
-    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **settings.env}
+    own = {name: str(value) for name, value in settings.env.items()}
+    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **own}
     limits = settings.limits
     steps: list[dict[str, Any]] = [
         _step(

@@ -58,7 +58,7 @@ class PodSettings:
     root: str = ""
     trust_first_use: bool = False
     python: str = ""
-    env: dict[str, str] = field(default_factory=dict[str, str])
+    env: dict[str, str | int | float] = field(default_factory=dict[str, str | int | float])
     min_ram_gb: float = 2.0
     smoke: bool = True
     keep: bool = False

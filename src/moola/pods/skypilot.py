@@ -59,12 +59,13 @@ def task_of(bundle: Bundle, settings: PodSettings) -> dict[str, Any]:
     if settings.gpus:
         resources["accelerators"] = {_spelt(name): settings.count for name in settings.gpus}
     words = ["python3", "-m", "moola", "run", *bundle.facts["overrides"]]
+    own = {name: str(value) for name, value in settings.env.items()}
     path = str(bundle.facts["moola"]["path"] or ".")
     return {
         "name": str(bundle.facts["run_id"]).replace("_", "-").lower(),
         "workdir": _PROJECT,
         "resources": resources,
-        "envs": {**settings.env, "PYTHONPATH": path, "WANDB_MODE": "offline"},
+        "envs": {**own, "PYTHONPATH": path, "WANDB_MODE": "offline"},
         "setup": _setup(settings.pod_python if settings.python else "python3"),
         "run": f". .venv-moola/bin/activate\n{shlex.join(words)}\n",
     }
