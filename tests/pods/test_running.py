@@ -20,6 +20,7 @@ from moola.errors import StorageError
 from moola.layout import read_json
 from moola.pods.attaching import PodLostError
 from moola.pods.checkpoints import checkpoint_files
+from moola.pods.guards import Observed
 from moola.pods.provider import PodTakenError
 
 HERE = Path(__file__).parent
@@ -140,6 +141,23 @@ def test_a_pod_that_dies_is_followed_by_another_from_the_last_checkpoint(
     begins = [line for line in said if "begins after" in line]
     assert len(begins) == 2 and int(begins[1].split()[-1]) >= 1, begins
     assert [event["kind"] for event in run.ledger.events(RUN)] == ["started", "lost", "started"]
+
+
+def test_a_pod_that_its_own_guard_ended_meanwhile_is_followed_by_no_other(
+    stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moola.pods.attaching.POLL_S", 0.2)
+    run = stand_in.stand_in_run(tmp_path, [], env={"STAND_IN_PAUSE_S": "5"}, retries=1)
+
+    def sleep_past_the_deadline(record: dict[str, Any]) -> None:
+        if record["text"].startswith("begins"):
+            monkeypatch.setattr(run, "observed", lambda: Observed(13 * 3600.0))
+            run.provider.end(run.ledger.pods(RUN, open_only=True)[0].pod_id)
+
+    run.show = sleep_past_the_deadline
+    ended = run.go()
+    assert (ended.outcome, ended.pod_ended) == ("deadline", True) and "hours are over" in ended.why
+    assert len(run.ledger.pods(RUN)) == 1 and run.ledger.pods(RUN, open_only=True) == []
 
 
 @pytest.mark.slow

@@ -106,6 +106,11 @@ class PodRun:
                 return self.attend(acquired.pod, pod)
             except PodLostError as error:
                 self._lose(acquired.pod, error)
+                verdict = judge(guard_limits(self.settings, acquired.pod.price_per_h), self.observed())
+                if verdict is not None:  # ended by its own guard, while this client slept; so would another be
+                    return Ended(
+                        self.run, verdict.guard, verdict.why, pod_ended=True, seconds=self.seconds, exit_code=1
+                    )
                 if not retries_left:
                     raise
                 self.tell(f"{error.spoken()}\nanother pod goes on from the last checkpoint")
