@@ -45,6 +45,7 @@ COMMANDS = {
     "init": "make the data/ and artifacts/ folders",
     "labels": "doubtful labels, batches to annotate, decisions: import, undo, agreement, export, diff, report",
     "layout": "check the folders, or move an old tree into them",
+    "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
 }
 _OTHERS = {
@@ -80,7 +81,7 @@ Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0]
 The last line on stdout is the run folder. Finished stages are reused; after a crash the same command goes on.
 
 exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 files, 5 missing package or device,
-130 interrupted
+6 no pod, 130 interrupted
 """
 
 

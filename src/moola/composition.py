@@ -29,6 +29,9 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
     import hydra
     from hydra.errors import HydraException, MissingConfigException
 
+    of_pod = [word for word in words if re.match(r"\+*pod[.=]", word)]
+    if of_pod:
+        raise ConfigError([f"{word}: speaks of a pod" for word in of_pod], "leave it out, or use `moola pod run`")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
     if {"-h", "--help"} & set(words):

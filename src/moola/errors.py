@@ -18,6 +18,8 @@ EXIT_STORAGE = 4
 """Files cannot be read or written: read-only, full, or changed by another hand."""
 EXIT_ENVIRONMENT = 5
 """A package or a device that the command needs is missing."""
+EXIT_POD = 6
+"""A rented machine could not be had, reached or ended."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C; everything finished so far is kept."""
 _SHORTEST_PART = 3
@@ -91,6 +93,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "pyarrow": "data",
         "cleanlab": "evidence",
         "fastapi": "review",
+        "httpx": "pods",
+        "pathspec": "pods",
         "jinja2": "evidence",
         "mapie": "evidence",
         "resvg_py": "evidence",

@@ -146,6 +146,21 @@ def replace_atomically(path: Path) -> Iterator[IO[bytes]]:
         handle.write(buffer.getbuffer())
 
 
+def replace_folder(source: Path, target: Path) -> None:
+    """Give a folder the name `target`, whole; what had it before is deleted.
+
+    A kill in the middle may leave nothing under the name, and what had it as ``.NAME.old`` beside it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)  # left by a kill between the two renames below
+    if target.exists():
+        os.replace(target, old)  # never a folder that is half deleted under its final name
+    os.replace(source, target)
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_torn_files(folder: Path) -> None:
     """Delete temporary files that a killed process left below `folder`, which no other process may be writing to.
 

@@ -153,6 +153,7 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
             [r"no such key; known: c, neighbours \(one that is left to its default is given with"],
         ),
         (["model.finetuned.frozen_epochs=30"], ["frozen_epochs: 30 leaves none of .*; give at most 29, or more than"]),
+        (["pod=local"], ["pod=local: speaks of a pod", "moola pod run"]),
         (["experiment=ucf"], ["experiment=ucf: there is no such option; did you mean 'ucr'"]),
         (["data.path=a;b"], [r"data\.path: a;b cannot be read; text with signs", r"""'data\.path="a;b"'"""]),
         (["objective.parts[0].min_bars=5"], [r"cannot be given by itself; give all of them: 'objective\.parts=\["]),

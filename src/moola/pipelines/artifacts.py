@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import moola
 from moola.config import digest_json
 from moola.errors import StorageError
-from moola.layout import Layout, digest_file, read_json, remove_torn_files, sync_folder, write_json
+from moola.layout import Layout, digest_file, read_json, remove_torn_files, replace_folder, write_json
 from moola.pipelines.events import now
 from moola.pipelines.spent import Spent
 
@@ -196,13 +195,7 @@ class ArtifactStore:
             **spent.total(),
         }
         write_json(building / "manifest.json", manifest)
-        old = final.with_name(f".{final.name}.old")
-        shutil.rmtree(old, ignore_errors=True)  # left by a kill between the two renames below
-        if final.exists():
-            os.replace(final, old)  # never a folder that is half deleted under its final name
-        os.replace(building, final)
-        sync_folder(final.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(building, final)
         return Artifact(recipe.stage, recipe.key, manifest["digest"], final, manifest)
 
     def discard(self, recipe: Recipe) -> None:

@@ -45,16 +45,21 @@ class StageSection:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
+def assemble(config: RunConfig, target: str | None = None, *, here: bool = True) -> Pipeline:
     """Build the pipeline of a run, or of one stage with everything it reads and what is inserted beside these.
 
     Every stage that the configuration names is built, also those that are switched off, so that a wrong key anywhere
     is found before anything runs.
 
+    Args:
+        config: checked configuration.
+        target: stage to run with everything it reads; None for all stages.
+        here: whether it is to run on this machine; one that runs elsewhere may ask for a GPU that is not here.
+
     Raises:
         ConfigError: unknown stages, wrong keys, an impossible order: all in one go. Where there are none of these:
             stages that need labels, with a labeller that gives none, and windows that do not suit what is to run.
-        MissingPackageError: ``device=cuda``, and there is no GPU.
+        MissingPackageError: ``device=cuda``, it runs here, and there is no GPU.
     """
     section = structure(StageSection, config.stage, "stage")
     problems = ConfigProblems()
@@ -85,6 +90,8 @@ def assemble(config: RunConfig, target: str | None = None) -> Pipeline:
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
     wanted = stages if target is None else _needed(stages, target, section)
     _refuse_what_must_fail(config, wanted)
+    if here and config.device == "cuda":
+        _refuse_without_gpu(wanted)
     return Pipeline(wanted, hooks)
 
 
@@ -200,8 +207,6 @@ def _refuse_what_must_fail(config: RunConfig, stages: list[Stage]) -> None:
             problems.attempt(lambda stage=stage: stage.check_windows(n_bars))
     if problems:
         raise problems.error()
-    if config.device == "cuda":
-        _refuse_without_gpu(stages)
 
 
 def _refuse_without_gpu(stages: list[Stage]) -> None:

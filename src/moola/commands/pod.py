@@ -1,0 +1,52 @@
+"""``moola pod``: a run on a rented GPU, on a host, or in a folder that stands for one, and everything around it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from moola.errors import EXIT_OK, EXIT_USAGE, did_you_mean
+
+_COMMANDS = {
+    "doctor": ("doctor", "keys, ssh, account and disk: what is missing and how to get it"),
+    "offers": ("offers", "GPUs to be had, by stock and price"),
+    "pack": ("pack", "what would travel: files, sizes, what is left out and why"),
+    "run": ("run", "a run on a pod and back: takes the overrides of `moola run`"),
+    "ps": ("ps", "pods and their runs"),
+    "logs": ("logs", "what a run says; -f follows it"),
+    "attach": ("attach", "follow a run to its end, and bring back what it leaves"),
+    "exec": ("execute", "a program in a run's folder on its pod"),
+    "ssh": ("shell", "a shell on a run's pod"),
+    "pull": ("pull", "results as they are now"),
+    "resume": ("resume", "go on with a run, on a new pod where the old one is gone"),
+    "stop": ("stop", "end a run with its checkpoint, and its pod"),
+    "down": ("down", "end the pod of a run, or all"),
+    "cost": ("cost", "what runs cost: estimate and bill"),
+    "reap": ("reap", "pods of the account that nobody needs any more"),
+    "replay": ("replay", "what a run said, at the pace at which it said it"),
+    "export": ("export", "the same run as a task for SkyPilot"),
+}
+"""Command -> its module below `moola.commands.pod_commands`, and what it does."""
+_HELP = f"""\
+usage: moola pod COMMAND ...
+
+{"".join(f"  {name:9}{words}" + chr(10) for name, (_, words) in _COMMANDS.items())}
+A laptop may sleep or lose its network: the run goes on, and `moola pod attach RUN`, or the same command again, goes on
+with it. `moola pod COMMAND --help` tells of each command.
+
+exit codes: as of `moola run`; 6 where a pod could not be had, reached or ended
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one of the commands."""
+    command, rest = (words[0], list(words[1:])) if words else ("--help", [])
+    if command in ("-h", "--help"):
+        print(_HELP, end="")
+        return EXIT_OK
+    if command not in _COMMANDS:
+        print(f"moola pod: there is no command '{command}'; {did_you_mean(command, _COMMANDS)}", file=sys.stderr)
+        return EXIT_USAGE
+    module, _ = _COMMANDS[command]
+    return importlib.import_module(f"moola.commands.pod_commands.{module}").main(rest)

@@ -1,0 +1,1 @@
+"""The commands of ``moola pod``, one module each with a ``main``."""

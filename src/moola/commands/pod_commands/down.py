@@ -1,0 +1,53 @@
+"""``moola pod down``: end the pods of a run, or all of them, now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from moola.commands.layout import layout_of
+from moola.commands.pod_commands.run_options import parser_of
+from moola.errors import EXIT_OK, EXIT_USAGE
+
+_DESCRIPTION = """\
+End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
+RUN` brings results as they are. A host (provider ssh) stays; the run on it is killed."""
+
+
+def main(words: Sequence[str]) -> int:
+    """End them, unless that would lose results and ``--yes`` is missing."""
+    parser = parser_of("down", _DESCRIPTION, run=False)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="id of the run whose pods are ended")
+    parser.add_argument("--all", action="store_true", help="every pod that was made from here")
+    parser.add_argument("--any-ledger", action="store_true", help="also those of other machines and checkouts")
+    parser.add_argument("--yes", action="store_true", help="even where results would be lost")
+    arguments = parser.parse_args(words)
+    if bool(arguments.run) == arguments.all:
+        parser.error("name a run, or --all")
+    from moola.pods.giving_up import give_up, own_pods, would_lose
+    from moola.pods.providers import askable_providers, open_ledger
+
+    layout = layout_of(arguments)
+    ledger = open_ledger(layout)
+    providers = askable_providers(ledger, layout, _tell)
+    pods = own_pods(ledger, providers, arguments.run, any_ledger=arguments.any_ledger)
+    lost = would_lose(ledger, pods)
+    if lost and not arguments.yes:
+        way_out = "`moola pod pull RUN` brings them, `moola pod stop RUN` ends it well; --yes ends it all the same"
+        print(
+            "\n".join(["moola: nothing was ended", *(f"  - {line}" for line in lost), f"  -> {way_out}"]),
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    give_up(pods, providers, ledger, layout, tell=_tell)
+    if arguments.json:
+        print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))
+    elif not pods:
+        asked = " and ".join(provider.name for provider in providers)
+        print(f"no pods to end ({asked} asked)")
+    return EXIT_OK
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,32 @@
+"""``moola pod export``: the same run as a task for SkyPilot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from moola.commands.layout import layout_of
+from moola.commands.pod_commands.run_options import parser_of
+from moola.errors import EXIT_OK
+
+
+def main(words: Sequence[str]) -> int:
+    """Pack, and write the files with the task; the last line on stdout is the task file."""
+    parser = parser_of("export", "Write a run's files and a task that runs them elsewhere.", run=False)
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola pod run`")
+    parser.add_argument("--to", choices=["skypilot"], required=True)
+    parser.add_argument("--to-folder", type=Path, metavar="FOLDER", help="default: skypilot-RUN here; must not exist")
+    parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")
+    arguments = parser.parse_intermixed_args(words)
+    from moola.pods.packing import PackLimits, pack
+    from moola.pods.settings import load_settings, split_words
+    from moola.pods.skypilot import export_skypilot
+
+    of_pod, overrides = split_words(arguments.overrides)
+    limits = PackLimits(allowed=tuple(arguments.allow))
+    bundle = pack(Path.cwd(), overrides, layout_of(arguments), limits=limits).bundle
+    folder = arguments.to_folder or Path(f"skypilot-{bundle.facts['run_id']}")
+    task = export_skypilot(bundle, load_settings(of_pod), folder)
+    print(json.dumps({"run": bundle.facts["run_id"], "task": str(task)}) if arguments.json else task)
+    return EXIT_OK

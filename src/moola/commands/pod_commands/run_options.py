@@ -1,0 +1,112 @@
+"""What commands about one run on a pod share: its id, where results go, and how they speak."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moola.commands.layout import add_folders, layout_of
+from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD
+
+if TYPE_CHECKING:
+    from moola.pods.publishing import Published
+    from moola.pods.running import Ended, PodRun
+
+
+def parser_of(command: str, description: str, *, run: bool = True) -> argparse.ArgumentParser:
+    """A parser with RUN where there is one, ``--json``, ``--data`` and ``--artifacts``."""
+    parser = argparse.ArgumentParser(prog=f"moola pod {command}", description=description)
+    if run:
+        parser.add_argument("run", metavar="RUN", help="id of the run, e.g. market-584a4514f71f")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout; what happens goes to stderr")
+    add_folders(parser)
+    return parser
+
+
+@dataclass
+class Speaker:
+    """Tells what happens and shows what a run says; with ``--json``, beside stdout.
+
+    Attributes:
+        as_json: whether stdout is for JSON.
+    """
+
+    as_json: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def tell(self, line: str) -> None:
+        """What moola itself has to say."""
+        self._print(line)
+
+    def show(self, record: Mapping[str, Any]) -> None:
+        """A line of the run."""
+        self._print(f"{record['step']:>11} | {record['text']}")
+
+    def _print(self, line: str) -> None:
+        with self._lock:  # checkpoints come on a thread of their own
+            print(line, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+
+def reopened(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
+    """The run that the arguments name.
+
+    Raises:
+        DataError: nobody ordered it here.
+    """
+    from moola.pods.resuming import reopen_run
+
+    return reopen_run(arguments.run, layout_of(arguments), tell=speaker.tell, show=speaker.show)
+
+
+def report(ended: Ended, as_json: bool) -> int:
+    """Tell how a run ended; the exit code."""
+    if as_json:
+        print(json.dumps(_plain(ended), indent=2))
+    else:
+        for phase, seconds in ended.seconds.items():
+            print(f"{phase:20}{seconds:8.1f} s")
+        if ended.outcome == "detached":
+            print(f"the run goes on: moola pod attach {ended.run}")
+        elif ended.published is None:
+            print(f"{ended.run} {ended.outcome}: {ended.why}")
+        else:
+            print(ended.published.folder)
+    if ended.outcome in ("finished", "detached"):
+        return EXIT_OK
+    return ended.exit_code if ended.outcome == "failed" and 0 < ended.exit_code < EXIT_POD else EXIT_FAILED
+
+
+def _plain(ended: Ended) -> dict[str, Any]:
+    published: Published | None = ended.published
+    return {
+        "run": ended.run,
+        "outcome": ended.outcome,
+        "why": ended.why,
+        "folder": None if published is None else str(published.folder),
+        "pod_ended": ended.pod_ended,
+        "seconds": {phase: round(seconds, 3) for phase, seconds in ended.seconds.items()},
+        "exit_code": ended.exit_code,
+    }
+
+
+def under_lease(run: PodRun, work: Callable[[], Ended]) -> Ended:
+    """Do something that one client at a time may do.
+
+    Raises:
+        PodTakenError: another client is at the run.
+    """
+    from moola.pods.keeping import kept
+
+    with kept(run.ledger.lease(run.run)):
+        return work()
+
+
+def project_folder() -> Path:
+    """The project: the working directory."""
+    return Path.cwd()

@@ -1,0 +1,23 @@
+"""``moola pod ssh``: a shell on a run's pod."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
+from moola.pods.wire import LocalConnection
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code is the shell's."""
+    arguments = parser_of("ssh", "Open a shell on a run's pod, its host key verified.").parse_args(words)
+    _, pod = reopened(arguments, Speaker(as_json=True)).found()
+    connection = pod.shell.connection
+    try:
+        if isinstance(connection, LocalConnection):
+            return subprocess.call([os.environ.get("SHELL", "/bin/sh")], cwd=pod.project)
+        return subprocess.call(connection.shell_argv())  # type: ignore[attr-defined] - the other one is ssh
+    finally:
+        connection.close()

@@ -1,0 +1,265 @@
+"""One pod for one run, whatever happens on the way: written down before it is asked for, found again after a crash.
+
+A creation may fail and still make a pod; a client may die between the request and the answer. So the intent is on
+disk first, the pod's name carries run and ledger, and before anything is made, what is there is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from moola.pods.clock import Clock
+from moola.pods.ending import end_pod, end_run
+from moola.pods.ledger import Ledger
+from moola.pods.provider import (
+    BadDrawError,
+    LocalTarget,
+    LostAnswerError,
+    NoCapacityError,
+    Offer,
+    PodError,
+    PodRecord,
+    PodTakenError,
+    PodWish,
+    Provider,
+    RefusedHereError,
+    alive,
+)
+from moola.pods.ssh import HostKeyError, SshTarget
+from moola.pods.waiting import PhaseLimits, wait_for_session
+
+Session = TypeVar("Session")
+STARTED = "started"
+"""Kind of the ledger's event that the job was started on a pod: from then on it is never ended as a bad draw."""
+LAG_S = 60.0
+"""How long a pod may take to appear in the lender's list after it was asked for."""
+_LOOKS = 5
+_MAX_CANDIDATES = 24
+_MAX_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class Acquired(Generic[Session]):
+    """A pod with an open session.
+
+    Attributes:
+        pod: it.
+        session: what `open_session` gave.
+        adopted: it was there before.
+    """
+
+    pod: PodRecord
+    session: Session
+    adopted: bool
+
+
+@dataclass
+class Acquisition(Generic[Session]):
+    """What it takes to get a run's pod. Its caller holds the run's lease (`Ledger.lease`).
+
+    Attributes:
+        provider: who lends.
+        ledger: who remembers.
+        wish: what is wanted.
+        run: for what.
+        public_key: what opens the pod.
+        open_session: opens a session on a target; None: it does not answer yet.
+        limits: of each phase.
+        tell: is told what happens.
+        clock: for tests.
+    """
+
+    provider: Provider
+    ledger: Ledger
+    wish: PodWish
+    run: str
+    public_key: str
+    open_session: Callable[[SshTarget | LocalTarget], Session | None]
+    limits: PhaseLimits = field(default_factory=PhaseLimits)
+    tell: Callable[[str], None] = print
+    clock: Clock = field(default_factory=Clock)
+
+    def acquire(self) -> Acquired[Session]:
+        """The run's pod: the one there is, else a new one that came up.
+
+        A pod that does not come up is ended and another is drawn elsewhere, a few times. A pod on which nothing was
+        started is ended too when this is interrupted.
+
+        Raises:
+            PodTakenError: another ledger's client has a pod for this run.
+            NoCapacityError: nobody has a machine as wished for.
+            BadDrawError: several machines in a row did not come up.
+            HostKeyError: whoever answers is not the pod; it is ended.
+            PodError: the lender refuses the request, or the pod that runs does not answer.
+        """
+        bad: list[Offer] = []
+        while True:
+            found = self.adopt()
+            pod, offer = (found, None) if found else self._create(bad)
+            started = found is not None and self._was_started(pod)
+            try:
+                return Acquired(pod, self._wait(pod), adopted=found is not None)
+            except BadDrawError as error:
+                if started and self.provider.status(pod.pod_id).status == "RUNNING":
+                    raise _silent(pod, error) from error
+                self.tell(error.spoken())
+                end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
+                bad += [offer] if offer else []
+                if len(bad) >= _MAX_DRAWS:
+                    raise BadDrawError(f"{len(bad)} pods in a row did not come up", error.spoken()) from error
+            except BaseException as error:
+                if not started:
+                    self._give_up(error)
+                raise
+
+    def adopt(self) -> PodRecord | None:
+        """The pod that is there for this run; None: there is none. What is left over of it is ended.
+
+        Raises:
+            PodTakenError: another ledger's client made one.
+        """
+        own = self._own_pods()
+        for intent in self.ledger.open_intents(self.run):
+            for look in range(_LOOKS):
+                if own or self.clock.now() > intent.at + LAG_S:
+                    break
+                self.tell(f"a pod was asked for and the answer was lost; looking for it ({look + 1} of {_LOOKS})")
+                self.clock.sleep(LAG_S / _LOOKS)
+                own = self._own_pods()
+            self.ledger.settle(intent.number, "adopted" if own else "nothing")
+        known = {pod.pod_id for pod in self.ledger.pods(self.run)}
+        running = sorted(alive(own), key=lambda pod: pod.pod_id not in known)
+        for pod in own:
+            self.ledger.add_pod(pod)
+            if pod not in running[:1]:
+                self.tell(f"pod {pod.pod_id} is left over ({pod.status}): it is ended")
+                end_pod(self.provider, pod, self.ledger, "left over", clock=self.clock)
+        return running[0] if running else None
+
+    def _give_up(self, error: BaseException) -> None:
+        """End what nothing was started on.
+
+        Raises:
+            PodError: it cannot be ended; the error that led here is told with it.
+        """
+        why = "another host key" if isinstance(error, HostKeyError) else "interrupted before it was used"
+        try:
+            end_run(self.provider, self.run, self.ledger, why, tell=self.tell, clock=self.clock)
+        except PodError as refused:
+            raise PodError(
+                f"the pod of {self.run} may still bill",
+                f"it was to be ended ({why}: {error})\n{refused.what}\n{refused.why}",
+                f"`moola pod down {self.run}` as soon as {self.provider.name} answers",
+            ) from error
+
+    def _own_pods(self) -> list[PodRecord]:
+        """Pods of this run and this ledger that are not gone.
+
+        Raises:
+            PodTakenError: one of another ledger is alive.
+        """
+        pods = [pod for pod in self.provider.find(self.run) if pod.status != "TERMINATED"]
+        others = alive([pod for pod in pods if pod.owner != self.ledger.owner])
+        if others:
+            raise PodTakenError(
+                f"{self.run} has a pod that was made elsewhere",
+                "\n".join(f"- {pod.pod_id} since {pod.created_at:%Y-%m-%d %H:%M} UTC" for pod in others),
+                f"go on where it was started, or end it with `moola pod down {self.run} --any-ledger`",
+            )
+        return [pod for pod in pods if pod.owner == self.ledger.owner]
+
+    def _create(self, bad: list[Offer]) -> tuple[PodRecord, Offer]:
+        """Walk the offers until one places; places where a pod did not come up are passed over while others are left.
+
+        Raises:
+            NoCapacityError: none did.
+            PodError: all were refused alike, so that it is the request.
+        """
+        offers = self.provider.offers(self.wish)
+        places = {(one.gpu, one.data_center, one.cloud) for one in bad}
+        fresh = [one for one in offers if (one.gpu, one.data_center, one.cloud) not in places]
+        refusals: list[RefusedHereError] = []
+        for offer in (fresh or offers)[:_MAX_CANDIDATES]:
+            self.tell(f"asking {self.provider.name} for {offer}")
+            try:
+                return self._ask(offer), offer
+            except RefusedHereError as error:
+                refusals.append(error)
+                self.tell(f"  refused: {error.why.splitlines()[0]}")
+        last = refusals[-1].why
+        if all(refusal.may_be_the_request for refusal in refusals) and len({one.why for one in refusals}) == 1:
+            raise PodError(
+                f"all {len(refusals)} places refused the pod alike, so it may be the request",
+                last,
+                "look at pod.image, pod.disk_gb and pod.network_volume; if it is capacity, ask again later",
+            )
+        raise NoCapacityError(
+            f"none of {len(refusals)} places had a machine",
+            f"the last one said {last}",
+            "name more GPUs, raise the price, or ask again later",
+        )
+
+    def _ask(self, offer: Offer) -> PodRecord:
+        """Ask for a pod at one place; after a lost answer look for it, then ask once more."""
+        for attempt in range(2):
+            intent = self.ledger.intend(self.provider.name, self.run, offer)
+            try:
+                pod = self.provider.create(self.wish, self.run, offer, self.public_key)
+            except LostAnswerError as error:
+                self.tell(f"  {error.why.splitlines()[0]}; looking whether a pod came of it")
+                found = self.adopt()
+                if found is not None:
+                    return found
+                if attempt:
+                    raise RefusedHereError(error.what, error.why) from error
+            except PodError as error:
+                self.ledger.settle(intent, "refused", error.why)
+                raise
+            else:
+                self.ledger.add_pod(pod)
+                self.ledger.settle(intent, "created", pod.pod_id)
+                return self._only(pod)
+        raise AssertionError("unreachable")
+
+    def _only(self, pod: PodRecord) -> PodRecord:
+        """The pod, unless another client made one at the same time: the older one stays, each ends only its own.
+
+        Raises:
+            PodTakenError: another ledger's is older.
+        """
+        others = [one for one in alive(self.provider.find(self.run)) if one.pod_id != pod.pod_id]
+        for late in (one for one in others if one.owner == self.ledger.owner):
+            self.tell(f"pod {late.pod_id} came of a request whose answer was lost: it is ended")
+            self.ledger.add_pod(late)
+            end_pod(self.provider, late, self.ledger, "one too many", clock=self.clock)
+        rivals = [one for one in others if one.owner != self.ledger.owner]
+        older = [one for one in rivals if (one.created_at, one.pod_id) < (pod.created_at, pod.pod_id)]
+        if older:
+            end_pod(self.provider, pod, self.ledger, "another client was first", clock=self.clock)
+            raise PodTakenError(f"another client made pod {older[0].pod_id} for {self.run} first")
+        return pod
+
+    def _wait(self, pod: PodRecord) -> Session:
+        return wait_for_session(
+            self.provider,
+            pod,
+            self.ledger,
+            self.open_session,
+            limits=self.limits,
+            tell=self.tell,
+            clock=self.clock,
+        )
+
+    def _was_started(self, pod: PodRecord) -> bool:
+        events = self.ledger.events(self.run)
+        return any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in events)
+
+
+def _silent(pod: PodRecord, error: BadDrawError) -> PodError:
+    return PodError(
+        f"pod {pod.pod_id} runs {pod.run} and does not answer",
+        error.why,
+        f"the run goes on there: try again, or give it up with `moola pod down {pod.run}`",
+    )

@@ -1,0 +1,189 @@
+"""Following a run on a pod: its lines from the exact byte on, its status, and what to do when it falls silent.
+
+What was read is kept in a file that is, byte for byte, the beginning of the pod's log: its length is where the next
+request goes on, whichever client asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moola.errors import MoolaError
+from moola.pods.clock import Clock
+from moola.pods.provider import PodError
+from moola.pods.session import RunOnPod
+from moola.pods.supervisor import SELF
+from moola.pods.wire import ConnectionLostError
+
+POLL_S = 5.0
+"""The longest that a request waits for a line."""
+SILENT_HEART_S = 60.0
+"""After which a supervisor that says nothing is looked for, and started anew where it is gone."""
+FINAL_PHASES = ("waiting", "ending", "over")
+"""Phases in which the job has ended."""
+
+
+class PodLostError(PodError):
+    """The pod died under the run, or cannot be reached any more."""
+
+
+def log_copies(folder: Path) -> list[Path]:
+    """Copies of the logs of a run's pods, the oldest first; `folder` is where what came back of the run is kept."""
+    return sorted((folder / "logs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+
+
+class LogCopy:
+    """What of a pod's log is here.
+
+    Args:
+        path: the file; made with the first line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here, all of them whole lines."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def add(self, lines: list[str], before: int, after: int) -> list[Mapping[str, Any]]:
+        """Append lines that came from the byte `before` on; what they say.
+
+        Raises:
+            PodLostError: they are not those bytes, so the log is another one.
+        """
+        content = "".join(f"{line}\n" for line in lines).encode()
+        if len(content) != after - before or before != self.size:
+            raise PodLostError("the log of the run does not go on where it was", f"byte {before:,}, {self.path}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as handle:
+            handle.write(content)
+        return [json.loads(line) for line in lines]
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Everything that is here: n, at, step, text."""
+        if self.path.exists():
+            with self.path.open() as handle:
+                for line in handle:
+                    with contextlib.suppress(ValueError):  # a client was killed while it wrote
+                        yield json.loads(line)
+
+    def mend(self) -> None:
+        """Cut off a line that a kill tore."""
+        if self.size:
+            content = self.path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with self.path.open("r+b") as handle:
+                    handle.truncate(whole)
+
+
+@dataclass
+class Following:
+    """Follows one attempt of a run to the end of its job.
+
+    Attributes:
+        reconnect: gives the run on its pod, over a new connection where the old one broke; None while it cannot.
+        moola_path: folder to import moola from on the pod.
+        log: takes the lines.
+        show: is given each line.
+        tell: is told what happens beside them.
+        every: is called between two looks, with the status.
+        is_dead: asks the lender whether the pod is gone for good; what it said, or an empty text.
+        patience_s: how long nobody may answer before the pod counts as lost.
+        clock: for tests.
+    """
+
+    reconnect: Callable[[], RunOnPod | None]
+    moola_path: str
+    log: LogCopy
+    show: Callable[[Mapping[str, Any]], None]
+    tell: Callable[[str], None]
+    every: Callable[[RunOnPod, Mapping[str, Any]], None] = lambda pod, status: None
+    is_dead: Callable[[], str] = lambda: ""
+    patience_s: float = 900.0
+    clock: Clock = field(default_factory=Clock)
+    _told: bool = field(default=False, init=False)
+
+    def follow(self, pod: RunOnPod) -> tuple[RunOnPod, Mapping[str, Any]]:
+        """Stay until the job has ended; the pod as it is connected then, and its last status.
+
+        Raises:
+            PodLostError: the pod is gone, or did not answer for `patience_s`.
+        """
+        self.log.mend()
+        heart, looked = _Heart(self.clock), self.clock.now()
+        while True:
+            try:
+                if self._read(pod, POLL_S) and not self._told and self.clock.now() - looked < POLL_S:
+                    continue  # there may be more
+                looked = self.clock.now()
+                status = pod.status()
+                if status.get("phase") in FINAL_PHASES:
+                    self._read_rest(pod)
+                    return pod, status
+                if heart.is_silent(status):
+                    self._revive(pod, status)
+                self.every(pod, status)
+            except ConnectionLostError as error:
+                pod = self._wait_for(error)
+
+    def _read(self, pod: RunOnPod, wait_s: float) -> bool:
+        before = self.log.size
+        lines, after = pod.tail(before, wait_s)
+        records = self.log.add(lines, before, after)
+        for record in records:
+            self.show(record)
+        self._told = any(record["step"] == SELF for record in records)
+        return after > before
+
+    def _read_rest(self, pod: RunOnPod) -> None:
+        while self._read(pod, 0.0):
+            pass
+
+    def _revive(self, pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        if not pod.is_supervised(status):
+            self.tell("the supervisor on the pod is gone; starting another")
+            pod.supervise(self.moola_path)
+
+    def _wait_for(self, error: MoolaError) -> RunOnPod:
+        """The run over a connection that works again.
+
+        Raises:
+            PodLostError: the pod is gone, or nobody answers.
+        """
+        began, pause_s = self.clock.now(), 1.0
+        self.tell(f"{error.what} ({error.why}); the run goes on, connecting again")
+        while self.clock.now() - began < self.patience_s:
+            if said := self.is_dead():
+                raise PodLostError("the pod is gone", said)
+            with contextlib.suppress(ConnectionLostError):
+                pod = self.reconnect()
+                if pod is not None:
+                    self.tell("connected again")
+                    return pod
+            self.clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, 30.0)
+        raise PodLostError("the pod does not answer any more", f"not for {self.patience_s:g} s: {error.why}")
+
+
+class _Heart:
+    """Whether a status has not changed for too long, by this machine's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._seen, self._since = clock, "", clock.now()
+
+    def is_silent(self, status: Mapping[str, Any]) -> bool:
+        now, beat = self._clock.now(), str(status.get("at"))
+        if beat != self._seen:
+            self._seen, self._since = beat, now
+        if now - self._since < SILENT_HEART_S:
+            return False
+        self._since = now
+        return True

@@ -1,0 +1,104 @@
+"""Copies of a run's working state, taken while it trains, so that another pod can go on where this one died.
+
+A copy is what one whole pull found: finished stages and the resume state of the one that is under way. A pull that is
+cut leaves the copy before it as it was, because half of one and half of another is a state that no run was ever in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from moola.errors import MoolaError
+from moola.layout import changed_files, read_json, replace_folder, write_json
+from moola.pods.clock import Clock
+from moola.pods.results import PullLimits, pull
+from moola.pods.session import RunOnPod
+
+WANTED = ("artifacts/**",)
+"""Bars, windows and splits are made anew from what travels, in seconds."""
+_MANIFEST = "checkpoint.json"
+_FILES = "files"
+
+
+def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = None) -> int:
+    """Bring the copy here up to date; how many files travelled.
+
+    Args:
+        pod: where the run is.
+        folder: of the copy.
+        limits: of what the pod may send.
+
+    Raises:
+        MoolaError: the pod is out of reach or offers what is refused; the copy before this one stays.
+    """
+    following = folder.with_name(f".{folder.name}.next")
+    _link(_newest(folder) / _FILES, following / _FILES)
+    report = pull(pod.shell.connection, pod.shell.root, pod.run, WANTED, following / _FILES, limits=limits)
+    write_json(following / _MANIFEST, {file.path: file.sha256 for file in report.files})
+    replace_folder(following, folder)
+    return report.fetched_files
+
+
+def checkpoint_files(folder: Path) -> dict[str, Path]:
+    """What to send to another pod: path below the project -> file here. Empty where there is no whole copy."""
+    newest = _newest(folder)
+    if not (newest / _MANIFEST).is_file():
+        return {}
+    digests: Mapping[str, str] = read_json(newest / _MANIFEST)
+    if changed_files(newest / _FILES, digests):
+        return {}
+    return {path: newest / _FILES / path for path in digests}
+
+
+def _newest(folder: Path) -> Path:
+    """The copy, or the one before it where a kill came between two renames."""
+    return folder if folder.exists() else folder.with_name(f".{folder.name}.old")
+
+
+def _link(source: Path, target: Path) -> None:
+    """What is here need not travel again. A pull replaces files and never writes into one, so links will do."""
+    if source.is_dir() and not target.exists():
+        shutil.copytree(source, target, copy_function=os.link)
+
+
+class CheckpointPuller:
+    """Pulls in the background, now and then, beside whoever follows the run.
+
+    Args:
+        folder: for the copy.
+        every_s: between the end of one pull and the beginning of the next.
+        tell: is told of what came, and of what went wrong.
+        clock: for tests.
+    """
+
+    def __init__(self, folder: Path, every_s: float, tell: Callable[[str], None], clock: Clock | None = None) -> None:
+        self._folder, self._every_s, self._tell, self._clock = folder, every_s, tell, clock or Clock()
+        self._last = self._clock.now()
+        self._thread: threading.Thread | None = None
+
+    def look(self, pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        """Begin a pull where one is due and none is under way."""
+        if status.get("step") != "job" or (self._thread is not None and self._thread.is_alive()):
+            return
+        if self._clock.now() - self._last >= self._every_s:
+            self._thread = threading.Thread(target=self._pull, args=(pod,), name="checkpoint", daemon=True)
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the pull that is under way."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _pull(self, pod: RunOnPod) -> None:
+        try:
+            n_files = pull_checkpoint(pod, self._folder)
+            if n_files:
+                self._tell(f"checkpoint: {n_files} files are here")
+        except (MoolaError, OSError) as error:
+            self._tell(f"checkpoint: not pulled this time ({error})")
+        self._last = self._clock.now()

@@ -1,0 +1,115 @@
+"""Ending the pods of a run at once, with what that would lose told before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from moola.errors import MoolaError
+from moola.layout import Layout
+from moola.pods.acquiring import STARTED
+from moola.pods.ending import end_pod
+from moola.pods.ledger import Ledger
+from moola.pods.provider import PodError, PodRecord, Provider
+from moola.pods.providers import open_api
+
+if TYPE_CHECKING:
+    from moola.pods.session import RunOnPod
+
+_REQUEST_S = 60.0
+
+
+def own_pods(ledger: Ledger, providers: Sequence[Provider], run: str | None, *, any_ledger: bool) -> list[PodRecord]:
+    """Pods that are to be ended: what the lenders have, and hosts that only the ledger knows.
+
+    Args:
+        ledger: what is known.
+        providers: who is asked.
+        run: whose pods; None: all.
+        any_ledger: those of other ledgers, too.
+
+    Raises:
+        ConfigError: the ledger knows pods of RunPod, and there is no key to end them with.
+    """
+    unasked = {pod.provider for pod in ledger.pods(run, open_only=True)} - {one.name for one in providers}
+    if "runpod" in unasked:
+        open_api().close()
+    found = [pod for provider in providers for pod in provider.find(run) if pod.status != "TERMINATED"]
+    known = [pod.record(ledger.owner) for pod in ledger.pods(run, open_only=True) if pod.provider == "ssh"]
+    return [pod for pod in found + known if any_ledger or pod.owner == ledger.owner]
+
+
+def would_lose(ledger: Ledger, pods: Sequence[PodRecord]) -> list[str]:
+    """Of pods that work and of which no result has come back: a sentence each."""
+    lines: list[str] = []
+    for pod in pods:
+        started = any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run))
+        pulled = any(one["direction"] == "pull" and one["pod_id"] == pod.pod_id for one in ledger.transfers(pod.run))
+        if pod.owner != ledger.owner:
+            lines.append(f"pod {pod.pod_id} ({pod.run}) is another machine's or checkout's")
+        elif started and not pulled:
+            lines.append(f"pod {pod.pod_id} works on {pod.run}, and its results are not here")
+    return lines
+
+
+def give_up(
+    pods: Sequence[PodRecord],
+    providers: Sequence[Provider],
+    ledger: Ledger,
+    layout: Layout,
+    *,
+    tell: Callable[[str], None],
+) -> None:
+    """End pods, whatever they do.
+
+    Raises:
+        PodError: some could not be ended; all were tried.
+    """
+    lenders = {provider.name: provider for provider in providers}
+    failures: list[MoolaError] = []
+    for pod in pods:
+        try:
+            if pod.provider in lenders:
+                if pod.owner == ledger.owner:
+                    ledger.add_pod(pod)
+                end_pod(lenders[pod.provider], pod, ledger, "given up")
+            else:
+                _leave_host(pod, ledger, layout, tell)
+            tell(f"pod {pod.pod_id} ({pod.run}) is ended")
+        except MoolaError as error:
+            failures.append(error)
+    if failures:
+        told = "\n".join(error.spoken() for error in failures)
+        raise PodError(f"{len(failures)} of {len(pods)} pods could not be ended", told, "run the same command again")
+
+
+def _leave_host(pod: PodRecord, ledger: Ledger, layout: Layout, tell: Callable[[str], None]) -> None:
+    """Kill a run on a host that stays.
+
+    Raises:
+        PodError: the host does not answer, so that nobody knows whether the run goes on.
+    """
+    from moola.pods.resuming import reopen_run
+
+    order = reopen_run(pod.run, layout, tell=tell, show=lambda _: None)
+    found = order.find()
+    if found is None:
+        why = f"{pod.data_center} does not answer"
+        raise PodError(f"nobody knows whether {pod.run} goes on there", why, f"moola pod down {pod.run}, later")
+    record, run = found
+    try:
+        kill_run(run)
+    finally:
+        run.shell.connection.close()
+    end_pod(order.provider, record, ledger, "given up")
+
+
+def kill_run(run: RunOnPod) -> None:
+    """Kill a run's supervisor, then the step that it had started."""
+    status = run.status()
+    for name in ("supervisor", "pid"):
+        pid = status.get("supervisor_pid" if name == "supervisor" else "pid")
+        ticks = status.get(f"{name}_ticks")
+        if pid:
+            arguments = {"pid": pid, "name": "SIGKILL", "started": None if ticks is None else str(ticks)}
+            run.shell.connection.request("signal", arguments, timeout_s=_REQUEST_S)

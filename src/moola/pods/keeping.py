@@ -1,0 +1,30 @@
+"""Holding a lease while something long is done."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from moola.errors import MoolaError
+from moola.pods.leases import LEASE_S, Lease
+
+
+@contextlib.contextmanager
+def kept(lease: Lease) -> Iterator[Lease]:
+    """Renew a lease in the background until the block ends, then give it back."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(LEASE_S / 4):
+            with contextlib.suppress(MoolaError):  # whoever took it over is told by the ledger what is there
+                lease.renew()
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    with lease:
+        thread.start()
+        try:
+            yield lease
+        finally:
+            over.set()
+            thread.join()

@@ -1,0 +1,357 @@
+"""What was asked for, what came of it and what it cost: one SQLite file that several clients may write at once."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from moola.errors import StorageError
+from moola.pods.clock import Clock
+from moola.pods.leases import Lease, holder_of, take_lease
+from moola.pods.provider import BILLING, Offer, PodRecord, PodState, PodStatus, pod_name
+
+LEDGER_PLACE = "metadata/pods.sqlite"
+"""Below the artifacts folder."""
+_VERSION = 1
+_BUSY_S = 30.0
+"""How long a client waits for another one's write."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A pod that was asked for, of which nobody knows whether it came.
+
+    Attributes:
+        number: its row.
+        provider: who was asked.
+        run: for which run.
+        offer: as it was spoken of.
+        at: seconds since 1970.
+    """
+
+    number: int
+    provider: str
+    run: str
+    offer: str
+    at: float
+
+
+@dataclass(frozen=True)
+class LedgerPod:
+    """A pod as the ledger knows it.
+
+    Attributes:
+        provider: who lends it.
+        pod_id: the lender's id.
+        run: the run it was made for.
+        experiment: of that run; empty: unknown.
+        gpu: id of the GPU type.
+        cloud: the tier.
+        data_center: where it stands.
+        created_at: in UTC.
+        ended_at: in UTC; None: not ended as far as the ledger knows.
+        ended_why: what ended it.
+        status: the last one seen.
+        price_per_h: US dollars an hour, the last one seen.
+        seconds: from its creation to its end, or to now.
+        estimate: US dollars: prices seen times the time between.
+        billed: US dollars on the lender's bill; None: not asked yet, or it has none.
+    """
+
+    provider: str
+    pod_id: str
+    run: str
+    experiment: str
+    gpu: str
+    cloud: str
+    data_center: str
+    created_at: datetime
+    ended_at: datetime | None
+    ended_why: str
+    status: PodStatus
+    price_per_h: float
+    seconds: float
+    estimate: float
+    billed: float | None
+
+    @property
+    def cost(self) -> float:
+        """US dollars: the bill where there is one, else the estimate."""
+        return self.estimate if self.billed is None else self.billed
+
+    def record(self, owner: str) -> PodRecord:
+        """As its lender would tell of it, for lenders that keep no list themselves."""
+        return PodRecord(
+            self.provider,
+            self.pod_id,
+            self.run,
+            owner,
+            pod_name(self.run, owner),
+            self.status,
+            self.gpu,
+            self.cloud,
+            self.data_center,
+            self.price_per_h,
+            self.created_at,
+        )
+
+
+class Ledger:
+    """The ledger of one artifacts folder.
+
+    Args:
+        path: the SQLite file; made where it is missing.
+        clock: for tests.
+
+    Attributes:
+        owner: 8 hex digits that tell this ledger's pods from those of another machine.
+
+    Raises:
+        StorageError: the file is no ledger, or one of a later moola.
+    """
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self.path, self._clock = path, clock or Clock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing() as book:
+            if self._version(book) < _VERSION:
+                schema = importlib.resources.files("moola.pods").joinpath("ledger.sql").read_text()
+                for statement in schema.split(";\n"):
+                    book.execute(statement)
+                book.execute(f"PRAGMA user_version = {_VERSION}")
+                book.execute("INSERT INTO facts VALUES ('owner', ?)", [secrets.token_hex(4)])
+            self.owner: str = book.execute("SELECT value FROM facts WHERE name = 'owner'").fetchone()[0]
+
+    def lease(self, run: str) -> Lease:
+        """The right to work on a run, for one process at a time; a context manager that gives it back.
+
+        Raises:
+            PodTakenError: another client has it.
+        """
+        return take_lease(self._writing, run, self._clock)
+
+    def is_leased(self, run: str) -> bool:
+        """Whether a client works on a run now."""
+        with self._writing() as book:
+            return holder_of(book, run, self._clock) is not None
+
+    def add_run(
+        self, run: str, experiment: str, bundle: str, budget: float | None = None, max_hours: float | None = None
+    ) -> None:
+        """Note what a run is, so that costs can be told by experiment; the last word counts."""
+        with self._writing() as book:
+            row = (run, experiment, bundle, budget, max_hours, self._clock.now())
+            book.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def max_hours(self, run: str) -> float | None:
+        """How long a run may take; None: nobody said."""
+        rows = self._rows("SELECT max_hours FROM runs WHERE run = ?", run)
+        return rows[0][0] if rows else None
+
+    def intend(self, provider: str, run: str, offer: Offer) -> int:
+        """Write down that a pod is about to be asked for; on disk when this returns. The number settles it."""
+        with self._writing() as book:
+            row = (provider, run, json.dumps(asdict(offer)), self._clock.now())
+            done = book.execute("INSERT INTO intents (provider, run, offer, at) VALUES (?, ?, ?, ?)", row)
+            return int(done.lastrowid or 0)
+
+    def settle(
+        self, intent: int, outcome: Literal["created", "adopted", "refused", "nothing"], detail: str = ""
+    ) -> None:
+        """Write down what came of an intent."""
+        with self._writing() as book:
+            book.execute("UPDATE intents SET outcome = ?, detail = ? WHERE intent = ?", (outcome, detail, intent))
+
+    def open_intents(self, run: str | None = None) -> list[Intent]:
+        """Intents of which nobody knows what came: of one run, or all."""
+        query = "SELECT intent, provider, run, offer, at FROM intents WHERE outcome IS NULL AND run = coalesce(?, run)"
+        return [Intent(*row) for row in self._rows(f"{query} ORDER BY intent", run)]
+
+    def add_pod(self, pod: PodRecord) -> None:
+        """Write down a pod that exists; a known one gets its state, and has not ended after all."""
+        row = (pod.provider, pod.pod_id, pod.run, pod.gpu, pod.cloud, pod.data_center, pod.created_at.timestamp())
+        with self._writing() as book:
+            book.execute(
+                "INSERT INTO pods (provider, pod_id, run, gpu, cloud, data_center, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET data_center = excluded.data_center, ended_at = NULL",
+                row,
+            )
+            self._note(book, pod.provider, pod.pod_id, pod.status, pod.price_per_h)
+
+    def add_state(self, provider: str, pod_id: str, state: PodState) -> None:
+        """Write down what a known pod does and costs, where it differs from the last word."""
+        with self._writing() as book:
+            self._note(book, provider, pod_id, state.status, state.price_per_h)
+
+    def end_pod(self, provider: str, pod_id: str, why: str) -> None:
+        """Write down that a pod is gone; the first word counts."""
+        with self._writing() as book:
+            book.execute(
+                "UPDATE pods SET ended_at = ?, ended_why = ? WHERE provider = ? AND pod_id = ? AND ended_at IS NULL",
+                (self._clock.now(), why, provider, pod_id),
+            )
+            self._note(book, provider, pod_id, "TERMINATED", 0.0)
+
+    def set_billed(self, provider: str, pod_id: str, usd: float) -> None:
+        """Write down what the lender's bill says of a pod so far."""
+        with self._writing() as book:
+            book.execute(
+                "UPDATE pods SET billed = ?, billed_at = ? WHERE provider = ? AND pod_id = ?",
+                (usd, self._clock.now(), provider, pod_id),
+            )
+
+    def add_transfer(
+        self,
+        run: str,
+        pod_id: str,
+        direction: Literal["push", "pull"],
+        seconds: float,
+        files: int,
+        size: int,
+        sent: int,
+    ) -> None:
+        """Write down a transfer.
+
+        Args:
+            run: whose.
+            pod_id: with which pod.
+            direction: seen from here.
+            seconds: how long it took.
+            files: it was about.
+            size: their bytes.
+            sent: bytes that travelled; the rest was there.
+        """
+        with self._writing() as book:
+            row = (run, pod_id, direction, self._clock.now(), seconds, files, size, sent)
+            book.execute("INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def pin_host_keys(self, provider: str, pod_id: str, lines: Sequence[str]) -> None:
+        """Write down the host keys of a pod."""
+        with self._writing() as book:
+            rows = [(provider, pod_id, line) for line in lines]
+            book.executemany("INSERT OR IGNORE INTO host_keys VALUES (?, ?, ?)", rows)
+
+    def host_keys(self, provider: str, pod_id: str) -> tuple[str, ...]:
+        """Host keys that were written down for a pod."""
+        query = "SELECT line FROM host_keys WHERE provider = ? AND pod_id = ? ORDER BY line"
+        return tuple(line for (line,) in self._rows(query, provider, pod_id))
+
+    def add_event(self, run: str, pod_id: str, kind: str, detail: str) -> None:
+        """Write down what happened to a run: ``guard``, ``lost``, ``host_key`` and the like."""
+        with self._writing() as book:
+            row = (run, pod_id, self._clock.now(), kind, detail)
+            book.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """What happened to a run, the oldest first: pod_id, at, kind, detail."""
+        names = ("pod_id", "at", "kind", "detail")
+        rows = self._rows("SELECT pod_id, at, kind, detail FROM events WHERE run = ? ORDER BY rowid", run)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def transfers(self, run: str) -> list[dict[str, Any]]:
+        """Transfers of a run, the oldest first: pod_id, direction, at, seconds, files, bytes, sent."""
+        names = ("pod_id", "direction", "at", "seconds", "files", "bytes", "sent")
+        rows = self._rows(f"SELECT {', '.join(names)} FROM transfers WHERE run = ? ORDER BY rowid", run)  # noqa: S608
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def pods(self, run: str | None = None, *, open_only: bool = False) -> list[LedgerPod]:
+        """Pods that the ledger knows, the oldest first.
+
+        Args:
+            run: of this run only.
+            open_only: those that have not ended as far as the ledger knows.
+        """
+        rows = self._rows(
+            "SELECT provider, pod_id, pods.run, coalesce(experiment, ''), gpu, cloud, data_center, created_at,"
+            " ended_at, ended_why, billed FROM pods LEFT JOIN runs ON runs.run = pods.run"
+            " WHERE pods.run = coalesce(?, pods.run) AND (ended_at IS NULL OR NOT ?) ORDER BY created_at, pod_id",
+            run,
+            open_only,
+        )
+        return [self._pod(*row) for row in rows]
+
+    def age(self, pod: PodRecord) -> float:
+        """Seconds since a pod was created."""
+        return max(self._clock.now() - pod.created_at.timestamp(), 0.0)
+
+    def _pod(self, *row: Any) -> LedgerPod:
+        provider, pod_id, run, experiment, gpu, cloud, data_center, created_at, ended_at, why, billed = row
+        seen = self._rows(
+            "SELECT at, status, price_per_h FROM states WHERE provider = ? AND pod_id = ? ORDER BY at, rowid",
+            provider,
+            pod_id,
+        )
+        until = self._clock.now() if ended_at is None else ended_at
+        return LedgerPod(
+            provider=provider,
+            pod_id=pod_id,
+            run=run,
+            experiment=experiment,
+            gpu=gpu,
+            cloud=cloud,
+            data_center=data_center,
+            created_at=datetime.fromtimestamp(created_at, UTC),
+            ended_at=None if ended_at is None else datetime.fromtimestamp(ended_at, UTC),
+            ended_why=why,
+            status=seen[-1][1],
+            price_per_h=seen[-1][2],
+            seconds=max(until - created_at, 0.0),
+            estimate=_integral(seen, created_at, until),
+            billed=billed,
+        )
+
+    def _note(self, book: sqlite3.Connection, provider: str, pod_id: str, status: PodStatus, price: float) -> None:
+        known = book.execute("SELECT 1 FROM pods WHERE provider = ? AND pod_id = ?", (provider, pod_id)).fetchone()
+        last = book.execute(
+            "SELECT status, price_per_h FROM states WHERE provider = ? AND pod_id = ? ORDER BY at DESC, rowid DESC",
+            (provider, pod_id),
+        ).fetchone()
+        if known and last != (status, price):
+            row = (provider, pod_id, self._clock.now(), status, price)
+            book.execute("INSERT INTO states VALUES (?, ?, ?, ?, ?)", row)
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._writing() as book:
+            return book.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, whole and on disk or not at all; a connection of its own, so threads may share a ledger."""
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)) as book:
+                book.execute("PRAGMA synchronous = FULL")
+                book.execute("PRAGMA foreign_keys = ON")
+                book.execute("BEGIN IMMEDIATE")
+                try:
+                    yield book
+                except BaseException:
+                    book.execute("ROLLBACK")
+                    raise
+                book.execute("COMMIT")
+        except sqlite3.Error as error:
+            way_out = "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs"
+            raise StorageError(f"the ledger of pods {self.path} cannot be used", str(error), way_out) from error
+
+    def _version(self, book: sqlite3.Connection) -> int:
+        version = int(book.execute("PRAGMA user_version").fetchone()[0])
+        if version > _VERSION:
+            why = f"it has version {version}, this moola knows version {_VERSION}"
+            raise StorageError(f"the ledger of pods {self.path} was written by a later moola", why, "upgrade moola")
+        return version
+
+
+def _integral(seen: list[tuple[Any, ...]], since: float, until: float) -> float:
+    """Prices times hours: each price holds from when it was seen, the first from the pod's creation."""
+    starts = [since, *(max(at, since) for at, _, _ in seen[1:])]
+    ends = [*starts[1:], until]
+    prices = [price if status in BILLING else 0.0 for _, status, price in seen]
+    return sum(max(end - start, 0.0) / 3600 * price for start, end, price in zip(starts, ends, prices, strict=True))

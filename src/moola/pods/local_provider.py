@@ -1,0 +1,122 @@
+"""A fresh folder of this machine as a pod: the same road as to a rented one, without the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moola.errors import StorageError
+from moola.layout import read_json
+from moola.pods.clock import Clock
+from moola.pods.ledger import Ledger
+from moola.pods.provider import LocalTarget, Offer, PodRecord, PodState, PodWish, pod_name
+
+
+class LocalProvider:
+    """Folders as pods.
+
+    Args:
+        folder: in which each pod gets a folder of its own.
+        ledger: knows which run each is for.
+        clock: for tests.
+    """
+
+    name = "local"
+    can_end_itself = False
+
+    def __init__(self, folder: Path, ledger: Ledger, *, clock: Clock | None = None) -> None:
+        self._folder, self._ledger, self._clock = folder.absolute(), ledger, clock or Clock()
+
+    @property
+    def root(self) -> str:
+        """The folder of all of them; the root of one is its target's."""
+        return str(self._folder)
+
+    def offers(self, wish: PodWish) -> list[Offer]:
+        """The machine at hand."""
+        return [Offer("", "", 0, self.name, "", "HIGH", 0.0, wish.count)]
+
+    def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
+        """Make a folder."""
+        pod_id = f"{run}-{secrets.token_hex(4)}"
+        (self._folder / pod_id).mkdir(parents=True)
+        return PodRecord(
+            self.name,
+            pod_id,
+            run,
+            self._ledger.owner,
+            pod_name(run, self._ledger.owner),
+            "RUNNING",
+            offer.gpu,
+            offer.cloud,
+            offer.data_center,
+            0.0,
+            datetime.fromtimestamp(self._clock.now(), UTC),
+        )
+
+    def find(self, run: str | None = None) -> list[PodRecord]:
+        """Folders that are there and that the ledger knows."""
+        return [
+            pod.record(self._ledger.owner)
+            for pod in self._ledger.pods(run, open_only=True)
+            if pod.provider == self.name and self._place(pod.pod_id).is_dir()
+        ]
+
+    def status(self, pod_id: str) -> PodState:
+        """Running as long as the folder is there."""
+        return PodState("RUNNING", uptime_s=0.0) if self._place(pod_id).is_dir() else PodState("TERMINATED")
+
+    def target(self, pod: PodRecord) -> LocalTarget | None:
+        """The folder."""
+        place = self._place(pod.pod_id)
+        return LocalTarget(place) if place.is_dir() else None
+
+    def system_log(self, pod_id: str, tail: int) -> list[str]:
+        """Nobody writes one."""
+        return []
+
+    def end(self, pod_id: str) -> None:
+        """Kill what still runs in the folder and delete it."""
+        place = self._place(pod_id)
+        for pid in _leaders(place):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def billed(self, since: datetime) -> Mapping[str, float]:
+        """Nobody bills."""
+        return {}
+
+    def _place(self, pod_id: str) -> Path:
+        return self._folder / Path(pod_id).name
+
+
+def _leaders(place: Path) -> Iterator[int]:
+    """Process groups that still work below a folder: supervisors first, or they would start the next step."""
+    found: list[dict[str, object]] = []
+    for path in place.glob("runs/*/status.json"):
+        with contextlib.suppress(StorageError, OSError):
+            found.append(read_json(path))
+    for name in ("supervisor_pid", "pid"):
+        for status in found:
+            pid = status.get(name)
+            if isinstance(pid, int) and pid > 1 and _works_below(pid, place):
+                yield pid
+
+
+def _works_below(pid: int, place: Path) -> bool:
+    """Whether a process is one of the folder's, for numbers are used again; where nothing tells, it is not."""
+    process = Path(f"/proc/{pid}")
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return (process / "cwd").resolve(strict=True).is_relative_to(place.resolve()) or any(
+            os.fsdecode(word).startswith(f"{place}/") for word in words
+        )
+    except OSError:
+        return False

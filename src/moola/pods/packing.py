@@ -1,0 +1,230 @@
+"""From a project and its overrides to a bundle: what travels, what stays, and what must not leave this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import moola
+from moola.config import config_folder, reject
+from moola.data.sources.problems import Problems, refuse
+from moola.layout import Layout, digest_file
+from moola.pods.bundle import OBJECTS, OWN_FOLDER, Bundle, BundledFile, Kind, path_in_words
+from moola.pods.composed_run import compose, run_id_of, words_of
+from moola.pods.outside_files import OutsideFiles, list_outside_files
+from moola.pods.pickle_scan import scan_pickles
+from moola.pods.project_files import ProjectFiles, list_project
+from moola.pods.requirements import pins
+from moola.pods.secret_scan import Finding, key_file, scan_text
+
+BUNDLES = "artifacts/runpod_bundles"
+"""Folder of the layout with the bundles and their objects."""
+ALLOWED_FILE = ".moolasecretsignore"
+"""Findings that somebody looked at: one ``PATH`` or ``PATH:LINE`` a line, at the top of the project; # is a comment."""
+_SOURCE = f"{OWN_FOLDER}/source"
+_BIGGEST = 10
+_SMALLER = "name it in .moolaignore, or raise the limit with --max-file-mb"
+_FEWER = "leave some out with .moolaignore; `moola pod pack --dry-run --json` lists all"
+_PROBED_BYTES = 8192
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True)
+class PackLimits:
+    """How much may travel, and which findings may.
+
+    Attributes:
+        code_file_mb: largest file of the project; larger ones are data that nobody named, more often than code.
+        data_file_mb: largest file that the configuration names.
+        total_mb: of everything.
+        files: how many.
+        allowed: findings that may travel, ``PATH`` or ``PATH:LINE``, beside those of `ALLOWED_FILE`.
+    """
+
+    code_file_mb: float = 50.0
+    data_file_mb: float = 20_000.0
+    total_mb: float = 50_000.0
+    files: int = 20_000
+    allowed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = {"code_file_mb": self.code_file_mb, "data_file_mb": self.data_file_mb, "total_mb": self.total_mb}
+        reject(
+            *((value <= 0, f"{name}: {value} must be positive") for name, value in given.items()),
+            (self.files < 1, f"files: {self.files} must be at least 1"),
+        )
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle and what there is to say about it.
+
+    Attributes:
+        bundle: what travels.
+        left_out: path -> why it stays; a folder ends in ``/`` and stands for all in it.
+        findings: what the scans found and somebody allowed.
+        biggest: the largest files, the largest first.
+    """
+
+    bundle: Bundle
+    left_out: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    biggest: tuple[BundledFile, ...]
+
+
+def pack(project: Path, overrides: Sequence[str], layout: Layout, *, limits: PackLimits) -> Packed:
+    """Make the bundle of a run and store it below ``artifacts/runpod_bundles``.
+
+    Args:
+        project: folder whose files travel, and in which the overrides mean what they mean.
+        overrides: as for `moola run`.
+        layout: of the project.
+        limits: sizes, and findings that may travel.
+
+    Raises:
+        ConfigError: every problem of the configuration.
+        DataError: every file that must not or cannot travel: secrets, pickles that run code, links that lead out,
+            submodules with changes, files over a limit; all in one go.
+        StorageError: a file changed meanwhile, or cannot be read or written.
+    """
+    packed = plan(project, overrides, layout, limits=limits)
+    room = layout.room(BUNDLES)
+    stored = packed.bundle.stored(room / OBJECTS)
+    stored.write(room / stored.bundle_id)
+    return dataclasses.replace(packed, bundle=stored)
+
+
+def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: PackLimits) -> Packed:
+    """What `pack` would store, and nothing is written."""
+    project = Path(os.path.abspath(project))
+    layout = Layout(Path(os.path.abspath(layout.data)), Path(os.path.abspath(layout.artifacts)))
+    run = compose(words_of(overrides), project)
+    run_id = run_id_of(run, project)
+    problems = Problems()
+    tree = list_project(project, layout, problems)
+    outside = list_outside_files(run, project, layout, problems)
+    words = outside.rewrite(run.words)
+    there = run if words == run.words else compose(words, project)
+    source, moola_files = moola_itself(project, tree)
+    bundled, places = _digested(tree, outside, moola_files, limits, problems)
+    scanned = {file.path: places[file.sha256] for file in bundled if file.kind != "run"}
+    findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
+    allowed = _allowed(project, limits)
+    _refuse_findings(findings, allowed, problems)
+    _refuse_sizes(bundled, limits, problems)
+    refuse("the bundle cannot be made", problems)
+    facts = {
+        "git": tree.git,
+        "overrides": list(words),
+        "config": there.text,
+        "run_id": run_id,
+        "requirements": pins(Path(moola.__file__).parent),
+        "rows": {file.path: file.rows for file in outside.files if file.rows is not None},
+        "moola": {"version": moola.__version__, "path": source},
+    }
+    bundle = Bundle.of(bundled, facts, None, places)
+    biggest = tuple(sorted(bundled, key=lambda file: (-file.size, file.path))[:_BIGGEST])
+    return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
+
+
+def moola_itself(project: Path, tree: ProjectFiles) -> tuple[str, dict[str, Path]]:
+    """Moola on the pod, where it is the project as well as where it is not.
+
+    Args:
+        project: absolute.
+        tree: what of it travels.
+
+    Returns:
+        The folder to import moola from, relative to the project, and path -> file of what travels beside the project.
+    """
+    package = Path(moola.__file__).resolve().parent
+    if package.is_relative_to(project.resolve()):
+        inside = package.parent.relative_to(project.resolve())
+        if f"{inside / package.name / '__init__.py'}" in tree.files:
+            return str(inside), {}
+    parts = {"moola": package, "moola/configs": config_folder()}
+    files = {
+        f"{_SOURCE}/{name}/{path.relative_to(folder).as_posix()}": path
+        for name, folder in parts.items()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return _SOURCE, files
+
+
+def _digested(
+    tree: ProjectFiles, outside: OutsideFiles, moola_files: Mapping[str, Path], limits: PackLimits, problems: Problems
+) -> tuple[list[BundledFile], dict[str, Path]]:
+    """Every file with its digest, and where each digest's content is. What is named as data is no code."""
+    data = {file.path for file in outside.files}
+    bundled = [BundledFile(file.path, file.sha256, file.size, False, "data") for file in outside.files]
+    places = {file.sha256: file.source for file in outside.files}
+    kinds: tuple[tuple[Kind, Mapping[str, Path]], ...] = (("code", tree.files), ("run", moola_files))
+    for kind, files in kinds:
+        for name, path in files.items():
+            if name in data:
+                continue
+            try:
+                status = path.stat()
+                if kind == "code" and status.st_size > limits.code_file_mb * 1e6:
+                    problems.say(_too_large(name, status.st_size, limits.code_file_mb), _SMALLER)
+                    continue
+                file = BundledFile(name, digest_file(path), status.st_size, bool(status.st_mode & stat.S_IXUSR), kind)
+            except OSError as error:
+                problems.say(f"{path_in_words(name)} cannot be read: {error.strerror}", "mend its permissions")
+                continue
+            bundled.append(file)
+            places.setdefault(file.sha256, path)
+    return bundled, places
+
+
+def _too_large(name: str, size: int, limit_mb: float) -> str:
+    return f"{path_in_words(name)} has {size / 1e6:,.1f} MB, more than {limit_mb:,g}"
+
+
+def _scan(files: Mapping[str, Path], data: Iterable[str]) -> Iterator[Finding]:
+    """What must not travel unseen. Tables are not read for secrets: they hold numbers, and gigabytes of them."""
+    named = set(data)
+    for name, path in sorted(files.items()):
+        by_name = key_file(name)
+        if by_name is not None:
+            yield by_name
+        yield from scan_pickles(name, path)
+        if name not in named:
+            content = path.read_bytes()
+            if b"\0" not in content[:_PROBED_BYTES]:
+                yield from scan_text(name, content.decode("utf-8", "replace"))
+        with path.open("rb") as handle:
+            if handle.read(len(_LFS)) == _LFS:
+                yield Finding(name, None, "a Git LFS pointer, not the file itself (`git lfs pull` brings it)")
+
+
+def _allowed(project: Path, limits: PackLimits) -> set[str]:
+    file = project / ALLOWED_FILE
+    lines = file.read_text("utf-8", errors="surrogateescape").splitlines() if file.is_file() else []
+    return {*limits.allowed, *(line.strip() for line in lines if not line.startswith("#") and line.strip())}
+
+
+def _refuse_findings(findings: Sequence[Finding], allowed: set[str], problems: Problems) -> None:
+    for finding in findings:
+        if finding.path not in allowed and finding.place not in allowed:
+            problems.say(
+                f"{path_in_words(finding.place)}: {finding.rule}",
+                f"take it out, name the file in .moolaignore, or, where it is harmless, name it in {ALLOWED_FILE} or "
+                "with --allow PATH:LINE",
+            )
+
+
+def _refuse_sizes(bundled: Sequence[BundledFile], limits: PackLimits, problems: Problems) -> None:
+    for file in bundled:
+        if file.kind == "data" and file.size > limits.data_file_mb * 1e6:
+            problems.say(_too_large(file.path, file.size, limits.data_file_mb), "raise the limit with --max-data-mb")
+    if len(bundled) > limits.files:
+        problems.say(f"{len(bundled):,} files would travel, more than {limits.files:,}", _FEWER)
+    total_mb = sum(file.size for file in bundled) / 1e6
+    if total_mb > limits.total_mb:
+        problems.say(f"{total_mb:,.1f} MB would travel, more than {limits.total_mb:,g}", _FEWER)

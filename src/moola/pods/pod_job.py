@@ -1,0 +1,148 @@
+"""The job that a supervisor gets: environment, preflight, smoke run and the run itself, with their limits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from moola.pods.bundle import Bundle
+from moola.pods.guards import GuardLimits
+from moola.pods.session import RunOnPod
+from moola.pods.settings import PodSettings
+
+MIN_PYTHON = (3, 11)
+"""Of moola itself."""
+SPARE_DISK_GB = 2.0
+"""For packages, checkpoints and results."""
+PREFLIGHT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What earlier pods of a run took.
+
+    Attributes:
+        seconds: billed.
+        money: in the currency of the prices.
+    """
+
+    seconds: float = 0.0
+    money: float = 0.0
+
+
+@dataclass(frozen=True)
+class PodJob:
+    """A job and the files that its steps read.
+
+    Attributes:
+        value: for ``job.json``.
+        specs: name of a file in the run folder -> content.
+    """
+
+    value: Mapping[str, Any]
+    specs: Mapping[str, Any]
+
+    def send(self, pod: RunOnPod) -> None:
+        """Write all of it to the pod, the job itself last."""
+        for name, spec in self.specs.items():
+            pod.write(name, spec)
+        pod.write("job.json", self.value)
+
+
+def make_job(
+    pod: RunOnPod,
+    bundle: Bundle,
+    settings: PodSettings,
+    *,
+    price_per_h: float,
+    spent: Spent,
+    attempt: int,
+    end: Mapping[str, Any],
+) -> PodJob:
+    """The job of a bundle on a pod.
+
+    Args:
+        pod: where the bundle is.
+        bundle: what is there.
+        settings: of the pod.
+        price_per_h: of the pod.
+        spent: by this run so far.
+        attempt: number of this job among those of the run; requests of the client name it.
+        end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
+    """
+    environment = _environment(pod, bundle, settings)
+    python = f"{environment['folder']}/bin/python"
+    name = f"environment-{environment['folder'].rpartition('/')[2]}.json"
+    preflight = {
+        "device": _device(bundle),
+        "gpus": settings.gpu_count,
+        "min_disk_gb": SPARE_DISK_GB,
+        "min_ram_gb": settings.min_ram_gb,
+        "folder": pod.folder,
+        "report": f"{pod.folder}/preflight-report.json",
+    }
+    words = list(bundle.facts["overrides"])
+    paths = [word for word in words if word.startswith("paths.")]
+    words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
+    own = {name: str(value) for name, value in settings.env.items()}
+    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **own}
+    limits = settings.limits
+    steps: list[dict[str, Any]] = [
+        _step(
+            "environment",
+            [pod.shell.python, "-m", "moola.pods.environment", f"{pod.folder}/{name}"],
+            path,
+            limits.env_s,
+        ),
+        _step("preflight", [python, "-m", "moola.pods.preflight", f"{pod.folder}/preflight.json"], path, PREFLIGHT_S),
+    ]
+    if settings.smoke:
+        smoke = [python, "-m", "moola.pods.smoke", f"{pod.folder}/smoke", *words]
+        steps.append(_step("smoke", smoke, path, limits.smoke_s))
+    job = [python, "-m", "moola", "run", *words]
+    steps.append({**_step("job", job, {**path, "WANDB_MODE": "offline"}, None), "guarded": True})
+    value = {
+        "run": pod.run,
+        "bundle": bundle.bundle_id,
+        "moola_path": bundle.facts["moola"]["path"],
+        "attempt": attempt,
+        "steps": steps,
+        "guards": asdict(guard_limits(settings, price_per_h)),
+        "billed_s": spent.seconds,
+        "spent": spent.money,
+        "end": dict(end),
+    }
+    return PodJob(value, {name: environment, "preflight.json": preflight})
+
+
+def guard_limits(settings: PodSettings, price_per_h: float) -> GuardLimits:
+    """The guards of the settings, with the price that was agreed."""
+    return GuardLimits(**{**asdict(settings.guards), "price_per_h": price_per_h})
+
+
+def _environment(pod: RunOnPod, bundle: Bundle, settings: PodSettings) -> dict[str, Any]:
+    pins = list(bundle.facts["requirements"])
+    key = json.dumps([pins, settings.pod_python])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return {
+        "python": settings.pod_python,
+        "folder": f"{pod.shell.root}/env/{digest}",
+        "requirements": pins,
+        "constraints": pins,
+        "min_python": list(MIN_PYTHON),
+        "report": f"{pod.folder}/environment-report.json",
+    }
+
+
+def _device(bundle: Bundle) -> str:
+    """The device that the configuration asks for."""
+    import yaml
+
+    return str(yaml.safe_load(bundle.facts["config"])["device"])
+
+
+def _step(name: str, argv: list[str], env: Mapping[str, str], limit_s: float | None) -> dict[str, Any]:
+    return {"name": name, "argv": argv, "env": dict(env), "limit_s": limit_s}

@@ -1,0 +1,167 @@
+"""An open shell on a pod, and one run there: what it says, what it is asked, and its supervisor."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from moola.pods.provider import LocalTarget
+from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection
+
+if TYPE_CHECKING:
+    from moola.pods.ssh import SshTarget
+
+REQUEST_S = 60.0
+"""Silence after which a small request counts as lost."""
+CLOCK_SKEW_S = 120.0
+"""Between the pod's clock and this one, from which on it is told."""
+
+
+@dataclass(frozen=True)
+class PodShell:
+    """A machine that answers.
+
+    Attributes:
+        connection: to it.
+        root: pod root, absolute.
+        python: its interpreter.
+        facts: of ``hello``: ``python``, ``cores``, ``memory_bytes``, ``free_bytes``, ``time`` and more.
+        skew_s: its clock minus this one.
+    """
+
+    connection: PodConnection
+    root: str
+    python: str
+    facts: Mapping[str, Any]
+    skew_s: float
+
+    def of_run(self, run: str) -> RunOnPod:
+        """One run there."""
+        return RunOnPod(self, run)
+
+
+def open_shell(
+    target: SshTarget | LocalTarget, *, root: str, python: str, tell: Callable[[str], None] = lambda _: None
+) -> PodShell | None:
+    """Open a shell and have the machine say what it is; None while it does not answer.
+
+    Args:
+        target: where it is.
+        root: pod root; a folder that stands for a pod is its own.
+        python: the interpreter there, 3.8 or newer.
+        tell: takes a line about what happens to the connection.
+
+    Raises:
+        HostKeyError: whoever answers is not the pod.
+        AccessError: the key is refused.
+        RemoteError: it answers and cannot be used, e.g. because it has no such Python.
+    """
+    if isinstance(target, LocalTarget):
+        root, connection = str(target.root), LocalConnection(target.root, python=python)
+    else:
+        from moola.pods.ssh import SshConnection
+
+        connection = SshConnection(target, python=python, log=tell)
+    try:
+        answer = connection.request("hello", {"root": root}, timeout_s=REQUEST_S)
+    except ConnectionLostError as error:
+        tell(error.why or error.what)
+        connection.close()
+        return None
+    except BaseException:
+        connection.close()
+        raise
+    skew_s = answer["time"] - (answer.sent_at + answer.took_s / 2)
+    return PodShell(connection, answer["root"], python, answer.value, skew_s)
+
+
+@dataclass(frozen=True)
+class RunOnPod:
+    """A run's folder on a pod, whether or not anything is there yet.
+
+    Attributes:
+        shell: of the pod.
+        run: its id.
+    """
+
+    shell: PodShell
+    run: str
+
+    @property
+    def folder(self) -> str:
+        """The run folder on the pod."""
+        return f"{self.shell.root}/runs/{self.run}"
+
+    @property
+    def project(self) -> str:
+        """In which the job works."""
+        return f"{self.folder}/project"
+
+    def status(self) -> Mapping[str, Any]:
+        """What the supervisor said last; empty where none has started."""
+        return self.read("status.json") or {}
+
+    def job(self) -> Mapping[str, Any]:
+        """What the supervisor is to do; empty where nothing was sent."""
+        return self.read("job.json") or {}
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run folder; None where there is none."""
+        path = f"runs/{self.run}/{name}"
+        return self._ask("read_json", {"root": self.shell.root, "path": path})["value"]
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file into the run folder, whole or not at all."""
+        self._ask("write_json", {"root": self.shell.root, "path": f"runs/{self.run}/{name}", "value": value})
+
+    def tail(self, offset: int, wait_s: float) -> tuple[list[str], int]:
+        """Whole lines of the log from a byte on, and the byte after them; waits so long for the first."""
+        answer = self._tail(offset, wait_s)
+        return answer["lines"], answer["offset"]
+
+    def said(self, offset: int = 0) -> Iterator[tuple[str, int]]:
+        """Each line that is in the log now, from a byte on, and the byte after its portion; a busy job ends it, too."""
+        size = None
+        while size is None or offset < size:
+            answer = self._tail(offset, 0.0)
+            if answer["offset"] == offset:
+                return  # the rest is half a line
+            size, offset = size or answer["size"], answer["offset"]
+            for line in answer["lines"]:
+                yield line, offset
+
+    def _tail(self, offset: int, wait_s: float) -> Mapping[str, Any]:
+        path = f"runs/{self.run}/log.jsonl"
+        arguments = {"root": self.shell.root, "path": path, "offset": offset, "wait_s": wait_s}
+        return self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s).value
+
+    def supervise(self, moola_path: str) -> None:
+        """Start a supervisor, which leaves where one is at it already.
+
+        Args:
+            moola_path: folder to import moola from, relative to the project.
+        """
+        self._ask(
+            "spawn",
+            {
+                "argv": [self.shell.python, "-m", "moola.pods.supervisor", self.folder],
+                "cwd": self.folder,
+                "environment": {"PYTHONPATH": f"{self.project}/{moola_path}"},
+                "output": f"{self.folder}/supervisor.log",
+            },
+        )
+
+    def is_supervised(self, status: Mapping[str, Any]) -> bool:
+        """Whether the supervisor that wrote a status lives."""
+        pid = status.get("supervisor_pid")
+        started = status.get("supervisor_ticks")
+        return bool(pid) and self._ask("stat_pid", {"pid": pid, "started": started})["alive"]
+
+    def spoken(self) -> str:
+        """Where it is, for people."""
+        return f"{self.shell.connection.describe()}:{shlex.quote(self.folder)}"
+
+    def _ask(self, action: str, arguments: Mapping[str, Any]) -> Any:
+        return self.shell.connection.request(action, arguments, timeout_s=REQUEST_S).value

@@ -1,0 +1,174 @@
+"""What a run on a pod asks for: the group ``pod`` of the configuration, which stays on this machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moola.config import config_folder, reject, shipped_options, structure
+from moola.errors import ConfigError, did_you_mean
+from moola.pods.guards import GuardLimits
+from moola.pods.provider import CloudTier, PodWish
+from moola.pods.providers import PROVIDERS, ProviderOptions
+from moola.pods.waiting import PhaseLimits
+
+_GROUP = "pod"
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(r"(?i)key|token|secret|password|credential")
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """The section ``pod``.
+
+    Attributes:
+        provider: ``runpod``, ``ssh`` or ``local``.
+        gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume: see `PodWish`.
+        host, identity, host_key, root: see `ProviderOptions`.
+        trust_first_use: take a host key that nothing confirms.
+        python: the pod's interpreter that has torch; empty: ``python3``, or this one for ``local``.
+        env: environment of the run.
+        min_ram_gb: memory that the pod must have.
+        smoke: try the configuration on the pod before the long run.
+        keep: leave the pod on when the results are here.
+        checkpoint_every_min: between two pulls while training.
+        retries: further pods, where one dies under the run.
+        expected_hours: of the run.
+        guards: see `GuardLimits`; the price is the pod's own.
+        limits: see `PhaseLimits`.
+    """
+
+    provider: str = "runpod"
+    gpus: tuple[str, ...] = ()
+    min_vram_gb: int = 0
+    max_price_per_h: float | None = None
+    cloud: tuple[CloudTier, ...] = ("SECURE", "COMMUNITY")
+    data_centers: tuple[str, ...] = ()
+    count: int = 1
+    disk_gb: int = 40
+    image: str = PodWish.image
+    network_volume: str = ""
+    host: str = ""
+    identity: str = ""
+    host_key: str = ""
+    root: str = ""
+    trust_first_use: bool = False
+    python: str = ""
+    env: dict[str, str | int | float] = field(default_factory=dict[str, str | int | float])
+    min_ram_gb: float = 2.0
+    smoke: bool = True
+    keep: bool = False
+    checkpoint_every_min: float = 10.0
+    retries: int = 2
+    expected_hours: float = 1.0
+    guards: GuardLimits = field(default_factory=GuardLimits)
+    limits: PhaseLimits = field(default_factory=PhaseLimits)
+
+    def __post_init__(self) -> None:
+        secret = [name for name in self.env if _SECRET_NAME.search(name)]
+        odd = [name for name in self.env if not _ENV_NAME.fullmatch(name)]
+        unbounded = self.provider == "runpod" and self.guards.max_hours is None and self.guards.budget is None
+        reject(
+            (self.provider not in PROVIDERS, f"provider: '{self.provider}'; {did_you_mean(self.provider, PROVIDERS)}"),
+            (self.provider == "ssh" and not self.host, "host: ssh needs one, user@host:port"),
+            (self.checkpoint_every_min <= 0, f"checkpoint_every_min: {self.checkpoint_every_min:g} must be above 0"),
+            (self.retries < 0, f"retries: {self.retries} must not be negative"),
+            (self.expected_hours <= 0, f"expected_hours: {self.expected_hours:g} must be above 0"),
+            (unbounded, "guards: max_hours and budget are both null, so nothing would end a forgotten pod"),
+            *((True, f"guards.{problem}") for problem in self.guards.problems()),
+            *((True, f"env: '{name}' is no name of a variable") for name in odd),
+            *((True, f"env.{name}: no secrets on a pod: whoever has it can read them") for name in secret),
+        )
+
+    @property
+    def wish(self) -> PodWish:
+        """The machine."""
+        return PodWish(
+            gpus=self.gpus,
+            min_vram_gb=self.min_vram_gb,
+            max_price_per_h=self.max_price_per_h,
+            cloud=self.cloud,
+            data_centers=self.data_centers,
+            disk_gb=self.disk_gb,
+            image=self.image,
+            count=self.count,
+            network_volume=self.network_volume,
+        )
+
+    @property
+    def provider_options(self) -> ProviderOptions:
+        """What its lender is reached with."""
+        return ProviderOptions(
+            host=self.host,
+            identity=Path(self.identity).expanduser() if self.identity else None,
+            host_key=self.host_key,
+            root=self.root,
+            trust_first_use=self.trust_first_use,
+        )
+
+    @property
+    def pod_python(self) -> str:
+        """The interpreter that has torch."""
+        return self.python or (sys.executable if self.provider == "local" else "python3")
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs that a pod must show; a host of one's own has what it has."""
+        return self.count if self.provider == "runpod" else 0
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words about the pod, ``pod=NAME`` and ``pod.KEY=VALUE``, and those of the run."""
+    of_pod = [word for word in words if re.match(rf"\+*{_GROUP}[.=]", word)]
+    return of_pod, [word for word in words if word not in of_pod]
+
+
+def load_settings(words: Sequence[str], flags: Mapping[str, Any] | None = None) -> PodSettings:
+    """The settings that words and flags give, over the group's default.
+
+    Args:
+        words: ``pod=NAME`` and ``pod.KEY=VALUE``, as Hydra reads them.
+        flags: dotted key below ``pod`` -> value; they win.
+
+    Raises:
+        ConfigError: unknown names, wrong values: all of them.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    options = shipped_options(_GROUP)
+    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{_GROUP}=")]
+    unknown = [name for name in names if name not in options]
+    if unknown:
+        place = config_folder() / _GROUP
+        raise ConfigError([f"pod={name}: there is none; {did_you_mean(name, options)}" for name in unknown], str(place))
+    keys = [word.lstrip("+").removeprefix(f"{_GROUP}.") for word in words if "." in word.partition("=")[0]]
+    try:
+        parts = [OmegaConf.create(options[name]) for name in ("default", *names)]
+        merged = OmegaConf.merge(*parts, _parsed(keys))
+        for key, value in (flags or {}).items():
+            OmegaConf.update(merged, key, value, force_add=True)
+        plain = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error
+    assert isinstance(plain, dict)
+    return structure(PodSettings, {str(key): value for key, value in plain.items()}, _GROUP)
+
+
+def _parsed(keys: Sequence[str]) -> Any:
+    """``KEY=VALUE`` words by Hydra's own grammar, so that quotes and lists mean what they mean elsewhere."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    found = OmegaConf.create()
+    try:
+        for override in OverridesParser.create().parse_overrides(list(keys)):
+            OmegaConf.update(found, override.key_or_group, override.value(), force_add=True)
+    except HydraException as error:
+        raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error
+    return found

@@ -1,0 +1,285 @@
+"""The process that stays on a pod: runs the steps of a job, keeps their output, and ends what must end.
+
+``python3 -m moola.pods.supervisor RUN_FOLDER`` reads ``job.json`` there. It needs no client: connections may break, and
+laptops sleep. What it writes is the only word about the run: ``status.json`` (replaced as a whole) and ``log.jsonl``
+(one numbered line for each line of output). Started again, it goes on with the first step that is not done; started
+twice, the second one leaves.
+
+Standard library only, Python 3.8 or newer: this file travels to the pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from moola.pods.guards import GuardLimits, Observed, judge
+from moola.pods.pod_end import PodEnd
+from moola.pods.run_watch import EventWatch, GpuWatch
+from moola.pods.step_process import LineLog, StepProcess, kill_session, now_utc, start_ticks
+
+HEARTBEAT_S = 5.0
+"""Between two writings of the status, where nothing changes."""
+TICK_S = 0.1
+SELF = "supervisor"
+"""The step that its own lines in the log belong to."""
+_BALLAST_BYTES = 1 << 20
+"""Kept free for the last words on a disk that is full."""
+_CANNOT_START = 127
+
+
+class Supervisor:
+    """Carries out the job of one run folder.
+
+    Args:
+        folder: of the run on the pod; holds ``job.json`` and ``project/``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.job = folder, _read(folder / "job.json")
+        self.limits = GuardLimits(**self.job.get("guards", {}))
+        self.log = LineLog(folder / "log.jsonl")
+        self.end = PodEnd(self.job.get("end", {}))
+        self.signal = 0
+        before = _read(folder / "status.json")
+        self._started, self._written = time.monotonic(), float("-inf")
+        self._billed_before_s = _billed_before(self.job, before)
+        self.status: dict[str, Any] = {
+            "run": self.job["run"],
+            "attempt": self.job.get("attempt", 1),
+            "phase": "starting",
+            "outcome": None,
+            "why": "",
+            "step": None,
+            "pid": None,
+            "pid_ticks": None,
+            "supervisor_pid": os.getpid(),
+            "supervisor_ticks": str(start_ticks(os.getpid())),
+            "steps": before.get("steps", {}),
+            "armed": None,
+        }
+        _end_leftover(before)
+
+    def run(self) -> str:
+        """Everything, to the end of the pod where it is this side's to end; how the job ended."""
+        (self.folder / ".ballast").write_bytes(b"\0" * _BALLAST_BYTES)
+        self.tell(force=True)
+        armed = self.end.probe()
+        self.status["armed"] = {"armed": armed.armed, "because": armed.because}
+        outcome, why = self._steps()
+        self.status.update(phase="waiting", outcome=outcome, why=why, step=None, pid=None, pid_ticks=None)
+        self.say(f"the job is {outcome}" + (f": {why}" if why else ""))
+        if self.job.get("end", {}).get("kind") == "runpod":
+            self._wait_and_end(outcome)
+        self.status["phase"] = "over"
+        self.tell(force=True)
+        return outcome
+
+    def _steps(self) -> tuple[str, str]:
+        """Run what is not done; how it ended, and why."""
+        for step in self.job["steps"]:
+            if self._is_done(step):
+                continue
+            code, outcome, why = self._step(step)
+            if outcome:
+                return outcome, why
+            if code:
+                return "failed", f"step {step['name']} ended with exit code {code}"
+        return "finished", ""
+
+    def _is_done(self, step: dict[str, Any]) -> bool:
+        known = self.status["steps"].get(step["name"], {})
+        return known.get("exit_code") == 0 and known.get("digest") == _digest(step)
+
+    def _step(self, step: dict[str, Any]) -> tuple[int, str, str]:
+        """Run one step; its exit code, and what ended it from outside and why."""
+        record: dict[str, Any] = {"digest": _digest(step), "started": now_utc(), "ended": None, "exit_code": None}
+        self.status["steps"][step["name"]] = record
+        try:
+            process = StepProcess(step, self.folder / "project", self.log)
+        except OSError as error:
+            self.log.write(step["name"], f"{step['argv'][0]}: {error.strerror}")
+            record.update(ended=now_utc(), exit_code=_CANNOT_START)
+            return _CANNOT_START, "", ""
+        self.status.update(phase="running", step=step["name"], pid=process.pid, pid_ticks=start_ticks(process.pid))
+        self.tell(force=True)
+        began = time.monotonic()
+        code, outcome, why = self._attend(process, step)
+        record.update(ended=now_utc(), exit_code=code, seconds=round(time.monotonic() - began, 3))
+        self.log.write(SELF, f"step {step['name']} ended with exit code {code} after {record['seconds']:.1f} s")
+        return code, outcome, why
+
+    def _attend(self, process: StepProcess, step: dict[str, Any]) -> tuple[int, str, str]:
+        """Stay with a step until it ends; end it where a guard, a signal or the client says so."""
+        events, gpus = EventWatch(self.folder / "project" / "artifacts" / "results"), GpuWatch()
+        began = heard = time.monotonic()
+        outcome, why, kill_at = "", "", float("inf")
+        while True:
+            said, code = process.pump(TICK_S)
+            if code is not None:
+                return code, outcome, why
+            at = time.monotonic()
+            if events.look() or said:
+                heard = at
+            if step.get("guarded"):
+                gpus.look(at)
+            idle_s, silent_s = (gpus.idle_s, at - heard) if step.get("guarded") else (None, None)
+            observed = Observed(self.billed_s(), self.spent(), idle_s, silent_s, events.bad_loss)
+            self.status["observed"] = vars(observed)
+            if not outcome:
+                outcome, why = self._reason_to_end(observed, step, at - began)
+                if outcome:
+                    kill_at = at + self.limits.checkpoint_s
+                    self.status.update(phase="stopping", outcome=outcome, why=why)
+                    process.kill(signal.SIGTERM)
+            elif at >= kill_at:
+                process.kill(signal.SIGKILL)
+            self.tell()
+
+    def _reason_to_end(self, observed: Observed, step: dict[str, Any], taken_s: float) -> tuple[str, str]:
+        if self.signal:
+            return "stopped", f"the supervisor got {signal.Signals(self.signal).name}"
+        if request := self.request("stop"):
+            return "stopped", str(request.get("why", ""))
+        verdict = judge(self.limits, observed)
+        if verdict:
+            return verdict.guard, verdict.why
+        limit_s = step.get("limit_s")
+        if limit_s is not None and taken_s >= limit_s:
+            return "failed", f"step {step['name']} took longer than {limit_s:g} s"
+        return "", ""
+
+    def _wait_and_end(self, outcome: str) -> None:
+        """Wait for the client to fetch what there is and to end the pod; end it where the client stays away.
+
+        A job that a guard ended gets `grace_min`; else the pod waits until deadline or budget.
+        """
+        began, grace_s = time.monotonic(), self.limits.grace_min * 60
+        deadline = began + grace_s if outcome not in ("finished", "failed", "stopped") else float("inf")
+        while not self.signal:
+            if self.request("stop"):  # the client ends or restarts, and sees to the pod itself
+                return
+            verdict = judge(self.limits, Observed(self.billed_s(), self.spent()))
+            if verdict and deadline == float("inf"):
+                deadline = time.monotonic() + grace_s
+                self.status["why"] = f"{self.status['why']}; {verdict.guard}: {verdict.why}".lstrip("; ")
+            if self.request("pulled") or time.monotonic() >= deadline:
+                break
+            self.status["ends_in_s"] = None if deadline == float("inf") else round(deadline - time.monotonic(), 1)
+            self.tell()
+            time.sleep(TICK_S)
+        self.status.update(phase="ending", pulled=bool(self.request("pulled")))
+        self.tell(force=True)
+        self.status["not_ended"] = self.end.end()
+
+    def say(self, line: str) -> None:
+        """A word of the supervisor's own in the log, after the status: whoever waits for a line then reads both."""
+        self.tell(force=True)
+        self.log.write(SELF, line)
+
+    def request(self, name: str) -> dict[str, Any] | None:
+        """What the client asks for (``stop``, ``pulled``) of this attempt, if anything."""
+        request = _read(self.folder / f"{name}.json")
+        return request if request.get("attempt") == self.status["attempt"] else None
+
+    def billed_s(self) -> float:
+        """Seconds since the first pod of the run began to bill."""
+        return self._billed_before_s + time.monotonic() - self._started
+
+    def spent(self) -> float:
+        """What the run has cost up to now."""
+        own_s = self.billed_s() - self.job.get("billed_s", 0.0)
+        return self.job.get("spent", 0.0) + own_s / 3600 * self.limits.price_per_h
+
+    def tell(self, force: bool = False) -> None:
+        """Write the status where it is due; a full disk gets the ballast for it, once."""
+        if not force and time.monotonic() - self._written < HEARTBEAT_S:
+            return
+        self._written = time.monotonic()
+        self.status.update(
+            at=now_utc(), at_s=time.time(), billed_s=self.billed_s(), log_lines=self.log.n, lost_lines=self.log.lost
+        )
+        for _ in range(2):
+            try:
+                _write(self.folder / "status.json", self.status)
+                return
+            except OSError:
+                (self.folder / ".ballast").unlink(missing_ok=True)
+
+
+def main(words: list[str]) -> int:
+    """Supervise the run of one folder; 0 also where another supervisor is at it."""
+    folder = Path(words[0])
+    with (folder / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another supervisor is at this run")
+            return 0
+        supervisor = Supervisor(folder)
+
+        def remember(number: int, frame: object) -> None:
+            supervisor.signal = number
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, remember)
+        return 0 if supervisor.run() == "finished" else 1
+
+
+def _billed_before(job: dict[str, Any], before: dict[str, Any]) -> float:
+    """Seconds billed up to now: as the client said, or as an earlier supervisor of the same job did."""
+    said = float(job.get("billed_s", 0.0))
+    if before.get("attempt") != job.get("attempt", 1) or "at_s" not in before:
+        return said
+    return max(said, before["billed_s"] + max(0.0, time.time() - before["at_s"]))
+
+
+def _end_leftover(before: dict[str, Any]) -> None:
+    """End the step of a supervisor that was killed: its output goes nowhere, and it would be in the way of the next."""
+    pid, ticks = before.get("pid"), before.get("pid_ticks")
+    if not pid or ticks is None or start_ticks(pid) != ticks:
+        return
+    kill_session(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while start_ticks(pid) == ticks and time.monotonic() < deadline:
+        time.sleep(0.1)
+    kill_session(pid, signal.SIGKILL)
+
+
+def _digest(step: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(step, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    """Write a whole file or none."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("w") as handle:
+            json.dump(value, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

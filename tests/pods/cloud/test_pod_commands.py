@@ -1,0 +1,297 @@
+"""The commands about the account: what they print, and how they end."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runpod import FakeRunpod, PodPlan, Spec
+
+from moola.cli import guarded
+from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE
+from moola.layout import Layout
+from moola.pods.acquiring import STARTED
+from moola.pods.ledger import Ledger
+from moola.pods.provider import PodRecord, pod_name
+from moola.pods.providers import open_ledger
+
+RUN = "market-584a4514f71f"
+
+
+@dataclass
+class Account:
+    """A project folder and an account behind its commands."""
+
+    fake: FakeRunpod
+    ledger: Ledger
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, command: str, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        module = importlib.import_module(f"moola.commands.pod_commands.{command}")
+        self.capsys.readouterr()
+        code = guarded(lambda: module.main(words))
+        out, err = self.capsys.readouterr()
+        assert self.fake.key not in out + err
+        return code, out, err
+
+    def json(self, command: str, *words: str) -> Any:
+        code, out, _ = self(command, *words, "--json")
+        return code, json.loads(out)
+
+    def pod(self, run: str = RUN, *, known: bool = True) -> str:
+        """A pod of ours."""
+        pod = self.fake.add(pod_name(run, self.ledger.owner))
+        if known:
+            created = datetime.fromtimestamp(pod.created_at, UTC)
+            self.ledger.add_pod(
+                PodRecord(
+                    "runpod", pod.pod_id, run, self.ledger.owner, pod.body["name"], "RUNNING", "RTX 4090", "SECURE",
+                    "EU-RO-1", 0.69, created,
+                )
+            )  # fmt: skip
+        return pod.pod_id
+
+
+@pytest.fixture
+def account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spec: Spec | None
+) -> Iterator[Account]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with FakeRunpod(spec=spec) as fake:
+        fake.plan = PodPlan(provisioning_s=0, pulling_s=0, starting_s=0, mapped_s=0)
+        monkeypatch.setenv("RUNPOD_API_KEY", fake.key)
+        monkeypatch.setenv("RUNPOD_API_URL", fake.url)
+        yield Account(fake, open_ledger(Layout(tmp_path / "data", tmp_path / "artifacts")), capsys)
+        assert fake.violations == []
+
+
+def test_offers_come_in_the_order_of_trying(account):
+    code, offers = account.json("offers", "--gpu", "RTX 4090,A5000", "--max-price", "0.5")
+    assert code == EXIT_OK
+    assert [(one["gpu_name"], one["price_per_h"], one["data_center"]) for one in offers] == [
+        ("RTX A5000", 0.22, "EU-RO-1"),
+        ("RTX 4090", 0.34, "EU-RO-1"),
+        ("RTX 4090", 0.34, "US-KS-2"),
+        ("RTX A5000", 0.36, "EU-RO-1"),
+    ]
+    code, out, _ = account("offers", "--min-vram", "80", "--cloud", "secure")
+    assert code == EXIT_OK
+    assert out.splitlines()[1].split() == ["A100", "PCIe", "1", "80", "GB", "$1.64", "secure", "US-KS-2", "high"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--gpu", "RTX 4O90"], EXIT_USAGE, "did you mean 'RTX 4090'"),
+        (["--gpu", "H100"], EXIT_POD, "out of stock"),
+        (["--cloud", "spot"], EXIT_USAGE, "SPOT"),
+        (["--data-center", "EU-R0-1"], EXIT_USAGE, "EU-RO-1"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_told_with_a_way_out(account, words, code, said):
+    ended, out, err = account("offers", *words)
+    assert (ended, out) == (code, "") and said in err and ("->" in err or "known are" in err)
+
+
+def test_every_pod_that_may_bill_is_shown_and_what_is_odd_about_it(account):
+    assert account("ps")[1] == "no pods\n"
+    known, ghost = account.pod(), account.pod("other-run", known=False)
+    foreign = account.fake.add(pod_name(RUN, "ffffffff")).pod_id
+    account.fake.add("jupyter")
+    code, rows = account.json("ps")
+    notes = {row["pod_id"]: row["note"] for row in rows}
+    assert code == EXIT_OK and set(notes) == {known, ghost, foreign}
+    assert notes[known] == "" and "reap" in notes[ghost] and "another machine" in notes[foreign]
+    assert "together $2.07 an hour" in account("ps")[1]
+    account.fake.pods[known].ended_at = time.time()
+    assert "does not know it" in account("ps")[1]
+
+
+def test_pods_are_shown_without_asking_anybody(account):
+    known = account.pod()
+    account.fake.requests.clear()
+    assert known in account("ps", "--offline")[1]
+    assert account.fake.requests == []
+
+
+def test_costs_are_told_by_run_and_experiment_and_by_the_bill_where_it_is_there(account):
+    pod_id = account.pod()
+    account.pod("ucr-000000000000")
+    account.ledger.add_run(RUN, "market", "b" * 16)
+    pod = account.fake.pods[pod_id]
+    pod.created_at -= 7200
+    code, found = account.json("cost")
+    (market,) = [one for one in found["runs"] if one["run"] == RUN]
+    assert code == EXIT_OK and market["experiment"] == "market"
+    assert market["billed"] == pytest.approx(2 * 0.69, rel=0.01) and market["estimate"] < 0.1
+    assert found["total"] == pytest.approx(market["billed"], abs=0.05)
+    out = account("cost")[1]
+    assert f"{RUN} (running)" in out and "market" in out and "together $1.38" in out
+    assert [one["run"] for one in account.json("cost", RUN)[1]["runs"]] == [RUN]
+    code, _, err = account("cost", "market-584a4514f71e")
+    assert code == EXIT_DATA and f"did you mean '{RUN}'" in err
+
+
+def test_costs_are_told_without_the_bill_where_it_cannot_be_had(account):
+    account.pod()
+    account.fake.fault("GET", "/billing", 403, "no access")
+    code, out, err = account("cost")
+    assert code == EXIT_OK and RUN in out and "estimates only" in err
+
+
+def test_reap_shows_first_and_ends_when_it_is_told_to(account):
+    kept, ghost = account.pod(), account.pod("other-run", known=False)
+    code, out, _ = account("reap")
+    assert code == EXIT_POD and "1 pods would be ended, $0.69 an hour: `moola pod reap --apply`" in out
+    assert len(account.fake.billing()) == 2
+    code, found = account.json("reap", "--apply")
+    assert code == EXIT_OK
+    assert {one["pod_id"]: (one["verdict"], one["ended"]) for one in found} == {
+        kept: ("kept", False),
+        ghost: ("end", True),
+    }
+    assert [pod.pod_id for pod in account.fake.billing()] == [kept]
+    assert account("reap")[0] == EXIT_OK
+
+
+def test_down_ends_the_pods_of_a_run_also_one_that_nobody_knew(account):
+    pods, other = {account.pod(), account.pod(known=False)}, account.pod("other-run")
+    code, ended = account.json("down", RUN)
+    assert code == EXIT_OK and {one["pod_id"] for one in ended} == pods
+    assert [pod.pod_id for pod in account.fake.billing()] == [other]
+    assert [pod.run for pod in account.ledger.pods(open_only=True)] == ["other-run"]
+    assert account("down", "--all")[0] == EXIT_OK
+    assert account.fake.billing() == [] and account.ledger.pods(open_only=True) == []
+    assert "no pods to end (local and runpod asked)" in account("down", "--all")[1]
+
+
+def test_down_does_not_lose_results_unasked(account):
+    pod_id = account.pod()
+    account.ledger.add_event(RUN, pod_id, STARTED, "")
+    code, _, err = account("down", RUN)
+    assert code == EXIT_USAGE and "its results are not here" in err and "moola pod pull" in err
+    assert len(account.fake.billing()) == 1
+    account.ledger.add_transfer(RUN, pod_id, "pull", 1.0, 3, 10, 10)
+    assert account("down", RUN)[0] == EXIT_OK
+    again = account.pod()
+    account.ledger.add_event(RUN, again, STARTED, "")
+    assert account("down", RUN, "--yes")[0] == EXIT_OK
+    assert account.fake.billing() == []
+
+
+def test_down_leaves_other_machines_pods_alone_unless_twice_told(account):
+    account.fake.add(pod_name(RUN, "ffffffff"))
+    assert account("down", RUN)[0] == EXIT_OK and len(account.fake.billing()) == 1
+    code, _, err = account("down", RUN, "--any-ledger")
+    assert code == EXIT_USAGE and "another machine" in err
+    assert account("down", RUN, "--any-ledger", "--yes")[0] == EXIT_OK and account.fake.billing() == []
+
+
+def test_down_without_a_key_does_not_pretend(account, monkeypatch):
+    account.pod()
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    for words in ([RUN], ["--all"]):
+        code, _, err = account("down", *words)
+        assert code == EXIT_USAGE and "there is no RunPod API key" in err
+    assert len(account.fake.billing()) == 1
+
+
+@pytest.mark.parametrize("words", [[], [RUN, "--all"]])
+def test_down_wants_a_run_or_all(account, words):
+    with pytest.raises(SystemExit) as caught:
+        account("down", *words)
+    assert caught.value.code == EXIT_USAGE
+
+
+def test_reap_without_a_key_does_not_pretend(account, monkeypatch):
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    assert account("reap")[0] == EXIT_USAGE
+
+
+def test_the_doctor_finds_nothing_where_all_is_well(account):
+    code, checks = account.json("doctor")
+    assert code == EXIT_OK
+    names = ["ssh", "ssh-keygen", "ssh-keyscan", "git", "ledger", "disk", "key", "account", "clock", "pods"]
+    assert [check["name"] for check in checks] == names
+    assert all(check["is_fine"] for check in checks)
+    assert "nothing is missing" in account("doctor")[1]
+
+
+def no_key(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    monkeypatch.delenv("RUNPOD_API_KEY")
+
+
+def wrong_key(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_wrong")
+
+
+def no_ssh(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def no_network(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    monkeypatch.setenv("RUNPOD_API_URL", "https://127.0.0.1:1/v2")
+    monkeypatch.setattr("moola.pods.clock.time.sleep", lambda _: None)
+    monkeypatch.setattr("moola.pods.runpod_api._ATTEMPTS", 1)
+
+
+def late_clock(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    from moola.pods import examining
+    from moola.pods.clock import Clock
+
+    monkeypatch.setattr(examining, "Clock", lambda: Clock(now=lambda: time.time() - 900))
+
+
+def forgotten_pod(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    account.pod(known=False)
+
+
+def broken_ledger(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    account.ledger.path.write_bytes(b"no ledger " * 1000)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1e8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "said"),
+    [
+        (no_key, "key", "export RUNPOD_API_KEY"),
+        (wrong_key, "account", "does not know this API key"),
+        (no_ssh, "ssh", "openssh-client"),
+        (no_network, "account", "cannot reach"),
+        (late_clock, "clock", "timedatectl"),
+        (forgotten_pod, "pods", "moola pod reap"),
+        (broken_ledger, "ledger", "cannot be used"),
+        (full_disk, "disk", "free space"),
+    ],
+)
+def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
+    account: Account, monkeypatch: pytest.MonkeyPatch, spoil: Callable[..., None], name: str, said: str
+) -> None:
+    spoil(monkeypatch, account)
+    code, checks = account.json("doctor")
+    missing = [check for check in checks if not check["is_fine"]]
+    assert code == EXIT_ENVIRONMENT and name in [check["name"] for check in missing]
+    assert all(check["mend"] for check in missing)
+    assert any(said in check["found"] + check["mend"] for check in missing if check["name"] == name)
+
+
+def test_the_doctor_can_leave_the_account_out(account):
+    assert account("doctor", "--offline")[0] == EXIT_OK
+    assert account.fake.requests == []

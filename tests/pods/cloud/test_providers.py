@@ -1,0 +1,166 @@
+"""A host and a folder as lenders, and how a lender is found by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moola.errors import ConfigError
+from moola.layout import Layout
+from moola.pods.acquiring import Acquisition
+from moola.pods.ending import end_run
+from moola.pods.ledger import Ledger
+from moola.pods.local_provider import LocalProvider
+from moola.pods.provider import LocalTarget, PodError, PodWish
+from moola.pods.providers import ProviderOptions, find_key, open_ledger, open_provider
+from moola.pods.ssh import SshTarget
+from moola.pods.ssh_provider import SshProvider
+
+from .conftest import KEY, RUN
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock) -> Ledger:
+    return Ledger(tmp_path / "pods.sqlite", clock)
+
+
+def acquisition(provider, ledger, clock) -> Acquisition:
+    return Acquisition(provider, ledger, PodWish(), RUN, "", lambda target: target, tell=lambda _: None, clock=clock)
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port", "user"),
+    [
+        ("root@10.0.0.5", "10.0.0.5", 22, "root"),
+        ("me@gpu.example.org:2222", "gpu.example.org", 2222, "me"),
+        ("me@[2001:db8::1]:2222", "2001:db8::1", 2222, "me"),
+        ("first.last@box", "box", 22, "first.last"),
+    ],
+)
+def test_a_host_is_reached_by_its_address(ledger, clock, address, host, port, user):
+    got = acquisition(SshProvider(address, ledger), ledger, clock).acquire()
+    assert isinstance(got.session, SshTarget)
+    assert (got.session.host, got.session.port, got.session.user) == (host, port, user)
+    assert got.session.host_keys is None and got.session.identity is None
+
+
+def test_a_host_with_a_pinned_key(ledger, clock, tmp_path):
+    identity = tmp_path / "key"
+    identity.write_text("x")
+    provider = SshProvider("me@box:2222", ledger, identity=identity, host_key=f"{KEY} root@box")
+    target = acquisition(provider, ledger, clock).acquire().session
+    assert isinstance(target, SshTarget)
+    assert (target.host_keys, target.identity, target.alias) == ((KEY,), identity, "box-2222")
+
+
+@pytest.mark.parametrize(
+    "address", ["box", "me@", "@box", "me@box:0", "me@box:99999", "me@-oProxyCommand=x", "me@b;id"]
+)
+def test_what_is_no_address_is_refused(ledger, address):
+    with pytest.raises(ConfigError):
+        SshProvider(address, ledger)
+
+
+def test_all_that_is_wrong_with_a_host_is_told_at_once(ledger):
+    with pytest.raises(ConfigError) as caught:
+        SshProvider("me@box:99999", ledger, identity=Path("/nowhere"), host_key="AAAA")
+    assert len(caught.value.problems) == 3
+
+
+def test_a_run_on_a_host_is_gone_on_with_until_it_is_ended(ledger, clock):
+    provider = SshProvider("me@box", ledger)
+    first = acquisition(provider, ledger, clock).acquire()
+    again = acquisition(SshProvider("me@box", ledger), ledger, clock).acquire()
+    assert again.adopted and again.pod.pod_id == first.pod.pod_id
+    assert SshProvider("me@other", ledger).find() == []
+    end_run(provider, RUN, ledger, "done", clock=clock)
+    assert ledger.pods(open_only=True) == [] and provider.find() == []
+    assert not acquisition(provider, ledger, clock).acquire().adopted
+    assert all(pod.cost == 0 for pod in ledger.pods())
+
+
+def test_a_folder_is_fresh_for_a_new_pod_and_gone_when_it_ends(ledger, clock, tmp_path):
+    provider = LocalProvider(tmp_path / "pods", ledger, clock=clock)
+    first = acquisition(provider, ledger, clock).acquire()
+    assert isinstance(first.session, LocalTarget)
+    assert list(first.session.root.iterdir()) == []
+    (first.session.root / "file").write_text("x")
+    assert acquisition(provider, ledger, clock).acquire().session == first.session
+    end_run(provider, RUN, ledger, "done", clock=clock)
+    assert not first.session.root.exists() and provider.find() == []
+    assert acquisition(provider, ledger, clock).acquire().session != first.session
+
+
+def test_ending_a_folder_kills_what_works_in_it_and_nothing_else(ledger, clock, tmp_path):
+    provider = LocalProvider(tmp_path / "pods", ledger, clock=clock)
+    target = acquisition(provider, ledger, clock).acquire().session
+    assert isinstance(target, LocalTarget)
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    run = target.root / "runs" / RUN
+    run.mkdir(parents=True)
+    with (
+        subprocess.Popen(words, cwd=run, start_new_session=True) as worker,
+        subprocess.Popen(words, cwd=tmp_path, start_new_session=True) as stranger,
+    ):
+        time.sleep(0.2)  # until both have changed their folder
+        (run / "status.json").write_text(json.dumps({"supervisor_pid": worker.pid, "pid": stranger.pid}))
+        end_run(provider, RUN, ledger, "done", clock=clock)
+        assert worker.wait(10) == -9
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_pod_id_cannot_lead_out_of_the_folder(ledger, tmp_path):
+    for name in ("precious", "pods"):
+        (tmp_path / name).mkdir()
+    LocalProvider(tmp_path / "pods", ledger).end("../precious")
+    assert (tmp_path / "precious").is_dir()
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RUNPOD_API_KEY", "RUNPOD_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Layout(tmp_path / "data", tmp_path / "artifacts")
+
+
+def test_lenders_are_found_by_name(layout, monkeypatch):
+    ledger = open_ledger(layout)
+    assert open_provider("local", ledger, layout).name == "local"
+    assert open_provider("ssh", ledger, layout, ProviderOptions(host="me@box", root="/srv/pods")).root == "/srv/pods"
+    with pytest.raises(ConfigError, match="did you mean 'runpod'"):
+        open_provider("runpots", ledger, layout)
+    with pytest.raises(ConfigError, match="there is no RunPod API key"):
+        open_provider("runpod", ledger, layout)
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_1")
+    assert open_provider("runpod", ledger, layout).can_end_itself
+
+
+def test_a_key_is_found_where_runpodctl_keeps_it(layout, tmp_path, monkeypatch):
+    assert find_key() == ("", "")
+    path = tmp_path / ".runpod" / "config.toml"
+    path.parent.mkdir()
+    path.write_text("apikey = 'rpa_file'\n")
+    assert find_key() == ("rpa_file", str(path))
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_env")
+    assert find_key() == ("rpa_env", "RUNPOD_API_KEY")
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    path.write_text("not toml")
+    assert find_key() == ("", "")
+
+
+def test_a_folder_that_vanished_is_a_pod_that_vanished(ledger, clock, tmp_path):
+    provider = LocalProvider(tmp_path / "pods", ledger, clock=clock)
+    got = acquisition(provider, ledger, clock).acquire()
+    got.session.root.rmdir()
+    assert provider.status(got.pod.pod_id).status == "TERMINATED"
+    assert provider.target(got.pod) is None
+    again = acquisition(provider, ledger, clock).acquire()
+    assert not again.adopted
+    assert PodError.exit_code == 6

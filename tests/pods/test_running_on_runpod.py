@@ -1,0 +1,133 @@
+"""The whole road to a rented pod: the fake account lends machines that are sshd of this one, host keys and all."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+
+from moola.layout import read_json
+from moola.pods.attaching import PodLostError
+from moola.pods.runpod_provider import RunpodProvider
+
+HERE = Path(__file__).parent
+RUN = "demo-0123456789ab"
+AT_ONCE = {"provisioning_s": 0.0, "pulling_s": 0.0, "starting_s": 0.0, "mapped_s": 0.0}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="RunPod's pods are logged in to as root"),
+]
+
+
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> ModuleType:
+    return _module("stand_in")
+
+
+@pytest.fixture
+def account(make_sshd: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An account whose pods are real sshd that take the key of the run."""
+    fake_runpod = _module("fake_runpod")
+
+    def lend(pod: Any) -> Any:
+        machine = make_sshd()
+        (machine.folder / "client_key.pub").write_text(pod.body["env"]["PUBLIC_KEY"] + "\n")
+        machine.start()
+        told = subprocess.check_output(["ssh-keygen", "-lf", str(machine.folder / "host_key.pub")], text=True).strip()
+        lent = fake_runpod.QuietSshd("127.0.0.1", machine.port, [told])
+        lent.close = machine.stop
+        return lent
+
+    with fake_runpod.FakeRunpod(make_sshd=lend) as account:
+        account.plan = fake_runpod.PodPlan(**AT_ONCE)
+        monkeypatch.setenv("RUNPOD_API_URL", account.url)
+        monkeypatch.setenv("RUNPOD_API_KEY", account.key)
+        monkeypatch.setattr(RunpodProvider, "root", property(lambda provider: str(tmp_path / "pod")))
+        yield account
+    for process in psutil.process_iter(["cmdline"]):  # what vanished for its client goes on where all is one machine
+        if str(tmp_path / "pod") in " ".join(process.info["cmdline"] or []):
+            process.kill()
+
+
+def test_a_rented_pod_is_found_used_and_ended(stand_in: ModuleType, account: Any, tmp_path: Path) -> None:
+    said: list[str] = []
+    run = stand_in.stand_in_run(tmp_path / "here", said, provider="runpod", gpus=("A5000", "RTX 4090"))
+    ended = run.go()
+    assert ended.outcome == "finished" and ended.pod_ended
+    assert read_json(ended.published.folder / "manifest.json")["pod"]["gpu"]
+    assert account.billing() == [] and len(account.pods) == 1
+    assert any("RunPod put no key" in line for line in said), "nobody may think that the pod ends itself"
+    secret = account.key.encode()
+    kept = [path for path in (tmp_path / "pod").rglob("*") if path.is_file()]
+    assert kept and not [path for path in kept if secret in path.read_bytes()], "the key of the account stays here"
+
+
+def test_a_pod_with_another_host_key_is_refused_and_ended(stand_in: ModuleType, account: Any, tmp_path: Path) -> None:
+    from moola.pods.ssh import HostKeyError
+
+    account.plan = dataclasses.replace(account.plan, fingerprints="swapped")
+    run = stand_in.stand_in_run(tmp_path / "here", [], provider="runpod", limits=_short_limits())
+    with pytest.raises(HostKeyError):
+        run.go()
+    assert account.billing() == []
+    assert not (tmp_path / "pod").exists(), "nothing was sent"
+
+
+def test_a_pod_that_vanishes_in_mid_training_is_not_billed_and_another_goes_on(
+    stand_in: ModuleType, account: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moola.pods.attaching.POLL_S", 0.2)
+    said: list[str] = []
+    env = {"STAND_IN_STEPS": "20", "STAND_IN_PAUSE_S": "0.3"}
+    run = stand_in.stand_in_run(tmp_path / "here", said, provider="runpod", env=env, retries=1)
+    show = run.show
+
+    def vanish(record: Any) -> None:
+        show(record)
+        if record["text"] == "step 3" and len(account.pods) == 1:
+            [pod] = account.pods.values()
+            pod.ended_at = account.clock.now()
+            pod.sshd.close()
+
+    run.show = vanish
+    assert run.go().outcome == "finished"
+    assert len(account.pods) == 2 and account.billing() == []
+    assert any("another pod goes on" in line for line in said)
+
+
+def test_a_pod_that_vanishes_too_often_is_told(stand_in: ModuleType, account: Any, tmp_path: Path) -> None:
+    run = stand_in.stand_in_run(tmp_path / "here", [], provider="runpod", env={"STAND_IN_PAUSE_S": "5"})
+
+    def vanish(record: Any) -> None:
+        for pod in account.pods.values():
+            pod.ended_at = account.clock.now()
+            pod.sshd.close()
+
+    run.show = vanish
+    with pytest.raises(PodLostError, match="TERMINATED"):
+        run.go()
+    assert account.billing() == []
+
+
+def _short_limits() -> Any:
+    from moola.pods.waiting import PhaseLimits
+
+    return PhaseLimits(ssh_s=1.0)

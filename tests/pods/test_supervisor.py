@@ -1,0 +1,413 @@
+"""The process that stays on a pod, as a process: what it runs, writes, survives and ends."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moola.pods.pod_end import PodEnd
+from moola.pods.run_watch import EventWatch, GpuWatch
+from moola.pods.step_process import LONGEST_LINE, LineLog, StepProcess, start_ticks
+from moola.pods.supervisor import SELF
+
+SOURCE = Path(__file__).parents[2] / "src"
+PATIENCE_S = 20.0
+
+
+def step(name: str, code: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "argv": [sys.executable, "-c", code], **more}
+
+
+class Supervised:
+    """A run folder and the supervisors that were started in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
+        (folder / "project").mkdir(parents=True)
+
+    def start(self, *steps: dict[str, Any], python: str = sys.executable, **job: Any) -> subprocess.Popen[bytes]:
+        if steps:
+            (self.folder / "job.json").write_text(json.dumps({"run": "demo-1", "steps": steps, **job}))
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        environment.pop("COVERAGE_PROCESS_START", None)
+        argv = [python, "-m", "moola.pods.supervisor", str(self.folder)]
+        self.processes.append(subprocess.Popen(argv, env=environment, cwd="/"))
+        return self.processes[-1]
+
+    def run(self, *steps: dict[str, Any], **job: Any) -> int:
+        return self.start(*steps, **job).wait(PATIENCE_S)
+
+    def ask(self, name: str, **more: Any) -> None:
+        (self.folder / f"{name}.json").write_text(json.dumps({"attempt": 1, **more}))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        path = self.folder / "status.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        path = self.folder / "log.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def texts(self) -> list[str]:
+        """What the steps said; the supervisor's own words aside."""
+        return [line["text"] for line in self.lines if line["step"] != SELF]
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{self.status} {self.texts}"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    found = Supervised(tmp_path / "run")
+    yield found
+    for process in found.processes:
+        process.kill()
+        process.wait()
+    if found.status.get("pid") and start_ticks(found.status["pid"]) == found.status["pid_ticks"]:
+        os.killpg(found.status["pid"], signal.SIGKILL)
+
+
+def test_steps_run_in_order_and_every_line_they_say_has_a_number(supervised: Supervised) -> None:
+    told = step("first", "import sys; print('out'); print('err', file=sys.stderr)", env={"PYTHONUNBUFFERED": "1"})
+    assert (
+        supervised.run(told, step("second", "import os; print(os.getcwd(), os.environ['A'])", env={"A": "a b;$c"})) == 0
+    )
+    assert [line["n"] for line in supervised.lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in supervised.lines] == ["first", "first", SELF, "second", SELF, SELF]
+    assert supervised.texts == ["out", "err", f"{supervised.folder / 'project'} a b;$c"]
+    status = supervised.status
+    assert (status["phase"], status["outcome"], status["log_lines"]) == ("over", "finished", 6)
+    assert {name: record["exit_code"] for name, record in status["steps"].items()} == {"first": 0, "second": 0}
+
+
+def test_a_step_that_fails_is_the_last_and_is_run_again_by_the_next_supervisor(supervised: Supervised) -> None:
+    fails = step("fails", "import pathlib, sys; sys.exit(0 if pathlib.Path('mended').exists() else 3)")
+    first, last = step("first", "print('once')"), step("last", "print('last')")
+    assert supervised.run(first, fails, last) == 1
+    assert supervised.status["outcome"] == "failed" and "exit code 3" in supervised.status["why"]
+    (supervised.folder / "project" / "mended").touch()
+    assert supervised.run() == 0
+    assert supervised.texts == ["once", "last"], "what was done is not done again"
+    numbers = [line["n"] for line in supervised.lines]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_step_that_was_changed_is_run_again(supervised: Supervised) -> None:
+    supervised.run(step("only", "print('one')"))
+    supervised.run(step("only", "print('two')"))
+    assert supervised.texts == ["one", "two"]
+
+
+def test_a_program_that_is_not_there_is_a_failed_step(supervised: Supervised) -> None:
+    assert supervised.run({"name": "only", "argv": ["no-such-program-here"]}) == 1
+    assert supervised.texts == ["no-such-program-here: No such file or directory"]
+
+
+def test_the_second_supervisor_of_a_run_leaves_it_to_the_first(supervised: Supervised) -> None:
+    supervised.start(step("only", "import time; print('begun'); time.sleep(60)"))
+    supervised.wait_for(lambda: supervised.texts)
+    assert supervised.start().wait(PATIENCE_S) == 0
+    assert supervised.texts == ["begun"]
+
+
+def test_a_supervisor_after_one_that_was_killed_ends_its_step_and_goes_on(supervised: Supervised) -> None:
+    code = """
+import os, pathlib, sys, time
+mark = pathlib.Path("pid")
+if mark.exists():
+    sys.exit(print("again"))
+mark.write_text(str(os.getpid()))
+print("begun")
+time.sleep(60)
+"""
+    first = supervised.start(step("done", "print('done')"), step("job", code))
+    supervised.wait_for(lambda: "begun" in supervised.texts and supervised.status.get("step") == "job")
+    first.kill()
+    first.wait()
+    orphan = int((supervised.folder / "project" / "pid").read_text())
+    assert start_ticks(orphan) is not None, "the step outlives its supervisor"
+    assert supervised.run() == 0
+    assert supervised.texts == ["done", "begun", "again"]
+    assert start_ticks(orphan) is None or Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z"
+
+
+def test_stop_gives_the_job_time_for_its_checkpoint(supervised: Supervised) -> None:
+    code = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("kept") or 130))
+print("begun")
+time.sleep(60)
+"""
+    process = supervised.start(step("job", code), step("never", "print('never')"))
+    supervised.wait_for(lambda: supervised.texts)
+    supervised.ask("stop", attempt=7, why="for another attempt")
+    time.sleep(0.5)
+    assert process.poll() is None, "what is asked of another attempt is not for this one"
+    supervised.ask("stop", why="moola pod stop")
+    assert process.wait(PATIENCE_S) == 1
+    assert supervised.texts == ["begun", "kept"]
+    assert (supervised.status["outcome"], supervised.status["why"]) == ("stopped", "moola pod stop")
+
+
+def test_a_job_that_does_not_end_by_itself_is_killed_with_all_its_processes(supervised: Supervised) -> None:
+    code = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid)
+time.sleep(60)
+"""
+    process = supervised.start(step("job", code), guards={"checkpoint_s": 0.5})
+    supervised.wait_for(lambda: supervised.texts)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 1
+    child = Path(f"/proc/{supervised.texts[0]}/stat")
+    supervised.wait_for(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+    assert "SIGTERM" in supervised.status["why"]
+
+
+def test_a_background_process_that_holds_the_output_does_not_hold_up_the_job(supervised: Supervised) -> None:
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('x')"
+    assert supervised.run(step("job", code)) == 0
+    assert supervised.texts == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("guards", "code", "guard"),
+    [
+        ({"max_hours": 0.0003}, "import time; time.sleep(60)", "deadline"),
+        ({"budget": 0.01, "price_per_h": 40.0}, "import time; time.sleep(60)", "budget"),
+        ({"stalled_min": 0.01}, "import time; print('x'); time.sleep(60)", "stalled"),
+        (
+            {},
+            "import pathlib, time; f = pathlib.Path('artifacts/results/r'); f.mkdir(parents=True);"
+            '(f / \'events.jsonl\').write_text(\'{"stage": "pretrain", "loss": NaN}\\n\'); time.sleep(60)',
+            "nan_loss",
+        ),
+    ],
+)
+def test_each_guard_ends_a_real_job(supervised: Supervised, guards: dict[str, Any], code: str, guard: str) -> None:
+    assert supervised.run(step("job", code, guarded=True), guards={"checkpoint_s": 5, **guards}) == 1
+    assert supervised.status["outcome"] == guard
+    assert supervised.status["why"]
+
+
+def test_an_idle_gpu_ends_a_job(supervised: Supervised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 0\necho 3\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    process = supervised.start(step("job", "import time; time.sleep(60)", guarded=True), guards={"idle_gpu_min": 0.0})
+    assert process.wait(PATIENCE_S) == 1
+    assert supervised.status["outcome"] == "idle_gpu"
+
+
+def test_the_time_of_earlier_pods_and_supervisors_counts(supervised: Supervised) -> None:
+    sleeps = step("job", "import time; time.sleep(60)")
+    limits = {"max_hours": 1, "checkpoint_s": 0}
+    assert supervised.run(sleeps, guards=limits, billed_s=3600) == 1
+    assert supervised.status["outcome"] == "deadline"
+    (supervised.folder / "status.json").write_text(
+        json.dumps({"attempt": 1, "at_s": time.time() - 3600, "billed_s": 1.0})
+    )
+    assert supervised.run(sleeps, guards=limits) == 1
+    assert supervised.status["outcome"] == "deadline"
+
+
+def test_a_step_over_its_time_has_failed(supervised: Supervised) -> None:
+    assert supervised.run(step("environment", "import time; time.sleep(60)", limit_s=0.3)) == 1
+    assert (supervised.status["outcome"], supervised.status["why"]) == (
+        "failed",
+        "step environment took longer than 0.3 s",
+    )
+
+
+def test_it_runs_on_an_old_python(supervised: Supervised) -> None:
+    found = [*Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"), *filter(None, [shutil.which("python3.8")])]
+    if not found:
+        pytest.skip("no Python 3.8 here")
+    assert supervised.start(step("only", "print('x')"), python=str(found[0])).wait(PATIENCE_S) == 0
+    assert supervised.texts == ["x"]
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """As much of the v2 API as a pod's own key meets."""
+
+    may_change = True
+    requests: list[tuple[str, str, str]] = []  # noqa: RUF012
+
+    def answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.requests.append((self.command, self.path, self.rfile.read(length).decode()))
+        known = self.headers["Authorization"] == "Bearer pod-key"
+        allowed = known and (self.may_change or self.command == "GET")
+        code = 401 if not known else 403 if not allowed else 204 if self.command == "DELETE" else 200
+        content = b"" if code == 204 else json.dumps({"title": "no"} if code > 400 else {"name": "moola-x"}).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PATCH = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *args: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pass
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
+    monkeypatch.setattr(Api, "requests", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v2"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_pod_ends_itself_when_its_client_stays_away(supervised: Supervised, api: str) -> None:
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    guards = {"max_hours": 0.0003, "grace_min": 0.02, "checkpoint_s": 5}
+    assert supervised.run(step("job", "import time; time.sleep(60)"), guards=guards, end=end) == 1
+    status = supervised.status
+    assert (status["outcome"], status["phase"], status["not_ended"], status["pulled"]) == (
+        "deadline",
+        "over",
+        "",
+        False,
+    )
+    assert status["armed"]["armed"]
+    assert [method for method, _, _ in Api.requests] == ["GET", "PATCH", "DELETE"]
+    assert Api.requests[1] == ("PATCH", "/v2/pods/p1", '{"name": "moola-x"}')
+
+
+def test_a_finished_pod_waits_for_the_pull_and_not_longer(supervised: Supervised, api: str) -> None:
+    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
+    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
+    time.sleep(0.5)
+    assert process.poll() is None
+    supervised.ask("pulled")
+    assert process.wait(PATIENCE_S) == 0
+    assert supervised.status["pulled"] and Api.requests[-1][0] == "DELETE"
+
+
+def test_a_finished_pod_does_not_wait_past_its_deadline(supervised: Supervised, api: str) -> None:
+    guards = {"max_hours": 0.0005, "grace_min": 0.005}
+    assert supervised.run(step("job", "print('x')"), guards=guards, end={"kind": "runpod", "api": api, "pod": "p"}) == 0
+    assert Api.requests[-1][0] == "DELETE" and "deadline" in supervised.status["why"]
+
+
+def test_a_stopped_supervisor_leaves_the_pod_to_the_client(supervised: Supervised, api: str) -> None:
+    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
+    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
+    supervised.ask("stop")
+    assert process.wait(PATIENCE_S) == 0
+    assert "DELETE" not in [method for method, _, _ in Api.requests]
+
+
+def test_a_key_that_may_not_end_the_pod_is_told(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = PodEnd({"kind": "runpod", "api": api, "pod": "p1"})
+    monkeypatch.setattr(Api, "may_change", False)
+    assert end.probe().because == "the pod's own key may read the pod and not change it: HTTP 403: no"
+    assert end.end() == "HTTP 403: no"
+    monkeypatch.setenv("RUNPOD_API_KEY", "wrong")
+    assert "may not read the pod: HTTP 401" in end.probe().because
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    assert not end.probe().armed
+    unreachable = PodEnd({"kind": "runpod", "api": "http://127.0.0.1:9/v2", "pod": "p1"})
+    monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
+    assert "refused" in unreachable.probe().because
+    assert PodEnd({"kind": "none", "because": "your own machine"}).probe().because == "your own machine"
+
+
+def test_a_log_goes_on_after_a_torn_line_and_cuts_long_ones(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    LineLog(path).write("a", "one\ntwo\r")
+    with path.open("ab") as handle:
+        handle.write(b'{"n": 3, "at')
+    log = LineLog(path)
+    assert log.n == 2
+    log.write("b", "x" * (LONGEST_LINE + 1) + "\n\nend")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["n"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert [len(record["text"]) for record in records] == [3, 3, LONGEST_LINE, 1, 0, 3]
+
+
+def test_lines_of_any_bytes_and_of_any_length_arrive_whole(tmp_path: Path) -> None:
+    log = LineLog(tmp_path / "log.jsonl")
+    code = (
+        "import os; os.write(1, b'caf\\xc3\\xa9 \\xff\\x0b\\xe2\\x80\\xa8 same line\\n' + b'y' * 200000 + b'\\nno end')"
+    )
+    process = StepProcess(step("s", code), tmp_path, log)
+    while process.pump(1.0)[1] is None:
+        pass
+    texts = [json.loads(line)["text"] for line in (tmp_path / "log.jsonl").read_bytes().split(b"\n") if line]
+    assert texts[0] == "café \ufffd\x0b\u2028 same line"
+    assert "".join(texts[1:-1]).replace("y", "") == "" and sum(map(len, texts[1:-1])) == 200000
+    assert texts[-1] == "no end"
+
+
+@pytest.fixture
+def smaller_files() -> Iterator[Callable[[int], None]]:
+    """Lets no file of this process grow over so many bytes: what a full disk does, to this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, smaller_files: Callable[[int], None]) -> None:
+    path = tmp_path / "log.jsonl"
+    log = LineLog(path)
+    log.write("a", "one")
+    size = path.stat().st_size
+    smaller_files(2 * size + 10)
+    log.write("a", "two\nthree")
+    smaller_files(resource.RLIM_INFINITY)
+    log.write("a", "four")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["n"] for record in records] == list(range(1, len(records) + 1)), "no half line, no number twice"
+    assert records[-1]["text"] == "four" and log.lost > 0
+
+
+def test_events_of_before_are_not_news(tmp_path: Path) -> None:
+    path = tmp_path / "r" / "events.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"loss": NaN}\n')
+    watch = EventWatch(tmp_path)
+    assert not watch.look()
+    with path.open("a") as handle:
+        handle.write('{"loss": 1.0}\n[]\nno json\n{"loss": N')
+    assert watch.look() and not watch.look()
+    assert watch.bad_loss == ""
+    with path.open("a") as handle:
+        handle.write("aN}\n")
+    assert watch.look() and watch.bad_loss == "training: loss is nan"
+
+
+def test_where_no_gpu_can_be_asked_nothing_is_idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    watch = GpuWatch()
+    watch.look(0.0)
+    watch.look(1000.0)
+    assert watch.idle_s is None
