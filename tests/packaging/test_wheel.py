@@ -65,7 +65,7 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
         "moola/review/static/review.css",
         "moola/review/static/review.js",
     }
-    assert {Path(name).suffix for name in own} == {".py", ".yaml", ".j2", ".json", ".css", ".js"}
+    assert {Path(name).suffix for name in own} == {".py", ".sql", ".yaml", ".j2", ".json", ".css", ".js"}
     assert {name.partition("/")[0] for name in names} == {
         "moola",
         next(n for n in names if "dist-info" in n).partition("/")[0],
