@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 
-from moola.errors import EXIT_OK, EXIT_USAGE, did_you_mean
+from moola.commands.subcommands import listed, run_subcommand
 
 _COMMANDS = {
     "issues": ("issues", "which labels are doubtful, in the order in which to look at them"),
@@ -22,7 +20,7 @@ _COMMANDS = {
 _HELP = f"""\
 usage: moola labels COMMAND ...
 
-{"".join(f"  {name:11}{words}" + chr(10) for name, (_, words) in _COMMANDS.items())}
+{listed(_COMMANDS, 11)}
 Decisions are events in data/corrections/review_corrections/events.jsonl, a log that only grows. To train on them:
   moola run task.corrections=data/corrections/review_corrections/events.jsonl
 `moola review` shows the windows and takes the decisions; `moola labels COMMAND --help` tells of each command.
@@ -31,12 +29,4 @@ Decisions are events in data/corrections/review_corrections/events.jsonl, a log 
 
 def main(words: Sequence[str]) -> int:
     """Run one of the commands."""
-    command, rest = (words[0], list(words[1:])) if words else ("--help", [])
-    if command in ("-h", "--help"):
-        print(_HELP, end="")
-        return EXIT_OK
-    if command not in _COMMANDS:
-        print(f"moola labels: there is no command '{command}'; {did_you_mean(command, _COMMANDS)}", file=sys.stderr)
-        return EXIT_USAGE
-    module, _ = _COMMANDS[command]
-    return importlib.import_module(f"moola.commands.label_commands.{module}").main(rest)
+    return run_subcommand("labels", "moola.commands.label_commands", _COMMANDS, _HELP, words)

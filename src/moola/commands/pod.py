@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 
-from moola.errors import EXIT_OK, EXIT_USAGE, did_you_mean
+from moola.commands.subcommands import listed, run_subcommand
 
 _COMMANDS = {
     "doctor": ("doctor", "keys, ssh, account and disk: what is missing and how to get it"),
@@ -31,7 +29,7 @@ _COMMANDS = {
 _HELP = f"""\
 usage: moola pod COMMAND ...
 
-{"".join(f"  {name:9}{words}" + chr(10) for name, (_, words) in _COMMANDS.items())}
+{listed(_COMMANDS, 9)}
 A laptop may sleep or lose its network: the run goes on, and `moola pod attach RUN`, or the same command again, goes on
 with it. `moola pod COMMAND --help` tells of each command.
 
@@ -41,12 +39,4 @@ exit codes: as of `moola run`; 6 where a pod could not be had, reached or ended
 
 def main(words: Sequence[str]) -> int:
     """Run one of the commands."""
-    command, rest = (words[0], list(words[1:])) if words else ("--help", [])
-    if command in ("-h", "--help"):
-        print(_HELP, end="")
-        return EXIT_OK
-    if command not in _COMMANDS:
-        print(f"moola pod: there is no command '{command}'; {did_you_mean(command, _COMMANDS)}", file=sys.stderr)
-        return EXIT_USAGE
-    module, _ = _COMMANDS[command]
-    return importlib.import_module(f"moola.commands.pod_commands.{module}").main(rest)
+    return run_subcommand("pod", "moola.commands.pod_commands", _COMMANDS, _HELP, words)

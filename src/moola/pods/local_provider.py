@@ -8,14 +8,14 @@ import secrets
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from moola.errors import StorageError
 from moola.layout import read_json
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
-from moola.pods.provider import LocalTarget, Offer, PodRecord, PodState, PodWish, pod_name
+from moola.pods.provider import LocalTarget, Offer, PodRecord, PodState, PodWish
 
 
 class LocalProvider:
@@ -46,19 +46,7 @@ class LocalProvider:
         """Make a folder."""
         pod_id = f"{run}-{secrets.token_hex(4)}"
         (self._folder / pod_id).mkdir(parents=True)
-        return PodRecord(
-            self.name,
-            pod_id,
-            run,
-            self._ledger.owner,
-            pod_name(run, self._ledger.owner),
-            "RUNNING",
-            offer.gpu,
-            offer.cloud,
-            offer.data_center,
-            0.0,
-            datetime.fromtimestamp(self._clock.now(), UTC),
-        )
+        return PodRecord.unbilled(self.name, pod_id, run, self._ledger.owner, offer, self._clock.now())
 
     def find(self, run: str | None = None) -> list[PodRecord]:
         """Folders that are there and that the ledger knows."""

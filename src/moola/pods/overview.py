@@ -82,10 +82,11 @@ def overview(ledger: Ledger, providers: Sequence[Provider]) -> list[PodRow]:
         fresh = {pod.pod_id: pod for pod in ledger.pods() if pod.provider == provider.name}
         rows += [_of_lender(pod, fresh.get(pod.pod_id), ledger) for pod in seen]
         missing = {pod_id for pod_id, pod in known.items() if pod.ended_at is None} - {pod.pod_id for pod in seen}
-        rows += [_of_ledger(fresh[pod_id], "the lender does not know it: `moola pod reap`") for pod_id in missing]
+        note = "the lender does not know it: `moola pod reap`"
+        rows += [_row(pod, pod.seconds, pod.cost, note) for pod in (fresh[pod_id] for pod_id in missing)]
     for pod in ledger.pods(open_only=True):
         if pod.provider not in asked:
-            rows.append(_of_ledger(pod, "" if pod.provider == "ssh" else "not asked"))
+            rows.append(_row(pod, pod.seconds, pod.cost, "" if pod.provider == "ssh" else "not asked"))
     return sorted(rows, key=lambda row: (-row.seconds, row.pod_id))
 
 
@@ -127,6 +128,12 @@ def _of_lender(pod: PodRecord, known: LedgerPod | None, ledger: Ledger) -> PodRo
         note = "another machine's or checkout's"
     elif known is None:
         note = "nobody waits for it: `moola pod reap`"
+    age_s = ledger.age(pod) if known is None else known.seconds
+    cost = age_s / 3600 * pod.price_per_h if known is None else known.cost
+    return _row(pod, age_s, cost, note)
+
+
+def _row(pod: PodRecord | LedgerPod, seconds: float, cost: float, note: str) -> PodRow:
     return PodRow(
         run=pod.run,
         provider=pod.provider,
@@ -134,23 +141,8 @@ def _of_lender(pod: PodRecord, known: LedgerPod | None, ledger: Ledger) -> PodRo
         gpu=pod.gpu,
         where=pod.data_center,
         status=pod.status,
-        seconds=known.seconds if known else ledger.age(pod),
+        seconds=seconds,
         price_per_h=pod.price_per_h,
-        cost=known.cost if known else ledger.age(pod) / 3600 * pod.price_per_h,
-        note=note,
-    )
-
-
-def _of_ledger(pod: LedgerPod, note: str) -> PodRow:
-    return PodRow(
-        run=pod.run,
-        provider=pod.provider,
-        pod_id=pod.pod_id,
-        gpu=pod.gpu,
-        where=pod.data_center,
-        status=pod.status,
-        seconds=pod.seconds,
-        price_per_h=pod.price_per_h,
-        cost=pod.cost,
+        cost=cost,
         note=note,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from moola.errors import EXIT_POD, ConfigError, MoolaError
 from moola.pods.ssh import SshTarget
@@ -180,6 +180,13 @@ class PodRecord:
     data_center: str
     price_per_h: float
     created_at: datetime
+
+    @classmethod
+    def unbilled(cls, provider: str, pod_id: str, run: str, owner: str, offer: Offer, now_s: float) -> Self:
+        """A folder on a machine that nobody bills, made at `now_s` (seconds since 1970): it is there at once."""
+        made = datetime.fromtimestamp(now_s, UTC)
+        name, place = pod_name(run, owner), (offer.gpu, offer.cloud, offer.data_center)
+        return cls(provider, pod_id, run, owner, name, "RUNNING", *place, 0.0, made)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from moola.pods.acquiring import STARTED, Acquired, Acquisition
 from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.bundle import Bundle
 from moola.pods.checkpoints import CheckpointPuller, checkpoint_files, pull_checkpoint
+from moola.pods.client_guard import ClientGuard
 from moola.pods.ending import end_pod, end_run
 from moola.pods.guards import Observed, judge
 from moola.pods.ledger import Ledger
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from moola.pods.ssh import SshTarget
 
 _SEALED = Path("metadata") / "sealed_tests.jsonl"
-_LATE_GUARD_S = 60.0
-"""How long the supervisor has to act on a guard before the client does."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ class PodRun:
 
     def _follow(self, record: PodRecord, pod: RunOnPod) -> tuple[RunOnPod, Mapping[str, Any]]:
         checkpoints = CheckpointPuller(self.folder / "checkpoint", self.settings.checkpoint_every_min * 60, self.tell)
-        guard = _ClientGuard(self, record)
+        guard = ClientGuard(guard_limits(self.settings, record.price_per_h), self.observed)
 
         def every(pod: RunOnPod, status: Mapping[str, Any]) -> None:
             guard.look(pod, status)
@@ -374,24 +373,6 @@ class PodRun:
             return work()
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - began
-
-
-class _ClientGuard:
-    """The guards that need no look at the pod, for the case that its supervisor does not act."""
-
-    def __init__(self, run: PodRun, record: PodRecord) -> None:
-        self._run, self._limits = run, guard_limits(run.settings, record.price_per_h)
-        self._since: float | None = None
-
-    def look(self, pod: RunOnPod, status: Mapping[str, Any]) -> None:
-        """Ask the supervisor to stop where a guard has been speaking for a while and the job still runs."""
-        verdict = judge(self._limits, self._run.observed())
-        if verdict is None or status.get("phase") != "running":
-            self._since = None
-            return
-        self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since > _LATE_GUARD_S:
-            pod.write("stop.json", {"attempt": status.get("attempt"), "why": f"{verdict.guard}: {verdict.why}"})
 
 
 def _of_attempt(status: Mapping[str, Any], attempt: int) -> Mapping[str, Any] | None:

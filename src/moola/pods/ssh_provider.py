@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from moola.errors import ConfigError
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
-from moola.pods.provider import Offer, PodRecord, PodState, PodWish, pod_name
+from moola.pods.provider import Offer, PodRecord, PodState, PodWish
 from moola.pods.ssh import SshTarget
 
 _ADDRESS = re.compile(
@@ -72,19 +72,7 @@ class SshProvider:
     def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
         """A name for the run's folder; image, disk and key are the host's own matter."""
         pod_id = f"{self._target.alias}-{secrets.token_hex(4)}"
-        return PodRecord(
-            self.name,
-            pod_id,
-            run,
-            self._ledger.owner,
-            pod_name(run, self._ledger.owner),
-            "RUNNING",
-            offer.gpu,
-            offer.cloud,
-            offer.data_center,
-            0.0,
-            datetime.fromtimestamp(self._clock.now(), UTC),
-        )
+        return PodRecord.unbilled(self.name, pod_id, run, self._ledger.owner, offer, self._clock.now())
 
     def find(self, run: str | None = None) -> list[PodRecord]:
         """Pods of this host that the ledger knows and that have not ended."""
