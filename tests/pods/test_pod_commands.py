@@ -7,17 +7,23 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from moola.cli import main
 from moola.commands.pod import _COMMANDS
 from moola.errors import ConfigError
-from moola.layout import Layout, digest_file
+from moola.layout import Layout, digest_file, read_json
+from moola.pods.giving_up import kill_run
+from moola.pods.provider import NoCapacityError
+from moola.pods.replaying import compare_figures
+from moola.pods.running import PodRun
 from moola.pods.settings import load_settings, split_words
 
 RUN = "demo-0123456789ab"
@@ -89,7 +95,8 @@ def test_a_run_that_nobody_ordered_is_told_with_near_names(
     for command in ("attach", "logs", "pull", "resume", "stop", "ssh"):
         assert main(["pod", command, "demo-0123456789aa"]) == 3
         assert f"did you mean '{RUN}'" in capsys.readouterr().err
-    assert main(["pod", "replay", RUN]) == 3
+    assert main(["pod", "attach", RUN]) == 4
+    assert "what was packed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -104,10 +111,11 @@ def test_a_run_on_a_host_is_followed_read_stopped_and_resumed(
     where = {"provider": "ssh", "host": f"{sshd.target().user}@127.0.0.1:{sshd.port}", "identity": str(sshd.key)}
     env = {"STAND_IN_STEPS": "100", "STAND_IN_PAUSE_S": "0.9"}
     top = tmp_path / "here"
-    run = stand_in.stand_in_run(top, [], **where, host_key=sshd.host_key, root=str(sshd.root), env=env)
-    run.bundle.write(top / "artifacts" / "runpod_bundles" / run.bundle.bundle_id)
+    run = packed(stand_in, top, **where, host_key=sshd.host_key, root=str(sshd.root), env=env)
     assert run.go(detach=True).outcome == "detached"
     monkeypatch.chdir(top)
+    log = sshd.root / "runs" / RUN / "log.jsonl"
+    wait_until(lambda: log.is_file() and "begins after" in log.read_text())
     assert main(["pod", "exec", RUN, "--", "printf", "%s|", "a b", "$HOME;`id`"]) == 0
     assert capfdbinary.readouterr().out == b"a b|$HOME;`id`|"
     assert main(["pod", "exec", RUN, "--", "sh", "-c", "exit 7"]) == 7
@@ -116,12 +124,149 @@ def test_a_run_on_a_host_is_followed_read_stopped_and_resumed(
     assert main(["pod", "stop", RUN, "--json"]) == 0
     stopped = json.loads(capfdbinary.readouterr().out)
     assert (stopped["outcome"], stopped["folder"]) == ("stopped", None)
+    assert not (sshd.root / "runs" / RUN).exists() and {path.name for path in sshd.root.iterdir()} >= {"objects", "env"}
+    assert main(["pod", "resume", RUN, "-d"]) == 0
     (sshd.root / "runs" / RUN / "project" / "quick").touch()
-    assert main(["pod", "resume", RUN, "--json"]) == 0
+    capfdbinary.readouterr()
+    assert main(["pod", "attach", RUN, "--json"]) == 0
     resumed = json.loads(capfdbinary.readouterr().out)
     assert resumed["outcome"] == "finished" and (Path(resumed["folder"]) / "metrics.json").is_file()
-    assert main(["pod", "replay", RUN, "--speed", "1000"]) == 0
+    assert list((sshd.root / "runs").iterdir()) == []
+    assert main(["pod", "logs", RUN]) == 0
     assert b"step 100" in capfdbinary.readouterr().out
+
+
+def packed(stand_in: ModuleType, top: Path, **changed: Any) -> PodRun:
+    """A run whose bundle is stored, so that commands find it."""
+    run = stand_in.stand_in_run(top, [], **changed)
+    run.bundle.write(top / "artifacts" / "runpod_bundles" / run.bundle.bundle_id)
+    return run
+
+
+@pytest.mark.slow
+def test_down_on_a_host_kills_the_whole_job_and_deletes_its_folder(
+    stand_in: ModuleType,
+    sshd: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = {"provider": "ssh", "host": f"{sshd.target().user}@127.0.0.1:{sshd.port}", "identity": str(sshd.key)}
+    env = {"STAND_IN_PAUSE_S": "60", "STAND_IN_CHILD": "1"}
+    top = tmp_path / "here"
+    run = packed(stand_in, top, **where, host_key=sshd.host_key, root=str(sshd.root), env=env, keep_cache=False)
+    run.go(detach=True)
+    status = sshd.root / "runs" / RUN / "status.json"
+    wait_until(lambda: read_json(status)["step"] == "job")
+    leaders = [psutil.Process(read_json(status)[name]) for name in ("supervisor_pid", "pid")]
+    wait_until(lambda: bool(leaders[1].children()))
+    family = [*leaders, *leaders[1].children(recursive=True)]
+    assert len(family) == 3
+    monkeypatch.chdir(top)
+    assert main(["pod", "down", RUN]) == 2 and "its results are not here" in capsys.readouterr().err
+    assert main(["pod", "down", RUN, "--yes"]) == 0
+    psutil.wait_procs(family, timeout=5)
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
+    assert [path.name for path in sshd.root.iterdir()] == ["runs"] and list((sshd.root / "runs").iterdir()) == []
+    assert run.ledger.pods(open_only=True) == []
+    assert "is deleted" in capsys.readouterr().err
+
+
+def test_a_host_that_is_gone_for_good_can_be_given_up(
+    stand_in: ModuleType, sshd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = {"provider": "ssh", "host": f"{sshd.target().user}@127.0.0.1:{sshd.port}", "identity": str(sshd.key)}
+    run = packed(stand_in, tmp_path, **where, host_key=sshd.host_key, root=str(sshd.root))
+    offer = run.provider.offers(run.settings.wish)[0]
+    run.provider.create(run.settings.wish, RUN, offer, "")
+    sshd.stop()
+    monkeypatch.chdir(tmp_path)
+    assert main(["pod", "down", RUN]) == 6 and "--yes" in capsys.readouterr().err
+    assert main(["pod", "down", RUN, "--yes"]) == 0 and "may go on" in capsys.readouterr().err
+    assert run.ledger.pods(open_only=True) == []
+
+
+@pytest.mark.slow
+def test_runs_are_spread_over_hosts_and_a_dead_one_is_passed_over(
+    stand_in: ModuleType, make_sshd: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Two hosts that live and one that does not, three runs: the third finds none."""
+    machines = [make_sshd() for _ in range(3)]
+    for machine in machines:
+        (machine.folder / "client_key.pub").write_text((machines[0].folder / "client_key.pub").read_text())
+    for machine in machines[1:]:
+        machine.start()
+    where = {
+        "provider": "ssh",
+        "host": tuple(f"{machine.target().user}@127.0.0.1:{machine.port}" for machine in machines),
+        "host_key": tuple(machine.host_key for machine in machines),
+        "identity": str(machines[0].key),
+        "root": str(tmp_path / "root"),
+    }
+    said: list[str] = []
+    runs: list[PodRun] = []
+    for number, machine in enumerate(machines[1:]):
+        runs.append(stand_in.stand_in_run(tmp_path, said, **where, env={"STAND_IN_PAUSE_S": "5"}))
+        runs[-1].run = f"demo-{number}"
+        assert runs[-1].go(detach=True).outcome == "detached"
+        assert [pod.data_center for pod in runs[-1].ledger.pods(f"demo-{number}")] == [f"127.0.0.1:{machine.port}"]
+    assert sum("does not answer: Connection refused" in line for line in said) == 2
+    with pytest.raises(NoCapacityError, match="had a machine") as caught:
+        stand_in.stand_in_run(tmp_path, said, **where).go()
+    assert "Connection refused" in caught.value.why
+    for run in runs:
+        _, pod = run.found()
+        kill_run(pod)
+        pod.shell.connection.close()
+
+
+@pytest.mark.slow
+def test_a_replay_runs_the_same_bundle_and_holds_the_figures_against_the_recorded_ones(
+    stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = packed(stand_in, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["pod", "replay", RUN]) == 3 and "nothing is recorded" in capsys.readouterr().err
+    recorded = run.go().published
+    assert recorded is not None
+    kept = tree(recorded.folder)
+    assert main(["pod", "replay", RUN, "--provider", "local", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["same"] and told["bundle"] == run.bundle.bundle_id and told["n_figures"] == 1
+    assert told["recorded_sha256"] == told["replayed_sha256"] == digest_file(recorded.folder / "metrics.json")
+    assert tree(recorded.folder) == kept and run.ledger.pods(open_only=True) == []
+    assert [pod.run for pod in run.ledger.pods()] == [RUN, f"{RUN}-replay"]
+    (recorded.folder / "metrics.json").write_text('{"accuracy": 0.7500001}')
+    assert main(["pod", "replay", RUN]) == 1
+    assert "1 of 1 figures differ: not the same" in capsys.readouterr().out
+    assert main(["pod", "replay", RUN, "--tolerance", "1e-6"]) == 0
+    with pytest.raises(SystemExit):
+        main(["pod", "replay", RUN, "seeds=[1]"])
+    assert "changes nothing but the pod" in capsys.readouterr().err
+
+
+def test_figures_are_held_against_each_other(tmp_path: Path) -> None:
+    then = {"a": {"b": [1.0, 2.0]}, "n": float("nan"), "same": True, "gone": 1}
+    now = {"a": {"b": [1.0, 2.5]}, "n": float("nan"), "same": False, "new": "x"}
+    for name, figures in (("then", then), ("now", now)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(figures))
+    found = compare_figures(tmp_path / "then", tmp_path / "now")
+    assert found.n_figures == 6 and not found.within(1.0)
+    assert [(one.figure, one.relative) for one in found.differences][-1] == ("a.b.1", pytest.approx(0.2))
+    assert {one.figure for one in found.differences} == {"same", "gone", "new", "a.b.1"}
+    assert compare_figures(tmp_path / "now", tmp_path / "now").within(0.0)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_until(holds: Callable[[], bool], limit_s: float = 20.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_task_for_skypilot_holds_the_same_files_and_words(stand_in: ModuleType, tmp_path: Path) -> None:

@@ -197,8 +197,8 @@ class Acquisition(Generic[Session]):
             )
         raise NoCapacityError(
             f"none of {len(refusals)} places had a machine",
-            f"the last one said {last}",
-            "name more GPUs, raise the price, or ask again later",
+            "\n".join(f"- {told}" for told in dict.fromkeys(one.why.splitlines()[0] for one in refusals)),
+            refusals[-1].way_out or "name more GPUs, raise the price, or ask again later",
         )
 
     def _ask(self, offer: Offer) -> PodRecord:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from moola.errors import MoolaError
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
+
+if TYPE_CHECKING:
+    from moola.pods.session import RunOnPod
 
 _ATTEMPTS = 6
 _PAUSE_S = 5.0
@@ -64,3 +69,12 @@ def end_run(
     if failures:
         raise failures[0]
     return own
+
+
+def clear_host(pod: RunOnPod, *, keep_cache: bool, tell: Callable[[str], None]) -> None:
+    """Delete a run's folder on a host that stays; what stands in the way is told, for nothing is lost by it."""
+    try:
+        pod.remove(keep_cache=keep_cache)
+        tell(f"its folder on {pod.shell.connection.describe()} is deleted")
+    except MoolaError as error:
+        tell(f"{pod.spoken()} stays there: {error.spoken()}")

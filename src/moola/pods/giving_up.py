@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from moola.errors import MoolaError
 from moola.layout import Layout
 from moola.pods.acquiring import STARTED
-from moola.pods.ending import end_pod
+from moola.pods.ending import clear_host, end_pod
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
 from moola.pods.providers import open_api
@@ -59,8 +59,17 @@ def give_up(
     layout: Layout,
     *,
     tell: Callable[[str], None],
+    silent_too: bool = False,
 ) -> None:
     """End pods, whatever they do.
+
+    Args:
+        pods: to be ended.
+        providers: who is asked.
+        ledger: hears of it.
+        layout: of the runs.
+        tell: is told what happens.
+        silent_too: count a host that does not answer as left: nobody bills it, and what runs there may go on.
 
     Raises:
         PodError: some could not be ended; all were tried.
@@ -74,7 +83,7 @@ def give_up(
                     ledger.add_pod(pod)
                 end_pod(lenders[pod.provider], pod, ledger, "given up")
             else:
-                _leave_host(pod, ledger, layout, tell)
+                _leave_host(pod, ledger, layout, tell, silent_too=silent_too)
             tell(f"pod {pod.pod_id} ({pod.run}) is ended")
         except MoolaError as error:
             failures.append(error)
@@ -83,8 +92,10 @@ def give_up(
         raise PodError(f"{len(failures)} of {len(pods)} pods could not be ended", told, "run the same command again")
 
 
-def _leave_host(pod: PodRecord, ledger: Ledger, layout: Layout, tell: Callable[[str], None]) -> None:
-    """Kill a run on a host that stays.
+def _leave_host(
+    pod: PodRecord, ledger: Ledger, layout: Layout, tell: Callable[[str], None], *, silent_too: bool
+) -> None:
+    """Kill a run on a host that stays, and delete its folder there.
 
     Raises:
         PodError: the host does not answer, so that nobody knows whether the run goes on.
@@ -95,19 +106,25 @@ def _leave_host(pod: PodRecord, ledger: Ledger, layout: Layout, tell: Callable[[
     found = order.find()
     if found is None:
         why = f"{pod.data_center} does not answer"
-        raise PodError(f"nobody knows whether {pod.run} goes on there", why, f"moola pod down {pod.run}, later")
+        if not silent_too:
+            way_out = f"`moola pod down {pod.run}` when it answers; if it never will: `moola pod down {pod.run} --yes`"
+            raise PodError(f"nobody knows whether {pod.run} goes on there", why, way_out)
+        tell(f"{why}: what runs there may go on, and {order.provider.root}/runs/{pod.run} stays there")
+        end_pod(order.provider, pod, ledger, "given up, the host was silent")
+        return
     record, run = found
     try:
         kill_run(run)
+        clear_host(run, keep_cache=order.settings.keep_cache, tell=tell)
     finally:
         run.shell.connection.close()
     end_pod(order.provider, record, ledger, "given up")
 
 
 def kill_run(run: RunOnPod) -> None:
-    """Kill a run's supervisor, then the step that it had started."""
-    status = run.status()
+    """Kill a run's supervisor, then the step that it had started, each with its process group."""
     for name in ("supervisor", "pid"):
+        status = run.status()  # again: a supervisor that is gone starts no other step
         pid = status.get("supervisor_pid" if name == "supervisor" else "pid")
         ticks = status.get(f"{name}_ticks")
         if pid:

@@ -177,15 +177,17 @@ class Ledger:
 
     def add_pod(self, pod: PodRecord) -> None:
         """Write down a pod that exists; a known one gets its state, and has not ended after all."""
-        row = (pod.provider, pod.pod_id, pod.run, pod.gpu, pod.cloud, pod.data_center, pod.created_at.timestamp())
         with self._writing() as book:
-            book.execute(
-                "INSERT INTO pods (provider, pod_id, run, gpu, cloud, data_center, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET data_center = excluded.data_center, ended_at = NULL",
-                row,
-            )
-            self._note(book, pod.provider, pod.pod_id, pod.status, pod.price_per_h)
+            self._add(book, pod)
+
+    def claim(self, pod: PodRecord, slots: int) -> bool:
+        """Write down a pod on a host that takes `slots` at a time; False where it has them, also just now."""
+        taken = "SELECT count(*) FROM pods WHERE provider = ? AND data_center = ? AND ended_at IS NULL"
+        with self._writing() as book:
+            free = book.execute(taken, (pod.provider, pod.data_center)).fetchone()[0] < slots
+            if free:
+                self._add(book, pod)
+        return free
 
     def add_state(self, provider: str, pod_id: str, state: PodState) -> None:
         """Write down what a known pod does and costs, where it differs from the last word."""
@@ -308,6 +310,16 @@ class Ledger:
             estimate=_integral(seen, created_at, until),
             billed=billed,
         )
+
+    def _add(self, book: sqlite3.Connection, pod: PodRecord) -> None:
+        row = (pod.provider, pod.pod_id, pod.run, pod.gpu, pod.cloud, pod.data_center, pod.created_at.timestamp())
+        book.execute(
+            "INSERT INTO pods (provider, pod_id, run, gpu, cloud, data_center, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET data_center = excluded.data_center, ended_at = NULL",
+            row,
+        )
+        self._note(book, pod.provider, pod.pod_id, pod.status, pod.price_per_h)
 
     def _note(self, book: sqlite3.Connection, provider: str, pod_id: str, status: PodStatus, price: float) -> None:
         known = book.execute("SELECT 1 FROM pods WHERE provider = ? AND pod_id = ?", (provider, pod_id)).fetchone()

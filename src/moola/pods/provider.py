@@ -146,9 +146,11 @@ class Offer:
     count: int = 1
 
     def __str__(self) -> str:
+        if not self.gpu:
+            return self.data_center or "a folder here"
         where = ", ".join(part for part in (self.data_center, self.cloud.lower()) if part)
         times = f"{self.count} x " if self.count > 1 else ""
-        return f"{times}{self.gpu_name or 'no GPU'} ({where}) at ${self.price_per_h:.2f}/h"
+        return f"{times}{self.gpu_name} ({where}) at ${self.price_per_h:.2f}/h"
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,17 @@ class ProviderOptions:
     """What a lender is reached with.
 
     Attributes:
-        host: ``user@host:port``, for ssh.
+        hosts: ``user@host:port`` of each, for ssh.
         identity: private key file, for ssh.
-        host_key: the host's public key line, for ssh.
+        host_keys: their public key lines, one each or none, for ssh.
         root: the pod root, for ssh; empty: its default.
         trust_first_use: take a host key that nothing confirms, for runpod.
         tell: is told why something takes longer.
     """
 
-    host: str = ""
+    hosts: tuple[str, ...] = ()
     identity: Path | None = None
-    host_key: str = ""
+    host_keys: tuple[str, ...] = ()
     root: str = ""
     trust_first_use: bool = False
     tell: Callable[[str], None] = lambda _: None
@@ -70,7 +70,7 @@ def open_provider(name: str, ledger: Ledger, layout: Layout, options: ProviderOp
         from moola.pods.ssh_provider import SshProvider
 
         return SshProvider(
-            options.host, ledger, identity=options.identity, host_key=options.host_key, root=options.root
+            options.hosts, ledger, identity=options.identity, host_keys=options.host_keys, root=options.root
         )
     if name == "local":
         from moola.pods.local_provider import LocalProvider

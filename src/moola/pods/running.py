@@ -20,7 +20,7 @@ from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.bundle import Bundle
 from moola.pods.checkpoints import CheckpointPuller, checkpoint_files, pull_checkpoint
 from moola.pods.client_guard import ClientGuard
-from moola.pods.ending import end_pod, end_run
+from moola.pods.ending import clear_host, end_pod, end_run
 from moola.pods.guards import Observed, judge
 from moola.pods.ledger import Ledger
 from moola.pods.pod_job import Spent, guard_limits, make_job
@@ -72,6 +72,7 @@ class PodRun:
         ledger: who remembers.
         tell: is told what happens.
         show: is given each line of the log.
+        replays: the run was done before, and what comes back is kept apart from that (`moola.pods.replaying`).
     """
 
     bundle: Bundle
@@ -81,10 +82,12 @@ class PodRun:
     ledger: Ledger
     tell: Callable[[str], None]
     show: Callable[[Mapping[str, Any]], None]
+    replays: bool = False
 
     def __post_init__(self) -> None:
-        self.run: str = self.bundle.facts["run_id"]
+        self.run: str = self.bundle.facts["run_id"] + ("-replay" if self.replays else "")
         self.folder = result_folder(self.layout, self.run)
+        self._shelf = Layout(self.layout.data, self.folder / "artifacts") if self.replays else self.layout
         self.moola_path: str = self.bundle.facts["moola"]["path"]
         self.seconds: dict[str, float] = {}
 
@@ -125,13 +128,13 @@ class PodRun:
         for name, seconds in _step_seconds(status).items():
             self.seconds[name] = seconds
         outcome, why = str(status["outcome"]), str(status["why"])
-        published = None
+        published, is_here = None, True
         if outcome == "finished":
             published = self._timed("pull", lambda: self._bring_back(record, pod))
         else:
-            self._keep_what_is_there(pod)
+            is_here = self._keep_what_is_there(pod)
         self._report(record, pod, status)
-        ended = self._timed("end", lambda: self._end(record, pod, outcome))
+        ended = self._timed("end", lambda: self._end(record, pod, outcome, is_here))
         code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
         return Ended(self.run, outcome, why, published, ended, self.seconds, code)
 
@@ -221,7 +224,7 @@ class PodRun:
         if known:
             return
         extra = checkpoint_files(self.folder / "checkpoint")
-        sealed = self.layout.artifacts / _SEALED
+        sealed = self._shelf.artifacts / _SEALED
         if sealed.is_file():
             extra.setdefault(f"artifacts/{_SEALED}", sealed)
         began = time.monotonic()
@@ -313,18 +316,20 @@ class PodRun:
             "bundle": self.bundle.bundle_id,
             "git": self.bundle.facts["git"],
         }
-        published = publish_results(staging, folder, self.layout, project=pod.project, pod=about)
+        published = publish_results(staging, folder, self._shelf, project=pod.project, pod=about)
         shutil.rmtree(staging)
         self.tell(f"{len(size)} files are here, verified; {published.folder}")
         return published
 
-    def _keep_what_is_there(self, pod: RunOnPod) -> None:
-        """After a run that did not finish: its working state, so that the same command goes on from it."""
+    def _keep_what_is_there(self, pod: RunOnPod) -> bool:
+        """After a run that did not finish: its working state, so that the same command goes on; whether it is here."""
         try:
             n_files = pull_checkpoint(pod, self.folder / "checkpoint")
             self.tell(f"{n_files} files of its working state came here; the same command goes on from them")
+            return True
         except StorageError as error:
             self.tell(f"its working state could not be pulled: {error.spoken()}")
+            return False
 
     def _report(self, record: PodRecord, pod: RunOnPod, status: Mapping[str, Any]) -> None:
         found = {name: pod.read(f"{name}-report.json") for name in ("environment", "preflight")}
@@ -333,13 +338,15 @@ class PodRun:
             {"pod": pod.spoken(), "bundle": self.bundle.bundle_id, "status": dict(status), **found},
         )
 
-    def _end(self, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
-        """End the pod unless it is to stay; whether it is gone."""
+    def _end(self, record: PodRecord, pod: RunOnPod, outcome: str, is_here: bool) -> bool:
+        """End the pod unless it is to stay; whether it is gone. On a host that stays, what is here is deleted."""
         if self.settings.keep:
             self.tell(f"pod {record.pod_id} stays on (--keep); end it with `moola pod down {self.run}`")
             return False
         job = pod.job()
         pod.write("pulled.json", {"attempt": job.get("attempt"), "outcome": outcome})
+        if self.provider.name == "ssh" and is_here:
+            clear_host(pod, keep_cache=self.settings.keep_cache, tell=self.tell)
         pod.shell.connection.close()
         end_pod(self.provider, record, self.ledger, outcome)
         run_keys(self.layout).forget(self.run)

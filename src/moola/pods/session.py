@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from moola.errors import StorageError
 from moola.pods.provider import LocalTarget
 from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection
 
@@ -158,6 +159,20 @@ class RunOnPod:
         pid = status.get("supervisor_pid")
         started = status.get("supervisor_ticks")
         return bool(pid) and self._ask("stat_pid", {"pid": pid, "started": started})["alive"]
+
+    def remove(self, *, keep_cache: bool) -> None:
+        """Delete its folder there; without `keep_cache` also objects and environments, unless another run is there.
+
+        Raises:
+            StorageError: something could not be deleted.
+        """
+        arguments = {"root": self.shell.root, "run": self.run, "keep_cache": keep_cache}
+        left = self._ask("remove_run", arguments)["left"]
+        if left:
+            why = ", ".join(left)
+            raise StorageError(
+                f"not all of {self.run} could be deleted on the host", why, "delete the rest there by hand"
+            )
 
     def spoken(self) -> str:
         """Where it is, for people."""

@@ -28,7 +28,11 @@ class PodSettings:
     Attributes:
         provider: ``runpod``, ``ssh`` or ``local``.
         gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume: see `PodWish`.
-        host, identity, host_key, root: see `ProviderOptions`.
+        host: ``user@host:port`` for ssh, or several: each run draws the first that is free; one that is named twice
+            takes two runs at a time.
+        host_key: the public key line of the host, or of each of several, in their order; empty: known_hosts has them.
+        identity, root: see `ProviderOptions`.
+        keep_cache: leave objects and environments on a host for the next run; its own folder goes in any case.
         trust_first_use: take a host key that nothing confirms.
         python: the pod's interpreter that has torch; empty: ``python3``, or this one for ``local``.
         env: environment of the run.
@@ -52,9 +56,9 @@ class PodSettings:
     disk_gb: int = 40
     image: str = PodWish.image
     network_volume: str = ""
-    host: str = ""
+    host: str | tuple[str, ...] = ""
     identity: str = ""
-    host_key: str = ""
+    host_key: str | tuple[str, ...] = ""
     root: str = ""
     trust_first_use: bool = False
     python: str = ""
@@ -62,6 +66,7 @@ class PodSettings:
     min_ram_gb: float = 2.0
     smoke: bool = True
     keep: bool = False
+    keep_cache: bool = True
     checkpoint_every_min: float = 10.0
     retries: int = 2
     expected_hours: float = 1.0
@@ -103,9 +108,9 @@ class PodSettings:
     def provider_options(self) -> ProviderOptions:
         """What its lender is reached with."""
         return ProviderOptions(
-            host=self.host,
+            hosts=_each(self.host),
             identity=Path(self.identity).expanduser() if self.identity else None,
-            host_key=self.host_key,
+            host_keys=_each(self.host_key),
             root=self.root,
             trust_first_use=self.trust_first_use,
         )
@@ -121,18 +126,26 @@ class PodSettings:
         return self.count if self.provider == "runpod" else 0
 
 
+def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One or several, as several."""
+    return ((value,) if value else ()) if isinstance(value, str) else value
+
+
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words about the pod, ``pod=NAME`` and ``pod.KEY=VALUE``, and those of the run."""
     of_pod = [word for word in words if re.match(rf"\+*{_GROUP}[.=]", word)]
     return of_pod, [word for word in words if word not in of_pod]
 
 
-def load_settings(words: Sequence[str], flags: Mapping[str, Any] | None = None) -> PodSettings:
+def load_settings(
+    words: Sequence[str], flags: Mapping[str, Any] | None = None, before: Mapping[str, Any] | None = None
+) -> PodSettings:
     """The settings that words and flags give, over the group's default.
 
     Args:
         words: ``pod=NAME`` and ``pod.KEY=VALUE``, as Hydra reads them.
         flags: dotted key below ``pod`` -> value; they win.
+        before: values that both change; None: the group's default.
 
     Raises:
         ConfigError: unknown names, wrong values: all of them.
@@ -148,8 +161,8 @@ def load_settings(words: Sequence[str], flags: Mapping[str, Any] | None = None) 
         raise ConfigError([f"pod={name}: there is none; {did_you_mean(name, options)}" for name in unknown], str(place))
     keys = [word.lstrip("+").removeprefix(f"{_GROUP}.") for word in words if "." in word.partition("=")[0]]
     try:
-        parts = [OmegaConf.create(options[name]) for name in ("default", *names)]
-        merged = OmegaConf.merge(*parts, _parsed(keys))
+        parts = [options["default"] if before is None else dict(before), *(options[name] for name in names)]
+        merged = OmegaConf.merge(*map(OmegaConf.create, parts), _parsed(keys))
         for key, value in (flags or {}).items():
             OmegaConf.update(merged, key, value, force_add=True)
         plain = OmegaConf.to_container(merged, resolve=True)

@@ -1,38 +1,57 @@
-"""A host that is simply there, reached as ``user@host:port``: nothing is made, nothing bills, nothing is ended."""
+"""Hosts that are simply there, reached as ``user@host:port``: nothing is made and nothing bills.
+
+Each takes one run at a time, or as many as it is named times. What a run left on a host is deleted through its shell
+(`moola.pods.session.RunOnPod.remove`), for only who pulled the results knows that they are safe.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from moola.errors import ConfigError
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
-from moola.pods.provider import Offer, PodRecord, PodState, PodWish
+from moola.pods.provider import NoCapacityError, Offer, PodRecord, PodState, PodWish, RefusedHereError
 from moola.pods.ssh import SshTarget
 
 _ADDRESS = re.compile(
     r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>\[[0-9A-Fa-f:]+\]|[^@:\[\]]+)(?::(?P<port>\d+))?"
 )
 _ROOT = "~/.moola-pods"
+_KNOCK_S = 5.0
+"""How long a host may take to take a connection before the next one is asked."""
+_WAY_OUT = "wait, end a run with `moola pod stop RUN`, or name another host; one that is named twice takes two runs"
+
+
+def unreachable(target: SshTarget) -> str:
+    """Why nobody takes a connection there; empty: somebody does."""
+    try:
+        socket.create_connection((target.host, target.port), _KNOCK_S).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 class SshProvider:
-    """One host as a lender of pods: a pod is one run's folder on it.
+    """Hosts as a lender of pods: a pod is one run's folder on one of them.
 
     Args:
-        address: ``user@host`` or ``user@host:port``.
-        ledger: knows the pods, for the host does not.
+        addresses: ``user@host`` or ``user@host:port``, the one to draw first in front.
+        ledger: knows the pods, for the hosts do not.
         identity: private key file; None: as OpenSSH finds it.
-        host_key: the host's public key line, pinned; empty: the user's known_hosts must know the host.
-        root: the pod root on the host; empty: ``~/.moola-pods``.
+        host_keys: public key line of each host, pinned, in their order; empty: the user's known_hosts must know them.
+        root: the pod root on the hosts; empty: ``~/.moola-pods``.
+        knock: why a host cannot be reached; empty: it can.
         clock: for tests.
 
     Raises:
-        ConfigError: the address, the key or the key file cannot be one; all of it.
+        ConfigError: an address, a key or the key file cannot be one; all of it.
     """
 
     name = "ssh"
@@ -40,47 +59,51 @@ class SshProvider:
 
     def __init__(
         self,
-        address: str,
+        addresses: Sequence[str],
         ledger: Ledger,
         *,
         identity: Path | None = None,
-        host_key: str = "",
+        host_keys: Sequence[str] = (),
         root: str = "",
+        knock: Callable[[SshTarget], str] = unreachable,
         clock: Clock | None = None,
     ) -> None:
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
-            problem = f"'{address}' is no host: it must look like user@host or user@host:port"
-            raise ConfigError([problem], "--host user@host:port")
-        host, port = found["host"].strip("[]"), int(found["port"] or 22)
-        self._place = f"{host}:{port}"
-        self._target = SshTarget(
-            host=host,
-            port=port,
-            user=found["user"],
-            identity=identity,
-            host_keys=(" ".join(host_key.split()[:2]),) if host_key else None,
-            alias=re.sub(r"[^A-Za-z0-9_.-]", "-", self._place),
-        )
-        self.root, self._ledger, self._clock = root or _ROOT, ledger, clock or Clock()
+        self._targets = _targets(addresses, identity, host_keys)
+        self._slots = Counter(map(_place, addresses))
+        self.root, self._ledger, self._knock, self._clock = root or _ROOT, ledger, knock, clock or Clock()
         self._ended: set[str] = set()
 
     def offers(self, wish: PodWish) -> list[Offer]:
-        """The host; what GPU it has is seen on it."""
-        return [Offer("", "", 0, self.name, self._place, "HIGH", 0.0, wish.count)]
+        """The hosts that are free; what GPU they have is seen on them."""
+        at_work: dict[str, list[str]] = {place: [] for place in self._targets}
+        for pod in self.find():
+            at_work[pod.data_center].append(pod.run)
+        free = [place for place, runs in at_work.items() if len(runs) < self._slots[place]]
+        if not free:
+            busy = "\n".join(f"- {place} has {', '.join(runs)}" for place, runs in at_work.items())
+            raise NoCapacityError("no host is free", busy, _WAY_OUT)
+        return [Offer("", "", 0, self.name, place, "HIGH", 0.0, wish.count) for place in free]
 
     def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
-        """A name for the run's folder; image, disk and key are the host's own matter."""
-        pod_id = f"{self._target.alias}-{secrets.token_hex(4)}"
-        return PodRecord.unbilled(self.name, pod_id, run, self._ledger.owner, offer, self._clock.now())
+        """A name for the run's folder, where the host is up and free; image, disk and key are its own matter."""
+        target = self._targets[offer.data_center]
+        if why := self._knock(target):
+            told = f"{offer.data_center} does not answer: {why}"
+            raise RefusedHereError(told, told, "see whether it runs, and its address and port; or name another host")
+        pod_id = f"{target.alias}-{secrets.token_hex(4)}"
+        pod = PodRecord.unbilled(self.name, pod_id, run, self._ledger.owner, offer, self._clock.now())
+        if not self._ledger.claim(pod, self._slots[offer.data_center]):
+            told = f"{offer.data_center} was given to another run just now"
+            raise RefusedHereError(told, told, _WAY_OUT)
+        return pod
 
     def find(self, run: str | None = None) -> list[PodRecord]:
-        """Pods of this host that the ledger knows and that have not ended."""
+        """Pods of these hosts that the ledger knows and that have not ended."""
         owner = self._ledger.owner
         return [
             pod.record(owner)
             for pod in self._ledger.pods(run, open_only=True)
-            if pod.provider == self.name and pod.data_center == self._place and pod.pod_id not in self._ended
+            if pod.provider == self.name and pod.data_center in self._targets and pod.pod_id not in self._ended
         ]
 
     def status(self, pod_id: str) -> PodState:
@@ -90,7 +113,7 @@ class SshProvider:
 
     def target(self, pod: PodRecord) -> SshTarget:
         """The host's sshd."""
-        return self._target
+        return self._targets[pod.data_center]
 
     def system_log(self, pod_id: str, tail: int) -> list[str]:
         """Nobody writes one."""
@@ -103,3 +126,51 @@ class SshProvider:
     def billed(self, since: datetime) -> Mapping[str, float]:
         """Nobody bills."""
         return {}
+
+
+def _targets(addresses: Sequence[str], identity: Path | None, host_keys: Sequence[str]) -> dict[str, SshTarget]:
+    """Targets by place (``host:port``).
+
+    Raises:
+        ConfigError: everything that is wrong with them.
+    """
+    problems = [] if addresses else ["host: ssh needs one"]
+    if host_keys and len(host_keys) != len(addresses):
+        problems.append(f"host_key: there are {len(host_keys)} for {len(addresses)} hosts; give each its own, or none")
+        host_keys = ()
+    targets: dict[str, SshTarget] = {}
+    for number, address in enumerate(addresses):
+        try:
+            place = _place(address)
+            target = _target(address, place, identity, host_keys[number] if host_keys else "")
+            if targets.setdefault(place, target) != target:
+                problems.append(f"'{address}': {place} is there twice, with another user or key")
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise ConfigError(problems, "--host user@host:port, once for each host")
+    return targets
+
+
+def _parts(address: str) -> re.Match[str]:
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise ConfigError([f"'{address}' is no host: it must look like user@host or user@host:port"])
+    return found
+
+
+def _place(address: str) -> str:
+    parts = _parts(address)
+    return f"{parts['host'].strip('[]')}:{int(parts['port'] or 22)}"
+
+
+def _target(address: str, place: str, identity: Path | None, host_key: str) -> SshTarget:
+    host, _, port = place.rpartition(":")
+    return SshTarget(
+        host=host,
+        port=int(port),
+        user=_parts(address)["user"],
+        identity=identity,
+        host_keys=(" ".join(host_key.split()[:2]),) if host_key else None,
+        alias=re.sub(r"[^A-Za-z0-9_.-]", "-", place),
+    )

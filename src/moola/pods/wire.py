@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol, Self, cast
 from moola.errors import EXIT_POD, MoolaError, StorageError
 from moola.pods.remote.helper import FRAME, GREETING
 
-MODULES = ("files", "rows", "objects", "results", "processes", "helper")
+MODULES = ("files", "rows", "objects", "results", "processes", "clearing", "helper")
 """Of `moola.pods.remote`, each after those it imports."""
 BOOTSTRAP = (
     "import json,sys;f=sys.stdin.buffer;r=json.loads(f.read(int(f.readline())));"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -16,10 +18,10 @@ from moola.pods.acquiring import Acquisition
 from moola.pods.ending import end_run
 from moola.pods.ledger import Ledger
 from moola.pods.local_provider import LocalProvider
-from moola.pods.provider import LocalTarget, PodError, PodWish
+from moola.pods.provider import LocalTarget, NoCapacityError, PodError, PodWish, RefusedHereError
 from moola.pods.providers import ProviderOptions, find_key, open_ledger, open_provider
 from moola.pods.ssh import SshTarget
-from moola.pods.ssh_provider import SshProvider
+from moola.pods.ssh_provider import SshProvider, unreachable
 
 from .conftest import KEY, RUN
 
@@ -29,8 +31,13 @@ def ledger(tmp_path: Path, clock) -> Ledger:
     return Ledger(tmp_path / "pods.sqlite", clock)
 
 
-def acquisition(provider, ledger, clock) -> Acquisition:
-    return Acquisition(provider, ledger, PodWish(), RUN, "", lambda target: target, tell=lambda _: None, clock=clock)
+def acquisition(provider, ledger, clock, run=RUN) -> Acquisition:
+    return Acquisition(provider, ledger, PodWish(), run, "", lambda target: target, tell=lambda _: None, clock=clock)
+
+
+def hosts(ledger, *addresses, **options) -> SshProvider:
+    """Hosts that all take a connection."""
+    return SshProvider(addresses, ledger, **{"knock": lambda target: "", **options})
 
 
 @pytest.mark.parametrize(
@@ -43,19 +50,22 @@ def acquisition(provider, ledger, clock) -> Acquisition:
     ],
 )
 def test_a_host_is_reached_by_its_address(ledger, clock, address, host, port, user):
-    got = acquisition(SshProvider(address, ledger), ledger, clock).acquire()
+    got = acquisition(hosts(ledger, address), ledger, clock).acquire()
     assert isinstance(got.session, SshTarget)
     assert (got.session.host, got.session.port, got.session.user) == (host, port, user)
     assert got.session.host_keys is None and got.session.identity is None
 
 
-def test_a_host_with_a_pinned_key(ledger, clock, tmp_path):
+def test_hosts_with_pinned_keys(ledger, clock, tmp_path):
     identity = tmp_path / "key"
     identity.write_text("x")
-    provider = SshProvider("me@box:2222", ledger, identity=identity, host_key=f"{KEY} root@box")
+    other = KEY[:-4] + "AAAA"
+    provider = hosts(ledger, "me@box:2222", "me@box2", identity=identity, host_keys=[f"{KEY} root@box", other])
     target = acquisition(provider, ledger, clock).acquire().session
     assert isinstance(target, SshTarget)
     assert (target.host_keys, target.identity, target.alias) == ((KEY,), identity, "box-2222")
+    second = acquisition(provider, ledger, clock, "other-run").acquire().session
+    assert (second.host_keys, second.alias) == ((other,), "box2-22")
 
 
 @pytest.mark.parametrize(
@@ -63,25 +73,73 @@ def test_a_host_with_a_pinned_key(ledger, clock, tmp_path):
 )
 def test_what_is_no_address_is_refused(ledger, address):
     with pytest.raises(ConfigError):
-        SshProvider(address, ledger)
+        SshProvider([address], ledger)
 
 
-def test_all_that_is_wrong_with_a_host_is_told_at_once(ledger):
+def test_all_that_is_wrong_with_hosts_is_told_at_once(ledger):
     with pytest.raises(ConfigError) as caught:
-        SshProvider("me@box:99999", ledger, identity=Path("/nowhere"), host_key="AAAA")
-    assert len(caught.value.problems) == 3
+        SshProvider(["me@box:99999", "nobody"], ledger, identity=Path("/nowhere"), host_keys=["AAAA", "BBBB"])
+    assert len(caught.value.problems) == 4
+    with pytest.raises(ConfigError, match="1 for 2 hosts"):
+        SshProvider(["me@a", "me@b"], ledger, host_keys=[KEY])
+    with pytest.raises(ConfigError, match="there twice, with another user"):
+        SshProvider(["me@a", "you@a:22"], ledger)
 
 
 def test_a_run_on_a_host_is_gone_on_with_until_it_is_ended(ledger, clock):
-    provider = SshProvider("me@box", ledger)
+    provider = hosts(ledger, "me@box")
     first = acquisition(provider, ledger, clock).acquire()
-    again = acquisition(SshProvider("me@box", ledger), ledger, clock).acquire()
+    again = acquisition(hosts(ledger, "me@box"), ledger, clock).acquire()
     assert again.adopted and again.pod.pod_id == first.pod.pod_id
-    assert SshProvider("me@other", ledger).find() == []
+    assert hosts(ledger, "me@other").find() == []
     end_run(provider, RUN, ledger, "done", clock=clock)
     assert ledger.pods(open_only=True) == [] and provider.find() == []
     assert not acquisition(provider, ledger, clock).acquire().adopted
     assert all(pod.cost == 0 for pod in ledger.pods())
+
+
+def test_each_run_draws_the_next_host_that_is_free(ledger, clock):
+    provider = hosts(ledger, "me@one", "me@two", "me@one")
+    drawn = [acquisition(provider, ledger, clock, f"run-{number}").acquire().pod for number in range(3)]
+    assert [pod.data_center for pod in drawn] == ["one:22", "one:22", "two:22"]
+    with pytest.raises(NoCapacityError, match="no host is free") as caught:
+        acquisition(provider, ledger, clock, "run-4").acquire()
+    assert "one:22 has run-0, run-1" in caught.value.why and "stop" in caught.value.way_out
+    end_run(provider, "run-0", ledger, "done", clock=clock)
+    assert acquisition(provider, ledger, clock, "run-4").acquire().pod.data_center == "one:22"
+
+
+def test_of_two_clients_that_draw_the_same_host_at_once_the_second_takes_the_next(ledger, clock):
+    ours, theirs = hosts(ledger, "me@one", "me@two"), hosts(ledger, "me@one", "me@two")
+    [first, second] = ours.offers(PodWish())
+    theirs.create(PodWish(), "other-run", first, "")
+    with pytest.raises(RefusedHereError, match="given to another run"):
+        ours.create(PodWish(), RUN, first, "")
+    assert ours.create(PodWish(), RUN, second, "").data_center == "two:22"
+
+
+def test_a_host_that_is_down_is_passed_over_and_told(ledger, clock):
+    said: list[str] = []
+    down = {"one": "Connection refused"}
+    provider = hosts(ledger, "me@one", "me@two", knock=lambda target: down.get(target.host, ""))
+    wanted = acquisition(provider, ledger, clock)
+    wanted = dataclasses.replace(wanted, tell=said.append)
+    assert wanted.acquire().pod.data_center == "two:22"
+    assert "  refused: one:22 does not answer: Connection refused" in said
+    end_run(provider, RUN, ledger, "done", clock=clock)
+    down["two"] = "timed out"
+    with pytest.raises(NoCapacityError) as caught:
+        wanted.acquire()
+    assert caught.value.why == "- one:22 does not answer: Connection refused\n- two:22 does not answer: timed out"
+    assert "address and port" in caught.value.way_out
+
+
+def test_a_host_is_knocked_at():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        there = SshTarget("127.0.0.1", port, "me", None, None, "box")
+        assert unreachable(there) == ""
+    assert unreachable(there) == "Connection refused"
 
 
 def test_a_folder_is_fresh_for_a_new_pod_and_gone_when_it_ends(ledger, clock, tmp_path):
@@ -133,7 +191,9 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 def test_lenders_are_found_by_name(layout, monkeypatch):
     ledger = open_ledger(layout)
     assert open_provider("local", ledger, layout).name == "local"
-    assert open_provider("ssh", ledger, layout, ProviderOptions(host="me@box", root="/srv/pods")).root == "/srv/pods"
+    assert (
+        open_provider("ssh", ledger, layout, ProviderOptions(hosts=("me@box",), root="/srv/pods")).root == "/srv/pods"
+    )
     with pytest.raises(ConfigError, match="did you mean 'runpod'"):
         open_provider("runpots", ledger, layout)
     with pytest.raises(ConfigError, match="there is no RunPod API key"):

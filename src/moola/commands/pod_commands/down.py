@@ -12,7 +12,8 @@ from moola.errors import EXIT_OK, EXIT_USAGE
 
 _DESCRIPTION = """\
 End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
-RUN` brings results as they are. A host (provider ssh) stays; the run on it is killed."""
+RUN` brings results as they are. On a host (ssh) the run is killed and its folder deleted; files and environments that
+runs share stay (pod.keep_cache)."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,7 +41,7 @@ def main(words: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return EXIT_USAGE
-    give_up(pods, providers, ledger, layout, tell=_tell)
+    give_up(pods, providers, ledger, layout, tell=_tell, silent_too=arguments.yes)
     if arguments.json:
         print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))
     elif not pods:

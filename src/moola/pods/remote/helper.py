@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 
-from moola.pods.remote import files, objects, processes, results
+from moola.pods.remote import clearing, files, objects, processes, results
 from moola.pods.remote.files import Refusal, inside
 
 TYPE_CHECKING = False
@@ -92,6 +92,7 @@ ACTIONS = {
     "execute": processes.execute,
     "stat_pid": processes.stat_pid,
     "signal": processes.signal,
+    "remove_run": clearing.remove_run,
 }
 
 
