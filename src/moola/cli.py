@@ -79,6 +79,7 @@ Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0]
   moola run --cfg job    show the configuration and run nothing
   moola run --force      build every stage again; --force=pretrain,oof only these
 The last line on stdout is the run folder. Finished stages are reused; after a crash the same command goes on.
+Tab completion (bash, zsh): eval "$(register-python-argcomplete moola)"
 
 exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 files, 5 missing package or device,
 6 no pod, 130 interrupted
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a minus sign must not end a finished run
     parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could follow
+        importlib.import_module("moola.commands.completion").complete(parser, JOBS, COMMANDS)
     command, rest = (words[0], words[1:]) if words else ("--help", [])
     if command in JOBS:
         return guarded(lambda: importlib.import_module("moola.commands.jobs").main(command, rest), takes_keys=True)

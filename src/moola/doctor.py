@@ -15,7 +15,7 @@ _CORE = ("torch", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "safe
 _EXTRAS = {
     "data": ("polars", "pandera", "pyarrow", "arch", "aeon"),
     "evidence": ("scikit-learn", "scipy", "mapie", "skops", "xgboost-cpu", "cleanlab", "jinja2", "resvg-py", "aeon"),
-    "terminal": ("rich",),
+    "terminal": ("rich", "argcomplete"),
 }
 _MIN_FREE_GB = 3.0
 

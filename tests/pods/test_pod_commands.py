@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from moola.cli import main
-from moola.commands.pod import _COMMANDS
+from moola.commands.pod import COMMANDS
 from moola.errors import ConfigError
 from moola.layout import Layout, digest_file, read_json
 from moola.pods.giving_up import kill_run
@@ -39,7 +39,7 @@ def stand_in() -> ModuleType:
 
 
 def test_every_command_in_the_table_is_there_and_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    for name, (module, _) in _COMMANDS.items():
+    for name, (module, _) in COMMANDS.items():
         assert importlib.util.find_spec(f"moola.commands.pod_commands.{module}"), name
     for name in ("run", "logs", "attach", "exec", "ssh", "pull", "resume", "stop", "replay", "export"):
         with pytest.raises(SystemExit) as ended:

@@ -13,7 +13,7 @@ from moola.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, ConfigError, did_you_me
 if TYPE_CHECKING:
     from moola.config import RunConfig
 
-_COMMANDS = {
+COMMANDS = {
     "fetch": "list the public sets, or get some of them: moola data fetch [NAME ...]",
     "validate": "judge every bar; quarantine.csv lists the bad ones with their reasons (exit code 3)",
     "describe": "rows, spans, gaps, sessions, labels, windows and near duplicates, with a picture",
@@ -22,7 +22,7 @@ _COMMANDS = {
 _HELP = f"""\
 usage: moola data COMMAND [KEY=VALUE ...]
 
-{"".join(f"  {name:10}{words}" + chr(10) for name, words in _COMMANDS.items())}
+{"".join(f"  {name:10}{words}" + chr(10) for name, words in COMMANDS.items())}
 validate, describe and drift take the overrides of `moola run`:
   moola data validate data=files data.path='bars/*.csv' data.timezone=America/New_York
   moola data drift data=files data.path=2016.csv -- data.path=2017.csv
@@ -38,8 +38,8 @@ def main(words: Sequence[str]) -> int:
     if command in ("-h", "--help") or (command == "fetch" and {"-h", "--help"} & set(rest)):
         print(_HELP, end="")
         return EXIT_OK
-    if command not in _COMMANDS:
-        print(f"moola data: there is no command '{command}'; {did_you_mean(command, _COMMANDS)}", file=sys.stderr)
+    if command not in COMMANDS:
+        print(f"moola data: there is no command '{command}'; {did_you_mean(command, COMMANDS)}", file=sys.stderr)
         return EXIT_USAGE
     if command == "fetch":
         return _fetch(rest)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from moola.commands.subcommands import listed, run_subcommand
 
-_COMMANDS = {
+PACKAGE = "moola.commands.label_commands"
+COMMANDS = {
     "issues": ("issues", "which labels are doubtful, in the order in which to look at them"),
     "batch": ("batch", "the next windows to annotate"),
     "import": ("imports", "decisions from a file of another tool"),
@@ -20,7 +21,7 @@ _COMMANDS = {
 _HELP = f"""\
 usage: moola labels COMMAND ...
 
-{listed(_COMMANDS, 11)}
+{listed(COMMANDS, 11)}
 Decisions are events in data/corrections/review_corrections/events.jsonl, a log that only grows. To train on them:
   moola run task.corrections=data/corrections/review_corrections/events.jsonl
 `moola review` shows the windows and takes the decisions; `moola labels COMMAND --help` tells of each command.
@@ -29,4 +30,4 @@ Decisions are events in data/corrections/review_corrections/events.jsonl, a log 
 
 def main(words: Sequence[str]) -> int:
     """Run one of the commands."""
-    return run_subcommand("labels", "moola.commands.label_commands", _COMMANDS, _HELP, words)
+    return run_subcommand("labels", PACKAGE, COMMANDS, _HELP, words)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from moola.commands.subcommands import listed, run_subcommand
 
-_COMMANDS = {
+PACKAGE = "moola.commands.pod_commands"
+COMMANDS = {
     "doctor": ("doctor", "keys, ssh, account and disk: what is missing and how to get it"),
     "offers": ("offers", "GPUs to be had, by stock and price"),
     "pack": ("pack", "what would travel: files, sizes, what is left out and why"),
@@ -22,14 +23,14 @@ _COMMANDS = {
     "down": ("down", "end the pod of a run, or all"),
     "cost": ("cost", "what runs cost: estimate and bill"),
     "reap": ("reap", "pods of the account that nobody needs any more"),
-    "replay": ("replay", "what a run said, at the pace at which it said it"),
+    "replay": ("replay", "a run done once more from its bundle, its figures held against those recorded"),
     "export": ("export", "the same run as a task for SkyPilot"),
 }
 """Command -> its module below `moola.commands.pod_commands`, and what it does."""
 _HELP = f"""\
 usage: moola pod COMMAND ...
 
-{listed(_COMMANDS, 9)}
+{listed(COMMANDS, 9)}
 A laptop may sleep or lose its network: the run goes on, and `moola pod attach RUN`, or the same command again, goes on
 with it. `moola pod COMMAND --help` tells of each command.
 
@@ -39,4 +40,4 @@ exit codes: as of `moola run`; 6 where a pod could not be had, reached or ended
 
 def main(words: Sequence[str]) -> int:
     """Run one of the commands."""
-    return run_subcommand("pod", "moola.commands.pod_commands", _COMMANDS, _HELP, words)
+    return run_subcommand("pod", PACKAGE, COMMANDS, _HELP, words)

@@ -10,6 +10,30 @@ from moola.errors import ConfigError, did_you_mean
 from moola.pods.provider import CloudTier, NoCapacityError, Offer, PodWish, Stock
 
 _ORDER: Mapping[Stock, int] = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
+COMMON_GPUS = (
+    "A100 PCIe",
+    "A100 SXM",
+    "A40",
+    "B200",
+    "H100 NVL",
+    "H100 PCIe",
+    "H100 SXM",
+    "H200 SXM",
+    "L4",
+    "L40",
+    "L40S",
+    "RTX 2000 Ada",
+    "RTX 3090",
+    "RTX 4000 Ada",
+    "RTX 4090",
+    "RTX 5090",
+    "RTX 6000 Ada",
+    "RTX A4000",
+    "RTX A4500",
+    "RTX A5000",
+    "RTX A6000",
+)
+"""Names that people type, for completion alone: `moola pod offers` has what there is."""
 _SHOWN = 8
 """Near misses that an error names."""
 

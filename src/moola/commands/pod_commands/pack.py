@@ -39,13 +39,15 @@ def main(words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`")
     parser.add_argument("--dry-run", action="store_true", help="say what would travel and write nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object: every file, every fact")
     parser.add_argument(
         "--uplink-mbit", type=float, default=_UPLINK_MBIT, metavar="N", help="of your line, for the estimate (20)"
     )
     add_limits(parser)
-    arguments, overrides = parser.parse_known_args(words)  # the rest are overrides, or told as none
+    arguments, others = parser.parse_known_args(words)  # they are overrides, too, or told as none
+    overrides = [*arguments.overrides, *others]
     from moola.config import reject
     from moola.pods.composed_run import compose, layout_of, words_of
     from moola.pods.packing import BUNDLES, pack, plan

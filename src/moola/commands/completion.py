@@ -1,0 +1,178 @@
+"""Tab completion of the whole command line, by argcomplete, from the parsers that the commands have anyway.
+
+``eval "$(register-python-argcomplete moola)"`` in the start file of bash or zsh turns it on: at each TAB the shell
+calls ``moola`` with the line in its environment. Overrides are completed by Hydra. Nothing heavy is imported and no
+network asked; a line for which nothing is known is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+_HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun")
+_TAKES_OVERRIDES = ("bench", "data")
+"""Commands that are no jobs and take overrides all the same."""
+
+
+def complete(top: argparse.ArgumentParser, jobs: Collection[str], commands: Collection[str]) -> NoReturn:
+    """Answer the shell and end the process.
+
+    Args:
+        top: parser of ``moola`` itself.
+        jobs: commands that take overrides alone.
+        commands: those with a module of their own in this package.
+    """
+    import argcomplete
+    from argcomplete.lexers import split_line
+
+    *_, words, _ = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    first = int(os.environ["_ARGCOMPLETE"])
+    parser, depth = _parser_for(words[first:], top, jobs, commands)
+    os.environ["_ARGCOMPLETE"] = str(first + depth)  # the words before are the name of the parser's program
+    argcomplete.autocomplete(
+        parser,
+        always_complete_options=False,
+        default_completer=_values,  # pyright: ignore[reportArgumentType] - any function of these arguments does
+    )
+    raise SystemExit(1)
+
+
+def _parser_for(
+    typed: Sequence[str], top: argparse.ArgumentParser, jobs: Collection[str], commands: Collection[str]
+) -> tuple[argparse.ArgumentParser, int]:
+    """The parser of the command whose words were typed, and how many words name it.
+
+    Raises:
+        SystemExit: there is no such command.
+    """
+    name = typed[0] if typed else ""
+    if name in jobs:
+        return _of_overrides(f"moola {name}"), 1
+    if not typed:
+        return top, 0
+    if name not in commands:
+        raise SystemExit(1)
+    module = importlib.import_module(f"moola.commands.{name}")
+    table: dict[str, Any] = getattr(module, "COMMANDS", {})
+    if table and len(typed) == 1:
+        return _of_table(f"moola {name}", table), 1
+    if table and typed[1] not in table:
+        raise SystemExit(1)
+    if name in _TAKES_OVERRIDES:
+        return _of_overrides(f"moola {name}"), 2 if table else 1
+    if table:
+        return _made_by(importlib.import_module(f"{module.PACKAGE}.{table[typed[1]][0]}").main), 2
+    return _made_by(module.main), 1
+
+
+def _of_table(program: str, table: dict[str, Any]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program)
+    commands = parser.add_subparsers()
+    for name, words in table.items():
+        commands.add_parser(name, help=words if isinstance(words, str) else words[1])
+    return parser
+
+
+def _of_overrides(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    for flag in _HYDRA_FLAGS:
+        parser.add_argument(flag, action="store_true")
+    return parser
+
+
+class _MadeError(Exception):
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def _made_by(command: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
+    """The parser that a command makes: it is caught when it is to read its words, before anything is done."""
+
+    def caught(self: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
+        raise _MadeError(self)
+
+    parse = argparse.ArgumentParser.parse_known_args
+    argparse.ArgumentParser.parse_known_args = caught
+    try:
+        command([])
+    except _MadeError as made:
+        return made.parser
+    finally:
+        argparse.ArgumentParser.parse_known_args = parse
+    raise SystemExit(1)  # it has no parser
+
+
+def _values(
+    prefix: str, action: argparse.Action, parser: argparse.ArgumentParser, parsed_args: argparse.Namespace, **_: object
+) -> Iterable[str]:
+    """What an option or a word may be, where its parser does not list it."""
+    artifacts = Path(getattr(parsed_args, "artifacts", None) or "artifacts")
+    of_pod = parser.prog.startswith("moola pod ")
+    if action.dest in ("run", "runs"):
+        return _runs_on_pods(artifacts) if of_pod else _folders(artifacts / "results")
+    if action.dest == "name":
+        return _folders(artifacts / "encoders" / "pretrained")
+    if action.dest == "provider":
+        from moola.pods.providers import PROVIDERS
+
+        return PROVIDERS
+    if action.dest == "gpu":
+        from moola.pods.candidates import COMMON_GPUS
+
+        before = "".join(prefix.rpartition(",")[:2])
+        return [f"{before}{name}" for name in COMMON_GPUS]
+    if action.dest in ("overrides", "pod"):
+        typed = getattr(parsed_args, action.dest, None) or []
+        return _overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod)
+    from argcomplete.completers import FilesCompleter
+
+    return FilesCompleter()(prefix) if str(action.metavar).startswith(("FILE", "FOLDER", "PATH")) else []
+
+
+def _runs_on_pods(artifacts: Path) -> list[str]:
+    """Ids of the runs that the ledger knows, the latest first; no ledger is made."""
+    from moola.pods.ledger import LEDGER_PLACE, Ledger
+
+    path = artifacts / LEDGER_PLACE
+    return list(dict.fromkeys(pod.run for pod in reversed(Ledger(path).pods()))) if path.is_file() else []
+
+
+def _folders(room: Path) -> list[str]:
+    return sorted(path.name for path in room.glob("[!.]*") if path.is_dir())
+
+
+def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool) -> list[str]:
+    """As Hydra completes them: groups, their options, keys and their values; ``pod.KEY=`` from its own group."""
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.bash_completion import BashCompletion
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from moola.config import config_folder, shipped_options
+
+    of_pod = OmegaConf.create({"pod": shipped_options("pod")["default"]}) if pod else OmegaConf.create()
+    found: list[str] = []
+    with contextlib.suppress(HydraException), initialize_config_dir(str(config_folder()), version_base="1.3"):
+        hydra = BashCompletion(GlobalHydra.instance().config_loader())
+
+        def query(start: str) -> list[str]:
+            if start.startswith("pod."):
+                return hydra._get_matches(of_pod, start)
+            earlier = [word for word in typed if not word.startswith(("pod.", "pod=")) and not set(word) & set(" \t")]
+            answer = hydra._query("config", " ".join([*earlier, start])) if run else []
+            others = [word for word in answer if not word.startswith("pod=")]
+            return [*others, *hydra._query("config", start)] if pod and start.startswith("pod=") else others
+
+        found = query(prefix)
+        if len(found) == 1 and found[0].endswith("."):  # a section: its keys, for a shell would put a space after it
+            found = query(found[0])
+    return found

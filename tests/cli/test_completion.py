@@ -1,0 +1,124 @@
+"""What TAB offers, asked through a real bash."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from argcomplete.shell_integration import shellcode
+
+from moola.pods.ledger import LEDGER_PLACE, Ledger
+from moola.pods.local_provider import LocalProvider
+from moola.pods.provider import PodWish
+
+Ask = Callable[[Sequence[str]], list[list[str]]]
+_PROGRAM = """\
+#!{python}
+import sys
+sys.path.insert(0, {source!r})
+from moola.cli import main
+sys.exit(main())
+"""
+_BASH = """\
+compopt() {{ :; }}
+{shellcode}
+ask() {{
+    COMP_LINE="$1"; COMP_POINT=${{#1}}; COMP_TYPE=9; COMPREPLY=()
+    _python_argcomplete moola
+    (IFS=$'\\t'; echo "${{COMPREPLY[*]}}")
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Asks a bash in a project with two runs on pods and one encoder; the answers, one list a line."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    here = tmp_path_factory.mktemp("project")
+    program = here / "bin" / "moola"
+    program.parent.mkdir()
+    program.write_text(_PROGRAM.format(python=sys.executable, source=str(Path(__file__).parents[2] / "src")))
+    program.chmod(0o755)
+    (here / "artifacts/encoders/pretrained/bilstm_v1").mkdir(parents=True)
+    ledger = Ledger(here / "artifacts" / LEDGER_PLACE)
+    provider = LocalProvider(here / "pods", ledger)
+    for run in ("market-584a4514f71f", "ucr-000000000000"):
+        ledger.add_pod(provider.create(PodWish(), run, provider.offers(PodWish())[0], ""))
+    functions = _BASH.format(shellcode=shellcode(["moola"], shell="bash"))
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+    def answer(lines: Sequence[str]) -> list[list[str]]:
+        script = functions + "".join(f"ask {shlex.quote(line)}\n" for line in lines)
+        done = subprocess.run([bash, "-c", script], cwd=here, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        answers = [[word.strip() for word in line.split("\t") if word] for line in done.stdout.splitlines()]
+        assert len(answers) == len(lines), done.stdout
+        return answers
+
+    return answer
+
+
+def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
+    commands, runs, providers = ask(["moola pod re", "moola pod attach m", "moola pod run --provider "])
+    assert commands == ["resume", "reap", "replay"]
+    assert runs == ["market-584a4514f71f"]
+    assert providers == ["runpod", "ssh", "local"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("moola enc", ["encoders"]),
+        ("moola pod run --tr", ["--trust-first-use"]),
+        ("moola pod run --gpu RTX\\ 40", ["RTX\\ 4000\\ Ada", "RTX\\ 4090"]),
+        ('moola pod run --gpu "RTX 4090,A4', ["RTX 4090,A40"]),
+        ("moola pod logs ", ["market-584a4514f71f", "ucr-000000000000"]),
+        ("moola pod cost u", ["ucr-000000000000"]),
+        ("moola pod run experiment=u", ["ucr"]),
+        ("moola pod pack --dry-run exp", ["experiment="]),
+        ("moola pod run pod.guards.ma", ["pod.guards.max_hours="]),
+        ("moola pod run pod=l", ["local"]),
+        ("moola run experiment=ucr trainer.pretrain.pa", ["trainer.pretrain.patience="]),
+        ("moola run pod", []),
+        ("moola run --mu", ["--multirun"]),
+        ("moola data dr", ["drift"]),
+        ("moola data drift experiment=u", ["ucr"]),
+        ("moola labels ag", ["agreement"]),
+        ("moola labels diff --js", ["--json"]),
+        ("moola encoders sh", ["show"]),
+        ("moola encoders show b", ["bilstm_v1"]),
+        ("moola nothing ", []),
+        ("moola pod nothing ", []),
+    ],
+)
+def test_what_is_offered(ask: Ask, line: str, offered: list[str]) -> None:
+    [answer] = ask([line])
+    assert sorted(answer) == sorted(offered)
+
+
+def test_a_ledger_is_not_made_by_a_question(ask: Ask) -> None:
+    assert ask(["moola pod attach --artifacts other "]) == [[]]
+    assert "other" not in os.listdir()
+
+
+@pytest.mark.slow
+def test_no_heavy_package_is_imported_for_an_answer() -> None:
+    code = (
+        "import sys, os; os.dup2(1, 8)\n"
+        "heavy = {'torch', 'httpx', 'polars', 'hydra'}\n"
+        "os._exit = lambda code: sys.exit(' '.join(heavy & {*sys.modules}) or 0)\n"
+        "from moola.cli import main; main()"
+    )
+    line = "moola pod attach "
+    environment = {**os.environ, "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
