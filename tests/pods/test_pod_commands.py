@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -170,6 +171,40 @@ def test_down_on_a_host_kills_the_whole_job_and_deletes_its_folder(
     assert [path.name for path in sshd.root.iterdir()] == ["runs"] and list((sshd.root / "runs").iterdir()) == []
     assert run.ledger.pods(open_only=True) == []
     assert "is deleted" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_doctor_looks_at_a_host(
+    sshd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    user = sshd.target().user
+
+    def doctor(**changed: str) -> tuple[int, dict[str, Any]]:
+        options = {"identity": str(sshd.key), "host-key": sshd.host_key, "python": sys.executable, **changed}
+        words = [f"--{name}={value}" for name, value in options.items() if value]
+        code = main(["pod", "doctor", "--json", "--host", f"{user}@127.0.0.1:{sshd.port}", *words])
+        checks = json.loads(capsys.readouterr().out)
+        return code, {check["name"]: check for check in checks if check["section"] == f"ssh 127.0.0.1:{sshd.port}"}
+
+    code, found = doctor()
+    assert [*found] == ["reach", "disk", "machine", "python", "torch", "gpu", "runs"] and code == 0
+    assert found["torch"]["found"].startswith(importlib.metadata.version("torch")[:4])
+    assert found["python"]["found"].startswith(".".join(map(str, sys.version_info[:3])))
+    other = make_other_key(tmp_path)
+    for changed, name, mend in (
+        ({"host-key": other}, "host key", "pin its host key"),
+        ({"identity": str(tmp_path / "other")}, "key", "check the user name and the key"),
+        ({"python": "/nowhere/python3"}, "python", "--python"),
+    ):
+        code, found = doctor(**changed)
+        assert code == 5 and not found[name]["is_fine"] and mend in found[name]["mend"], found
+
+
+def make_other_key(folder: Path) -> str:
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / "other")]
+    subprocess.run(words, check=True)
+    return (folder / "other.pub").read_text().strip()
 
 
 def test_a_host_that_is_gone_for_good_can_be_given_up(

@@ -169,7 +169,10 @@ def load_settings(
     except OmegaConfBaseException as error:
         raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error
     assert isinstance(plain, dict)
-    return structure(PodSettings, {str(key): value for key, value in plain.items()}, _GROUP)
+    try:
+        return structure(PodSettings, {str(key): value for key, value in plain.items()}, _GROUP)
+    except ConfigError as error:
+        raise ConfigError(error.problems, f"all keys: {config_folder() / _GROUP / 'default.yaml'}") from error
 
 
 def _parsed(keys: Sequence[str]) -> Any:

@@ -50,6 +50,9 @@ class SshProvider:
         knock: why a host cannot be reached; empty: it can.
         clock: for tests.
 
+    Attributes:
+        targets: by place, ``host:port``.
+
     Raises:
         ConfigError: an address, a key or the key file cannot be one; all of it.
     """
@@ -68,14 +71,14 @@ class SshProvider:
         knock: Callable[[SshTarget], str] = unreachable,
         clock: Clock | None = None,
     ) -> None:
-        self._targets = _targets(addresses, identity, host_keys)
+        self.targets: Mapping[str, SshTarget] = _targets(addresses, identity, host_keys)
         self._slots = Counter(map(_place, addresses))
         self.root, self._ledger, self._knock, self._clock = root or _ROOT, ledger, knock, clock or Clock()
         self._ended: set[str] = set()
 
     def offers(self, wish: PodWish) -> list[Offer]:
         """The hosts that are free; what GPU they have is seen on them."""
-        at_work: dict[str, list[str]] = {place: [] for place in self._targets}
+        at_work: dict[str, list[str]] = {place: [] for place in self.targets}
         for pod in self.find():
             at_work[pod.data_center].append(pod.run)
         free = [place for place, runs in at_work.items() if len(runs) < self._slots[place]]
@@ -86,7 +89,7 @@ class SshProvider:
 
     def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
         """A name for the run's folder, where the host is up and free; image, disk and key are its own matter."""
-        target = self._targets[offer.data_center]
+        target = self.targets[offer.data_center]
         if why := self._knock(target):
             told = f"{offer.data_center} does not answer: {why}"
             raise RefusedHereError(told, told, "see whether it runs, and its address and port; or name another host")
@@ -103,7 +106,7 @@ class SshProvider:
         return [
             pod.record(owner)
             for pod in self._ledger.pods(run, open_only=True)
-            if pod.provider == self.name and pod.data_center in self._targets and pod.pod_id not in self._ended
+            if pod.provider == self.name and pod.data_center in self.targets and pod.pod_id not in self._ended
         ]
 
     def status(self, pod_id: str) -> PodState:
@@ -113,7 +116,7 @@ class SshProvider:
 
     def target(self, pod: PodRecord) -> SshTarget:
         """The host's sshd."""
-        return self._targets[pod.data_center]
+        return self.targets[pod.data_center]
 
     def system_log(self, pod_id: str, tail: int) -> list[str]:
         """Nobody writes one."""

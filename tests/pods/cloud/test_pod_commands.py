@@ -223,7 +223,7 @@ def test_reap_without_a_key_does_not_pretend(account, monkeypatch):
 def test_the_doctor_finds_nothing_where_all_is_well(account):
     code, checks = account.json("doctor")
     assert code == EXIT_OK
-    names = ["ssh", "ssh-keygen", "ssh-keyscan", "git", "ledger", "disk", "key", "account", "clock", "pods"]
+    names = ["git", "ssh", "ssh-keygen", "ssh-keyscan", "packages", "ledger", "disk", "key", "account", "clock", "pods"]
     assert [check["name"] for check in checks] == names
     assert all(check["is_fine"] for check in checks)
     assert "nothing is missing" in account("doctor")[1]
@@ -285,11 +285,30 @@ def test_the_doctor_says_what_is_missing_and_how_to_mend_it(
     account: Account, monkeypatch: pytest.MonkeyPatch, spoil: Callable[..., None], name: str, said: str
 ) -> None:
     spoil(monkeypatch, account)
-    code, checks = account.json("doctor")
+    code, checks = account.json("doctor", "--provider", "runpod")
     missing = [check for check in checks if not check["is_fine"]]
     assert code == EXIT_ENVIRONMENT and name in [check["name"] for check in missing]
     assert all(check["mend"] for check in missing)
     assert any(said in check["found"] + check["mend"] for check in missing if check["name"] == name)
+
+
+def test_the_doctor_wants_a_key_only_where_runpod_is_wanted(account, monkeypatch):
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    code, checks = account.json("doctor")
+    [key] = [check for check in checks if check["section"] == "runpod"]
+    assert code == EXIT_OK and "there is none" in key["found"] and "export RUNPOD_API_KEY" in key["mend"]
+    code, checks = account.json("doctor", "--provider", "local")
+    assert code == EXIT_OK and {check["section"] for check in checks} == {"this machine"}
+    assert account("doctor", "--provider", "runpod")[0] == EXIT_ENVIRONMENT
+
+
+def test_the_doctor_tells_which_host_cannot_be_reached(account):
+    code, checks = account.json("doctor", "--host", "me@127.0.0.1:1", "--host", "me@127.0.0.1:2")
+    found = {check["section"]: check["found"] for check in checks if not check["is_fine"]}
+    assert code == EXIT_ENVIRONMENT
+    assert found == {f"ssh 127.0.0.1:{port}": "Connection refused" for port in (1, 2)}
+    assert account("doctor", "--host", "nobody")[0] == EXIT_USAGE
+    assert account("doctor", "--host", "me@127.0.0.1:1", "--offline")[0] == EXIT_OK
 
 
 def test_the_doctor_can_leave_the_account_out(account):
