@@ -311,13 +311,44 @@ def test_a_task_for_skypilot_holds_the_same_files_and_words(stand_in: ModuleType
 
     bundle = stand_in.stand_in_bundle(tmp_path / "packed")
     bundle.facts["overrides"].append("task.name='a b;$(id)'")
-    settings = stand_in.settings(gpus=("RTX 4090", "A100 80GB"), count=2)
+    settings = stand_in.settings(gpus=("RTX 4090", "A100 80GB"), count=2, max_price_per_h=1.5, env={"A": 1})
     path = export_skypilot(bundle, settings, tmp_path / "task")
     task = yaml.safe_load(path.read_text())
-    assert task["resources"]["accelerators"] == {"RTX4090": 2, "A100-80GB": 2}
+    assert set(task) == {"name", "workdir", "resources", "envs", "setup", "run"}
+    assert task["resources"] == {
+        "image_id": f"docker:{settings.image}",
+        "disk_size": 40,
+        "accelerators": {"RTX4090": 2, "A100-80GB": 2},
+        "max_hourly_cost": 1.5,
+    }
+    assert task["envs"]["A"] == "1" and all(isinstance(value, str) for value in task["envs"].values())
     assert task["workdir"] == "project" and task["run"].endswith("""run 'task.name='"'"'a b;$(id)'"'"''\n""")
     for file in bundle.files:
         assert digest_file(tmp_path / "task" / "project" / file.path) == file.sha256
+
+
+@pytest.mark.slow
+def test_skypilot_itself_takes_the_task(stand_in: ModuleType, tmp_path: Path) -> None:
+    """By its schema and its parser; SKYPILOT_PYTHON names a Python that has it, where this one does not."""
+    from moola.pods.skypilot import export_skypilot
+
+    python = os.environ.get("SKYPILOT_PYTHON", sys.executable)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": ""}  # it writes into the home folder
+    found = subprocess.run([python, "-c", "import sky"], env=environment, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip(f"{python} has no SkyPilot: {found.stderr.strip().splitlines()[-1]}")
+    settings = stand_in.settings(gpus=("RTX 4090", "A100 80GB"), count=2, max_price_per_h=1.5, env={"A": 1})
+    path = export_skypilot(stand_in.stand_in_bundle(tmp_path / "packed"), settings, tmp_path / "task")
+    code = (
+        "import json, jsonschema, sky, yaml; from sky.utils import schemas\n"
+        "task = yaml.safe_load(open('task.yaml'))\n"
+        "jsonschema.validate(task, schemas.get_task_schema())\n"
+        "jsonschema.validate(task['resources'], schemas.get_resources_schema())\n"
+        "print(sorted(str(one.accelerators) for one in sky.Task.from_yaml('task.yaml').resources))"
+    )
+    done = subprocess.run([python, "-c", code], cwd=path.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(["{'A100-80GB': 2}", "{'RTX4090': 2}"])
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A bundle as a task of SkyPilot, for work that outgrows single pods: the same files, packages and overrides.
 
 Where it runs and what that costs is SkyPilot's affair. The keys are those of its documentation
-(https://docs.skypilot.co/en/latest/reference/yaml-spec.html).
+(https://docs.skypilot.co/en/latest/reference/yaml-spec.html); schema and parser of SkyPilot 0.14.1 take them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def export_skypilot(bundle: Bundle, settings: PodSettings, folder: Path) -> Path
 
     Args:
         bundle: what travels.
-        settings: of the pod; GPUs, disk and environment go into the task.
+        settings: of the pod; image, GPUs, highest price, disk and environment go into the task.
         folder: must not be there yet.
 
     Returns:
@@ -55,9 +55,11 @@ def export_skypilot(bundle: Bundle, settings: PodSettings, folder: Path) -> Path
 
 def task_of(bundle: Bundle, settings: PodSettings) -> dict[str, Any]:
     """The task as plain values."""
-    resources: dict[str, Any] = {"disk_size": settings.disk_gb}
+    resources: dict[str, Any] = {"image_id": f"docker:{settings.image}", "disk_size": settings.disk_gb}
     if settings.gpus:
         resources["accelerators"] = {_spelt(name): settings.count for name in settings.gpus}
+    if settings.max_price_per_h is not None:
+        resources["max_hourly_cost"] = settings.max_price_per_h
     words = ["python3", "-m", "moola", "run", *bundle.facts["overrides"]]
     own = {name: str(value) for name, value in settings.env.items()}
     path = str(bundle.facts["moola"]["path"] or ".")
@@ -90,4 +92,11 @@ def _spelt(gpu: str) -> str:
 def _yaml(task: Mapping[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump(dict(task), sort_keys=False, allow_unicode=True)
+    class Dumper(yaml.SafeDumper):
+        """Scripts as blocks, so that people can read them."""
+
+    def script(dumper: Dumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, script)
+    return yaml.dump(dict(task), Dumper=Dumper, sort_keys=False, allow_unicode=True)

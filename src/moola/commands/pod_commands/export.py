@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moola.commands.layout import layout_of
+from moola.commands.pod_commands.pod_options import add_gpu_options, given_keys
 from moola.commands.pod_commands.run_options import parser_of
 from moola.errors import EXIT_OK
 
@@ -17,6 +18,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola pod run`")
     parser.add_argument("--to", choices=["skypilot"], required=True)
     parser.add_argument("--to-folder", type=Path, metavar="FOLDER", help="default: skypilot-RUN here; must not exist")
+    add_gpu_options(parser)
     parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")
     arguments = parser.parse_intermixed_args(words)
     from moola.pods.packing import PackLimits, pack
@@ -27,6 +29,6 @@ def main(words: Sequence[str]) -> int:
     limits = PackLimits(allowed=tuple(arguments.allow))
     bundle = pack(Path.cwd(), overrides, layout_of(arguments), limits=limits).bundle
     folder = arguments.to_folder or Path(f"skypilot-{bundle.facts['run_id']}")
-    task = export_skypilot(bundle, load_settings(of_pod), folder)
+    task = export_skypilot(bundle, load_settings(of_pod, given_keys(arguments)), folder)
     print(json.dumps({"run": bundle.facts["run_id"], "task": str(task)}) if arguments.json else task)
     return EXIT_OK

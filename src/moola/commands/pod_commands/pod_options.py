@@ -33,12 +33,17 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", metavar="PATH", help="the pod's Python that has torch")
 
 
+def add_gpu_options(parser: argparse.ArgumentParser) -> None:
+    """Which GPUs, and what they may cost."""
+    parser.add_argument("--gpu", metavar="NAMES", help='one or more, by comma: "RTX 4090,A5000"; default: any')
+    parser.add_argument("--min-vram", type=int, metavar="GB", help="memory of one GPU")
+    parser.add_argument("--max-price", type=float, metavar="USD", help="an hour, for the whole pod")
+
+
 def add_pod_options(parser: argparse.ArgumentParser) -> None:
     """Everything about the pod of a run."""
     add_host_options(parser)
-    parser.add_argument("--gpu", metavar="NAMES", help='one or more, by comma: "RTX 4090,A5000"')
-    parser.add_argument("--min-vram", type=int, metavar="GB", help="memory of one GPU")
-    parser.add_argument("--max-price", type=float, metavar="USD", help="an hour")
+    add_gpu_options(parser)
     parser.add_argument("--budget", type=float, metavar="USD", help="all pods of the run together")
     parser.add_argument("--max-hours", type=float, metavar="H", help="to the end of the pod")
     parser.add_argument("--keep", action="store_true", help="leave the pod on when the results are here")
