@@ -120,6 +120,11 @@ def test_a_run_on_a_host_is_followed_read_stopped_and_resumed(
     assert main(["pod", "exec", RUN, "--", "printf", "%s|", "a b", "$HOME;`id`"]) == 0
     assert capfdbinary.readouterr().out == b"a b|$HOME;`id`|"
     assert main(["pod", "exec", RUN, "--", "sh", "-c", "exit 7"]) == 7
+    assert main(["pod", "exec", RUN, "--json", "--", "sh", "-c", "echo a; echo b >&2; exit 3"]) == 3
+    assert json.loads(capfdbinary.readouterr().out) == {"exit_code": 3, "stdout": "a\n", "stderr": "b\n"}
+    assert main(["pod", "ssh", RUN, "--json"]) == 0
+    told = json.loads(capfdbinary.readouterr().out)
+    assert (told["host"], told["port"], told["host_keys"]) == ("127.0.0.1", sshd.port, [sshd.host_key])
     assert main(["pod", "logs", RUN]) == 0
     assert b"job | begins after step 0" in capfdbinary.readouterr().out
     assert main(["pod", "stop", RUN, "--json"]) == 0

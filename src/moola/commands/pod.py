@@ -8,19 +8,19 @@ from moola.commands.subcommands import listed, run_subcommand
 
 PACKAGE = "moola.commands.pod_commands"
 COMMANDS = {
-    "doctor": ("doctor", "keys, ssh, account and disk: what is missing and how to get it"),
-    "offers": ("offers", "GPUs to be had, by stock and price"),
+    "doctor": ("doctor", "what is missing here, at RunPod or on a host, and how to get it"),
+    "offers": ("offers", "GPUs that RunPod has now, the cheapest first"),
     "pack": ("pack", "what would travel: files, sizes, what is left out and why"),
     "run": ("run", "a run on a pod and back: takes the overrides of `moola run`"),
-    "ps": ("ps", "pods and their runs"),
+    "ps": ("ps", "pods that have not ended, their runs, and what they cost"),
     "logs": ("logs", "what a run says; -f follows it"),
     "attach": ("attach", "follow a run to its end, and bring back what it leaves"),
     "exec": ("execute", "a program in a run's folder on its pod"),
     "ssh": ("shell", "a shell on a run's pod"),
-    "pull": ("pull", "results as they are now"),
+    "pull": ("pull", "bring here what a run has left so far"),
     "resume": ("resume", "go on with a run, on a new pod where the old one is gone"),
     "stop": ("stop", "end a run with its checkpoint, and its pod"),
-    "down": ("down", "end the pod of a run, or all"),
+    "down": ("down", "end the pod of a run, or all, at once"),
     "cost": ("cost", "what runs cost: estimate and bill"),
     "reap": ("reap", "pods of the account that nobody needs any more"),
     "replay": ("replay", "a run done once more from its bundle, its figures held against those recorded"),
@@ -34,7 +34,8 @@ usage: moola pod COMMAND ...
 A laptop may sleep or lose its network: the run goes on, and `moola pod attach RUN`, or the same command again, goes on
 with it. `moola pod COMMAND --help` tells of each command.
 
-exit codes: as of `moola run`; 6 where a pod could not be had, reached or ended
+exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 wrong data, 4 files, 5 missing package or device,
+6 a pod could not be had, reached or ended, 130 interrupted; `exec` and `ssh` end as what they run does
 """
 
 

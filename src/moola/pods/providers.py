@@ -98,7 +98,8 @@ def open_api(tell: Callable[[str], None] = lambda _: None) -> RunpodApi:
     key, _ = find_key()
     if not key:
         problem = f"there is no RunPod API key: neither {_KEY} is set nor ~/{_KEY_FILE} has one"
-        raise ConfigError([problem], f"make a key with read and write access at {KEY_PAGE}, then export {_KEY}=...")
+        way_out = f"make a key with read and write access at {KEY_PAGE}, then export {_KEY}=..."
+        raise ConfigError([problem], f"{way_out}; runs on hosts (--provider ssh) or in a folder here (local) need none")
     return RunpodApi(key, api_url(), tell=tell)
 
 

@@ -175,6 +175,9 @@ def test_down_ends_the_pods_of_a_run_also_one_that_nobody_knew(account):
     assert account("down", "--all")[0] == EXIT_OK
     assert account.fake.billing() == [] and account.ledger.pods(open_only=True) == []
     assert "no pods to end (local and runpod asked)" in account("down", "--all")[1]
+    assert account("down", RUN)[0] == EXIT_OK
+    code, _, err = account("down", "market-584a4514f71e")
+    assert code == EXIT_DATA and f"did you mean '{RUN}'" in err
 
 
 def test_down_does_not_lose_results_unasked(account):

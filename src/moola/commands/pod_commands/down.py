@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.run_options import parser_of
-from moola.errors import EXIT_OK, EXIT_USAGE
+from moola.errors import EXIT_OK, EXIT_USAGE, DataError, did_you_mean
 
 _DESCRIPTION = """\
 End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("run", nargs="?", metavar="RUN", help="id of the run whose pods are ended")
     parser.add_argument("--all", action="store_true", help="every pod that was made from here")
     parser.add_argument("--any-ledger", action="store_true", help="also those of other machines and checkouts")
-    parser.add_argument("--yes", action="store_true", help="even where results would be lost")
+    parser.add_argument("--yes", action="store_true", help="even where results would be lost, or a host is silent")
     arguments = parser.parse_args(words)
     if bool(arguments.run) == arguments.all:
         parser.error("name a run, or --all")
@@ -33,6 +33,10 @@ def main(words: Sequence[str]) -> int:
     ledger = open_ledger(layout)
     providers = askable_providers(ledger, layout, _tell)
     pods = own_pods(ledger, providers, arguments.run, any_ledger=arguments.any_ledger)
+    if arguments.run and not own_pods(ledger, providers, arguments.run, any_ledger=True):
+        known = {pod.run for pod in ledger.pods()}
+        if arguments.run not in known:
+            raise DataError(f"no pod was made for a run '{arguments.run}'", did_you_mean(arguments.run, known))
     lost = would_lose(ledger, pods)
     if lost and not arguments.yes:
         way_out = "`moola pod pull RUN` brings them, `moola pod stop RUN` ends it well; --yes ends it all the same"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import threading
 from collections.abc import Sequence
@@ -12,21 +14,23 @@ from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
 
 def main(words: Sequence[str]) -> int:
     """Its output and exit code are those of the program; words after ``--`` go to it as they are."""
-    parser = parser_of("exec", "Run a program in a run's project on its pod: moola pod exec RUN -- nvidia-smi")
-    parser.add_argument("argv", nargs="+", metavar="WORD", help="program and arguments, after --; no shell reads them")
+    parser = parser_of("exec", "Run a program in a run's project on its pod; its exit code is that of this command.")
+    parser.usage = "moola pod exec [-h] [--json] [--data FOLDER] [--artifacts FOLDER] RUN -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument("argv", nargs="+", metavar="PROGRAM", help="and its arguments; no shell reads them")
     arguments = parser.parse_args(words)
     _, pod = reopened(arguments, Speaker(as_json=True)).found()
+    output, errors = (io.BytesIO(), io.BytesIO()) if arguments.json else (sys.stdout.buffer, sys.stderr.buffer)
     with pod.shell.connection.start(arguments.argv, cwd=pod.project) as process:
-        pipes: list[tuple[IO[bytes] | None, IO[bytes]]] = [
-            (process.stdout, sys.stdout.buffer),
-            (process.stderr, sys.stderr.buffer),
-        ]
+        pipes: list[tuple[IO[bytes] | None, IO[bytes]]] = [(process.stdout, output), (process.stderr, errors)]
         threads = [threading.Thread(target=_copy, args=pipe) for pipe in pipes]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     pod.shell.connection.close()
+    if isinstance(output, io.BytesIO) and isinstance(errors, io.BytesIO):
+        said = {name: kept.getvalue().decode(errors="replace") for name, kept in (("out", output), ("err", errors))}
+        print(json.dumps({"exit_code": process.returncode, "stdout": said["out"], "stderr": said["err"]}))
     return process.returncode
 
 

@@ -14,9 +14,13 @@ from moola.errors import EXIT_OK
 
 def main(words: Sequence[str]) -> int:
     """Pack, and write the files with the task; the last line on stdout is the task file."""
-    parser = parser_of("export", "Write a run's files and a task that runs them elsewhere.", run=False)
+    parser = parser_of(
+        "export",
+        "Write a run's files and a task file that runs them elsewhere: `sky launch task.yaml` in that folder.",
+        run=False,
+    )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola pod run`")
-    parser.add_argument("--to", choices=["skypilot"], required=True)
+    parser.add_argument("--to", choices=["skypilot"], default="skypilot", help="default: skypilot")
     parser.add_argument("--to-folder", type=Path, metavar="FOLDER", help="default: skypilot-RUN here; must not exist")
     add_gpu_options(parser)
     parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")

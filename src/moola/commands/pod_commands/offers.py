@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def main(words: Sequence[str]) -> int:
     """Print the offers, the one to try first in front."""
-    parser = parser_of("offers", "GPUs to be had now, in the order in which `moola pod run` would try them.", run=False)
+    parser = parser_of(
+        "offers", "GPUs that RunPod has now, in the order in which `moola pod run` would try them.", run=False
+    )
     parser.add_argument("--gpu", default="", metavar="NAMES", help='e.g. "RTX 4090,A5000"; default: any')
     parser.add_argument("--min-vram", type=int, default=0, metavar="GB", help="memory of one GPU")
     parser.add_argument("--max-price", type=float, metavar="USD", help="an hour, for the whole pod")

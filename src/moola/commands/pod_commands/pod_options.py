@@ -24,7 +24,10 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
     """Where the pod is, and how its host is reached."""
     parser.add_argument("--provider", metavar="NAME", help="runpod (default), ssh or local")
     parser.add_argument(
-        "--host", action="append", metavar="USER@HOST:PORT", help="for ssh; several: the first that is free"
+        "--host",
+        action="append",
+        metavar="USER@HOST:PORT",
+        help="for ssh; may be repeated: a run takes the first that is free",
     )
     parser.add_argument("--identity", metavar="FILE", help="private key, for ssh")
     parser.add_argument(

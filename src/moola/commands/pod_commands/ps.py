@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(words: Sequence[str]) -> int:
     """Print them, the oldest first."""
-    parser = parser_of("ps", "Pods that may bill, and the runs they are for.", run=False)
+    parser = parser_of("ps", "Pods that have not ended, the runs they are for, and what they cost so far.", run=False)
     parser.add_argument("--offline", action="store_true", help="ask nobody: what the ledger heard last")
     arguments = parser.parse_args(words)
     from moola.pods.overview import overview

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from moola.pods.reaping import Reaped
 
 _DESCRIPTION = """\
-Compare the account with the ledger. Only pods that carry moola's tag are looked at; without --apply nothing is changed,
-and the exit code is 6 where something would be ended."""
+Compare RunPod's account with the ledger, and find pods that nobody waits for any more. Only pods that carry moola's tag
+are looked at; without --apply nothing is changed, and the exit code is 6 where something would be ended."""
 
 
 def main(words: Sequence[str]) -> int:

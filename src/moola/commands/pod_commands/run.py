@@ -30,11 +30,11 @@ def main(words: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of(
         "run",
-        "Run a configuration on a pod. OVERRIDE is what `moola run` takes, or pod.KEY=VALUE (configs/pod); after "
-        "anything that cuts this off, the same command goes on.",
+        "Run a configuration on a pod. On RunPod unless --provider says otherwise; keys of the pod are listed in "
+        "configs/pod/default.yaml. After anything that cuts this off, the same command goes on.",
         run=False,
     )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`, or pod.KEY=VALUE")
     add_pod_options(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="leave when the run has started")
     parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")
