@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moola.pods.remote.clearing import remove_run
 from moola.pods.remote.files import Refusal, glob_rule, inside
 from moola.pods.remote.rows import count_records
 from moola.pods.wire import MODULES, LocalConnection, RemoteError
@@ -182,3 +183,22 @@ def test_program_has_its_output_and_exit_code_here(local: LocalConnection, tmp_p
     process = local.start(argv, cwd=str(tmp_path), environment={"WORD": "$(x)"})
     output, complaint = process.communicate(timeout=10)
     assert (output.decode(), complaint, process.returncode) == (f"{tmp_path}\n$(x)\n", b"oops\n", 7)
+
+
+def test_a_run_is_taken_away_and_what_runs_share_stays_while_another_needs_it(tmp_path: Path) -> None:
+    places = ("runs/one/project", "runs/two/project", "runs/.gone-0123", "objects/ab", "env/x", "other")
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "file").write_text("x")
+    (tmp_path / "runs/one/project/link").symlink_to(tmp_path / "other")
+    assert remove_run(str(tmp_path), "one", keep_cache=False)["left"] == []
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["two"]
+    assert (tmp_path / "objects/ab/file").exists() and (tmp_path / "other/file").exists()
+    remove_run(str(tmp_path), "two", keep_cache=True)
+    assert (tmp_path / "objects/ab/file").exists()
+    remove_run(str(tmp_path), "two", keep_cache=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "runs"]
+    for name in ("..", ".", "../other", ""):
+        with pytest.raises(Refusal):
+            remove_run(str(tmp_path), name, keep_cache=False)
+    assert (tmp_path / "other/file").exists()
