@@ -8,6 +8,7 @@ in 5xx or without an answer may have made a pod that bills.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from moola.pods.clock import Clock
 from moola.pods.provider import LostAnswerError, PodError, RefusedHereError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 API_URL = "https://api.runpod.io/v2"
@@ -95,7 +98,7 @@ class RunpodApi:
         self._tell, self._clock, self._log_idle_s = tell, clock or Clock(), log_idle_s
         headers = {"Authorization": f"Bearer {key}", "User-Agent": f"moola/{moola.__version__}"}
         once = httpx.Limits(max_keepalive_connections=0)  # a laptop that slept comes back to dead connections
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=once)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, limits=once, verify=_trusted())
 
     def __enter__(self) -> RunpodApi:
         return self
@@ -281,6 +284,14 @@ def _pod_path(pod_id: str) -> str:
 
 def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted: read once, for it takes as long as several requests."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _is_object(answer: httpx.Response) -> bool:

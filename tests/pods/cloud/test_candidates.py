@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.errors import ConfigError
@@ -114,6 +114,7 @@ stocks = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(
     st.lists(stocks, max_size=8),
     st.integers(0, 96),
