@@ -18,6 +18,9 @@ MIN_PYTHON = (3, 11)
 SPARE_DISK_GB = 2.0
 """For packages, checkpoints and results."""
 PREFLIGHT_S = 300.0
+RESTORE_S = 900.0
+COPY_S = 900.0
+"""For one copy of the state to a volume, which may hang."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def make_job(
     spent: Spent,
     attempt: int,
     end: Mapping[str, Any],
+    newer_than_s: float = 0.0,
 ) -> PodJob:
     """The job of a bundle on a pod.
 
@@ -72,6 +76,8 @@ def make_job(
         spent: by this run so far.
         attempt: number of this job among those of the run; requests of the client name it.
         end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
+        newer_than_s: billed seconds of the run at which the state was taken that is on the pod; a volume may have a
+            newer one.
     """
     environment = _environment(pod, bundle, settings)
     python = f"{environment['folder']}/bin/python"
@@ -90,7 +96,10 @@ def make_job(
     own = {name: str(value) for name, value in settings.env.items()}
     path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **own}
     limits = settings.limits
-    steps: list[dict[str, Any]] = [
+    steps: list[dict[str, Any]] = []
+    if settings.volume_place:
+        steps.append(_restore(pod, settings, path, newer_than_s))
+    steps += [
         _step(
             "environment",
             [pod.shell.python, "-m", "moola.pods.environment", f"{pod.folder}/{name}"],
@@ -114,6 +123,7 @@ def make_job(
         "billed_s": spent.seconds,
         "spent": spent.money,
         "end": dict(end),
+        "volume": _volume(pod, settings),
     }
     return PodJob(value, {name: environment, "preflight.json": preflight})
 
@@ -121,6 +131,20 @@ def make_job(
 def guard_limits(settings: PodSettings, price_per_h: float) -> GuardLimits:
     """The guards of the settings, with the price that was agreed."""
     return GuardLimits(**{**asdict(settings.guards), "price_per_h": price_per_h})
+
+
+def _volume(pod: RunOnPod, settings: PodSettings) -> dict[str, Any]:
+    """Where the supervisor keeps the run's state beyond the pod (`moola.pods.volume_copies`); empty: nowhere."""
+    if not settings.volume_place:
+        return {}
+    place = {"mount": settings.volume_place, "run": pod.run, "mounted": bool(settings.network_volume)}
+    return {**place, "every_s": settings.checkpoint_every_min * 60, "limit_s": COPY_S}
+
+
+def _restore(pod: RunOnPod, settings: PodSettings, path: Mapping[str, str], newer_than_s: float) -> dict[str, Any]:
+    """The step that sees whether the volume is there, and takes from it what is newer than what was sent."""
+    told = {**_volume(pod, settings), "project": pod.project, "newer_than_s": newer_than_s}
+    return _step("volume", [pod.shell.python, "-m", "moola.pods.volume", "restore", json.dumps(told)], path, RESTORE_S)
 
 
 def _environment(pod: RunOnPod, bundle: Bundle, settings: PodSettings) -> dict[str, Any]:
