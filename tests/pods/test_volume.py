@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from moola.errors import ConfigError
 from moola.pods import volume
+from moola.pods.guards import GuardLimits
+from moola.pods.settings import PodSettings
 from moola.pods.volume import EXIT_VOLUME, Volume, VolumeError, main
 from moola.pods.volume_copies import VolumeCopies
 
@@ -200,7 +203,10 @@ def test_a_run_does_not_begin_without_the_volume_that_it_asks_for(
 _TORN = """
 import os, sys
 from pathlib import Path
+from moola.errors import ConfigError
 from moola.pods import volume
+from moola.pods.guards import GuardLimits
+from moola.pods.settings import PodSettings
 replace, n = os.replace, int(sys.argv[3])
 def kill(*paths):
     global n
@@ -318,3 +324,13 @@ def test_without_a_volume_nothing_is_copied(tmp_path: Path) -> None:
         False,
         {},
     )
+
+
+def test_a_volume_of_another_lender_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PodSettings(provider="local", network_volume="vol1", mount="here")
+    assert "network_volume: only runpod has them" in str(caught.value) and "must begin with /" in str(caught.value)
+    with pytest.raises(ConfigError, match="see network_volume"):
+        PodSettings(mount="/kept", guards=GuardLimits(max_hours=1))
+    rented = PodSettings(network_volume="vol1", guards=GuardLimits(max_hours=1))
+    assert rented.volume_place == "/workspace" and PodSettings(provider="local", mount="/kept").volume_place == "/kept"

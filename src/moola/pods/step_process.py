@@ -169,8 +169,12 @@ def kill_session(pid: int, number: int) -> None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process was started, in clock ticks since the boot: tells it from a later one with the same number."""
+    """When a process was started, in clock ticks since the boot: tells it from a later one with the same number.
+
+    None where it has ended, also where its exit code waits for somebody to ask for it.
+    """
     try:
-        return int(Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[19])  # noqa: UP031 (Python 3.8)
+        words = Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()  # noqa: UP031 (Python 3.8)
+        return None if words[0] in ("Z", "X") else int(words[19])
     except (OSError, ValueError, IndexError):
         return None
