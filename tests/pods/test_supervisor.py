@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import os
 import resource
@@ -32,16 +33,20 @@ def step(name: str, code: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "argv": [sys.executable, "-S", "-c", code], **more}
 
 
-def impatient() -> Clock:
-    """Seldom pauses, and fails a test that waits for what does not happen."""
-    until = time.monotonic() + PATIENCE_S
+def impatient(meanwhile: Callable[[int], object]) -> Clock:
+    """Seldom pauses, tells `meanwhile` for which time it does, and fails a test that waits for what never comes."""
+    until, pauses = time.monotonic() + PATIENCE_S, itertools.count(1)
+
+    def sleep(seconds: float) -> None:
+        meanwhile(next(pauses))
+        time.sleep(min(seconds, 0.01))
 
     def monotonic() -> float:
         at = time.monotonic()
         assert at < until, "it goes on and on"
         return at
 
-    return Clock(sleep=lambda seconds: time.sleep(min(seconds, 0.01)), monotonic=monotonic)
+    return Clock(sleep=sleep, monotonic=monotonic)
 
 
 class Supervised:
@@ -60,14 +65,14 @@ class Supervised:
         self.order(*steps, **job)
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
         environment.pop("COVERAGE_PROCESS_START", None)
-        argv = [python, "-m", "moola.pods.supervisor", str(self.folder)]
+        argv = [python, "-S", "-m", "moola.pods.supervisor", str(self.folder)]
         self.processes.append(subprocess.Popen(argv, env=environment, cwd="/"))
         return self.processes[-1]
 
-    def run(self, *steps: dict[str, Any], **job: Any) -> str:
+    def run(self, *steps: dict[str, Any], meanwhile: Callable[[int], object] = lambda n: None, **job: Any) -> str:
         """In this process, to its end."""
         self.order(*steps, **job)
-        return Supervisor(self.folder, impatient()).run()
+        return Supervisor(self.folder, impatient(meanwhile)).run()
 
     def ask(self, name: str, **more: Any) -> None:
         (self.folder / f"{name}.json").write_text(json.dumps({"attempt": 1, **more}))
@@ -311,18 +316,23 @@ def test_the_pod_ends_itself_when_its_client_stays_away(supervised: Supervised, 
         False,
     )
     assert status["armed"]["armed"]
-    assert [method for method, _, _ in Api.requests] == ["GET", "PATCH", "DELETE"]
+    assert methods() == ["GET", "PATCH", "DELETE"]
     assert Api.requests[1] == ("PATCH", "/v2/pods/p1", '{"name": "moola-x"}')
 
 
+def methods() -> list[str]:
+    return [method for method, _, _ in Api.requests]
+
+
 def test_a_finished_pod_waits_for_the_pull_and_not_longer(supervised: Supervised, api: str) -> None:
-    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
-    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
-    time.sleep(0.25)
-    assert process.poll() is None
-    supervised.ask("pulled")
-    assert process.wait(PATIENCE_S) == 0
-    assert supervised.status["pulled"] and Api.requests[-1][0] == "DELETE"
+    def pull(n: int) -> None:
+        assert supervised.status["phase"] == "waiting" and "DELETE" not in methods()
+        if n == 20:
+            supervised.ask("pulled")
+
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    assert supervised.run(step("job", "print('x')"), end=end, meanwhile=pull) == "finished"
+    assert supervised.status["pulled"] and methods()[-1] == "DELETE"
 
 
 def test_a_finished_pod_does_not_wait_past_its_deadline(supervised: Supervised, api: str) -> None:
@@ -367,11 +377,9 @@ def test_a_volume_that_hangs_does_not_hold_up_the_end(supervised: Supervised, ap
 
 
 def test_a_stopped_supervisor_leaves_the_pod_to_the_client(supervised: Supervised, api: str) -> None:
-    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
-    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
-    supervised.ask("stop")
-    assert process.wait(PATIENCE_S) == 0
-    assert "DELETE" not in [method for method, _, _ in Api.requests]
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    supervised.run(step("job", "print('x')"), end=end, meanwhile=lambda n: supervised.ask("stop"))
+    assert "DELETE" not in methods() and supervised.status["phase"] == "over"
 
 
 def test_a_key_that_may_not_end_the_pod_is_told(api: str, monkeypatch: pytest.MonkeyPatch) -> None:

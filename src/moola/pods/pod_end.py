@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +86,9 @@ class PodEnd:
         return status in _HOPELESS, "" if status in _DONE else _spoken(status, answer)
 
     def _ask(self, method: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        import urllib.error
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 (the address is the client's)
             f"{self._wish['api']}/pods/{self._wish['pod']}",
             method=method,
