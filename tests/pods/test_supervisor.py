@@ -260,12 +260,20 @@ def test_a_step_over_its_time_has_failed(supervised: Supervised) -> None:
     assert supervised.status["why"] == "step environment took longer than 0.1 s"
 
 
-def test_it_runs_on_an_old_python(supervised: Supervised) -> None:
+def test_it_runs_on_an_old_python(supervised: Supervised, tmp_path: Path) -> None:
     found = [*Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"), *filter(None, [shutil.which("python3.8")])]
     if not found:
         pytest.skip("no Python 3.8 here")
-    assert supervised.start(step("only", "print('x')"), python=str(found[0])).wait(PATIENCE_S) == 0
-    assert supervised.texts == ["x"]
+    only = {"name": "only", "argv": ["/bin/echo", "x"], "guarded": True}
+    (tmp_path / "mount").mkdir()
+    volume = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "every_s": 600, "limit_s": 60}
+    assert supervised.start(only, python=str(found[0]), volume=volume).wait(PATIENCE_S) == 0
+    assert supervised.texts == ["x"] and supervised.status["kept"]["error"] == ""
+    assert (tmp_path / "mount/moola/demo-1/state.json").exists()
+    told = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "newer_than_s": -1.0}
+    told["project"] = str(supervised.folder / "project")
+    words = [str(found[0]), "-m", "moola.pods.volume", "restore", json.dumps(told)]
+    assert "every byte verified" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 class Api(http.server.BaseHTTPRequestHandler):
