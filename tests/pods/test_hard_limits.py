@@ -28,13 +28,15 @@ class Simulation:
     """
 
     def __init__(self, tick_s: float, works_s: float, saves_s: float, *, killable: bool = True, hangs: bool = False):
-        self.at, self.tick_s, self.works_s, self.saves_s = 0.0, tick_s, works_s, saves_s
+        self.at, self.ticks, self.tick_s, self.works_s, self.saves_s = 0.0, 0, tick_s, works_s, saves_s
         self.killable, self.is_busy, self.kept = killable, hangs, dict[str, Any]()
         self.job_ended = self.end_asked = float("nan")
         self.pid, self.no_space, self.asked_at, self.killed = 1, False, float("inf"), False
 
     def sleep(self, seconds: float) -> None:
         self.at += max(seconds, self.tick_s)
+        self.ticks += 1
+        assert self.ticks < 8_000, "it goes on and on"
 
     def pump(self, wait_s: float) -> tuple[bool, int | None]:
         self.sleep(wait_s)

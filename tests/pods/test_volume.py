@@ -295,7 +295,7 @@ def test_a_volume_that_hangs_is_given_up_and_what_was_kept_stays(
 
 
 def test_beside_a_copy_that_cannot_be_killed_no_second_one_is_started(
-    tmp_path: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mount: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     copying = Copying(mount, project(tmp_path / "p", CONTENTS), monkeypatch)
     copies = copying.copies
@@ -304,6 +304,7 @@ def test_beside_a_copy_that_cannot_be_killed_no_second_one_is_started(
     copies.begin(1.0)
     assert copies._process is not None
     process, kill = copies._process, copies._process.kill
+    request.addfinalizer(kill)
     monkeypatch.setattr("moola.pods.volume_copies._KILL_S", 0.01)
     monkeypatch.setattr(process, "kill", lambda: None)
     assert copies.begin(2.0).endswith("hangs there and cannot be killed")
