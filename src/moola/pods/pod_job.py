@@ -90,6 +90,25 @@ def make_job(
         "folder": pod.folder,
         "report": f"{pod.folder}/preflight-report.json",
     }
+    value = {
+        "run": pod.run,
+        "bundle": bundle.bundle_id,
+        "moola_path": bundle.facts["moola"]["path"],
+        "attempt": attempt,
+        "steps": _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s),
+        "guards": asdict(guard_limits(settings, price_per_h)),
+        "billed_s": spent.seconds,
+        "spent": spent.money,
+        "end": dict(end),
+        "volume": _volume(pod, settings),
+    }
+    return PodJob(value, {name: environment, "preflight.json": preflight})
+
+
+def _steps(
+    pod: RunOnPod, bundle: Bundle, settings: PodSettings, environment: str, python: str, newer_than_s: float
+) -> list[dict[str, Any]]:
+    """What the supervisor runs, in order; `environment` is the file that describes the one that `python` is of."""
     words = list(bundle.facts["overrides"])
     paths = [word for word in words if word.startswith("paths.")]
     words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
@@ -102,7 +121,7 @@ def make_job(
     steps += [
         _step(
             "environment",
-            [pod.shell.python, "-m", "moola.pods.environment", f"{pod.folder}/{name}"],
+            [pod.shell.python, "-m", "moola.pods.environment", environment],
             path,
             limits.env_s,
         ),
@@ -113,19 +132,7 @@ def make_job(
         steps.append(_step("smoke", smoke, path, limits.smoke_s))
     job = [python, "-m", "moola", "run", *words]
     steps.append({**_step("job", job, {**path, "WANDB_MODE": "offline"}, None), "guarded": True})
-    value = {
-        "run": pod.run,
-        "bundle": bundle.bundle_id,
-        "moola_path": bundle.facts["moola"]["path"],
-        "attempt": attempt,
-        "steps": steps,
-        "guards": asdict(guard_limits(settings, price_per_h)),
-        "billed_s": spent.seconds,
-        "spent": spent.money,
-        "end": dict(end),
-        "volume": _volume(pod, settings),
-    }
-    return PodJob(value, {name: environment, "preflight.json": preflight})
+    return steps
 
 
 def guard_limits(settings: PodSettings, price_per_h: float) -> GuardLimits:
