@@ -152,6 +152,7 @@ class FakeRunpod:
 
     Attributes:
         plan: of the next pods.
+        volumes: network volumes: id -> data centre.
         pods: every pod there ever was, by id.
         requests: method and path of every request.
         violations: of the specification, by either side.
@@ -170,6 +171,7 @@ class FakeRunpod:
         self.clock, self.key, self.plan, self.gpus = clock or Clock(), key, PodPlan(), list(GPUS)
         self._make_sshd, self._spec, self._lock = make_sshd, spec, threading.Lock()
         self.pods: dict[str, FakePod] = {}
+        self.volumes: dict[str, str] = {"vol1": "EU-RO-1"}
         self.requests: list[tuple[str, str]] = []
         self.violations: list[str] = []
         self.hidden_s, self.log_stays_open = 0.0, False
@@ -226,6 +228,10 @@ class FakeRunpod:
         shared = {"region": "EUROPE", "networkVolumeTypes": [], "compliance": [], "globalNetwork": True}
         return 200, {"dataCenters": [{"id": name, "name": name, **shared} for name in names]}
 
+    def list_volumes(self, query: Mapping[str, str]) -> tuple[int, Any]:
+        about = {"name": "states", "size": 100, "type": "STANDARD"}
+        return 200, {"networkVolumes": [{"id": one, "dataCenter": at, **about} for one, at in self.volumes.items()]}
+
     def list_pods(self, query: Mapping[str, str]) -> tuple[int, Any]:
         now = self.clock.now()
         seen = [pod for pod in self.billing() if pod.age(now) >= self.hidden_s]
@@ -236,6 +242,9 @@ class FakeRunpod:
             return 400, "exactly one of gpu and cpu must be set"
         gpu = next((one for one in self.gpus if one.id == body["gpu"]["id"]), None)
         center = (body.get("dataCenterIds") or [""])[0]
+        mounts = body.get("mounts", {}).get("network", [])
+        if any(center != self.volumes.get(mount["volumeId"]) for mount in mounts):
+            return 400, "the network volume is not in that data center"
         if gpu is None or (center and gpu.stock.get(center, "NONE") == "NONE"):
             return 400, "There are no longer any instances available with the requested specifications."
         return 201, self._shown(self._add(body))
@@ -401,6 +410,7 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
                 fake.violations += wrong
                 return 422, wrong
             plain = {("GET", "/pods"): fake.list_pods, ("GET", "/catalog/gpus"): fake.list_gpus}
+            plain |= {("GET", "/network-volumes"): fake.list_volumes}
             plain |= {("GET", "/catalog/datacenters"): fake.list_centers, ("GET", "/billing/pods"): fake.pod_billing}
             if (method, path) in plain:
                 return plain[method, path](query)

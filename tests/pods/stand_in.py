@@ -21,7 +21,19 @@ from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
 from moola.pods.settings import PodSettings
 
-PODS = ("__init__", "environment", "guards", "pod_end", "run_watch", "step_process", "supervisor")
+PODS = (
+    "__init__",
+    "clock",
+    "environment",
+    "guards",
+    "pod_end",
+    "run_files",
+    "run_watch",
+    "step_process",
+    "supervisor",
+    "volume",
+    "volume_copies",
+)
 REAL = ("__init__.py", *(f"pods/{name}.py" for name in PODS))
 RUN = "demo-0123456789ab"
 JOB = textwrap.dedent(

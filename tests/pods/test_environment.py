@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pip
 import pytest
 
+from moola.pods import environment
 from moola.pods.environment import BadEnvironmentError, facts_of, main, make_environment
 
 
@@ -42,18 +45,28 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """An interpreter of a virtual environment that has a torch, and an old version of something."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "base")], check=True)
-    python = tmp_path / "base" / "bin" / "python"
-    packages = Path(facts_of(str(python))["purelib"])
-    (packages / "own.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")  # pip, and whatever else is there
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that has a torch, an old version of something, and pip."""
+    top = tmp_path_factory.mktemp("template")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(top / "base")], check=True)
+    packages = Path(facts_of(str(top / "base" / "bin" / "python"))["purelib"])
+    (top / "pip").mkdir()
+    for path in Path(pip.__file__).parents[1].glob("pip*"):
+        (top / "pip" / path.name).symlink_to(path)
+    (packages / "own.pth").write_text(f"{top / 'pip'}\n")
     for name, version in (("torch", "2.8.0+cu128"), ("moola_old", "1.0")):
-        wheel(tmp_path / "there", name, version)
-        with zipfile.ZipFile(tmp_path / "there" / f"{name}-{version}-py3-none-any.whl") as archive:
+        wheel(top / "there", name, version)
+        with zipfile.ZipFile(top / "there" / f"{name}-{version}-py3-none-any.whl") as archive:
             archive.extractall(packages)
-    return python
+    return top / "base"
+
+
+@pytest.fixture
+def base(tmp_path: Path, template: Path) -> Path:
+    """The interpreter of a copy that a test may change."""
+    shutil.copytree(template, tmp_path / "base", symlinks=True)
+    return tmp_path / "base" / "bin" / "python"
 
 
 def spec(base: Path, tmp_path: Path, **more: Any) -> dict[str, Any]:
@@ -80,10 +93,44 @@ def test_it_keeps_the_torch_that_is_there_and_adds_what_is_missing(base: Path, i
     assert facts_of(str(base))["packages"]["moola_old"] == "1.0", "the base stays as it was"
 
 
-def test_it_is_made_once_and_again_where_the_base_has_another_torch(base: Path, index: Path, tmp_path: Path) -> None:
-    wanted = spec(base, tmp_path, requirements=["moola_old"])
+@pytest.fixture(scope="module")
+def ready(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment that was half made, then made; nothing is installed in it."""
+    folder = tmp_path_factory.mktemp("ready")
+    half = folder / "env" / "abc" / "bin" / "python"
+    half.parent.mkdir(parents=True)
+    half.write_text("#!/bin/sh\nexit 1\n")
+    assert make_environment(spec(template / "bin" / "python", folder))["made"]
+    return folder
+
+
+def test_one_that_was_half_made_is_made_and_one_that_is_ready_is_found(template: Path, ready: Path) -> None:
+    assert not make_environment(spec(template / "bin" / "python", ready))["made"]
+
+
+def test_the_step_says_what_it_found_and_fails_with_the_code_of_environments(
+    template: Path, ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted, path = spec(template / "bin" / "python", ready), ready / "spec.json"
+    path.write_text(json.dumps(wanted))
+    assert main([str(path)]) == 0
+    assert "environment found" in (said := capsys.readouterr().out) and "torch 2.8.0+cu128" in said
+    assert json.loads(Path(wanted["report"]).read_text())["made"] is False
+    path.write_text(json.dumps({**wanted, "python": "/nothing"}))
+    assert main([str(path)]) == 5
+    assert "pod.python=PATH" in capsys.readouterr().out
+
+
+def test_one_for_another_torch_is_not_taken(template: Path, ready: Path) -> None:
+    base = facts_of(str(template / "bin" / "python"))
+    assert environment._is_ready(ready / "env" / "abc", base)
+    assert not environment._is_ready(ready / "env" / "abc", {**base, "torch": "2.9.1+cu130"})
+
+
+@pytest.mark.slow
+def test_it_is_made_again_where_the_base_has_another_torch(base: Path, index: Path, tmp_path: Path) -> None:
+    wanted = spec(base, tmp_path)
     assert make_environment(wanted)["made"]
-    assert not make_environment(wanted)["made"]
     packages = Path(facts_of(str(base))["purelib"])
     info = packages / "torch-2.8.0+cu128.dist-info" / "METADATA"
     info.write_text(info.read_text().replace("2.8.0+cu128", "2.9.1+cu130"))
@@ -91,14 +138,7 @@ def test_it_is_made_once_and_again_where_the_base_has_another_torch(base: Path, 
     assert again["made"] and again["torch"] == "2.9.1+cu130"
 
 
-def test_one_that_was_half_made_is_made_again(base: Path, index: Path, tmp_path: Path) -> None:
-    wanted = spec(base, tmp_path)
-    half = Path(wanted["folder"]) / "bin" / "python"
-    half.parent.mkdir(parents=True)
-    half.write_text("#!/bin/sh\nexit 1\n")
-    assert make_environment(wanted)["made"]
-
-
+@pytest.mark.slow
 def test_a_package_that_wants_another_torch_is_refused(
     base: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,17 +161,3 @@ def test_a_base_without_torch_or_too_old_or_absent_is_told(tmp_path: Path, base:
         make_environment(spec(tmp_path / "nothing", tmp_path))
     with pytest.raises(BadEnvironmentError, match="does not work"):
         make_environment(spec(Path("/bin/false"), tmp_path))
-
-
-def test_the_step_says_what_it_made_and_fails_with_the_code_of_environments(
-    base: Path, index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wanted = spec(base, tmp_path)
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps(wanted))
-    assert main([str(path)]) == 0
-    assert "torch 2.8.0+cu128" in capsys.readouterr().out
-    assert json.loads(Path(wanted["report"]).read_text())["made"] is True
-    path.write_text(json.dumps({**wanted, "python": "/nothing"}))
-    assert main([str(path)]) == 5
-    assert "pod.python=PATH" in capsys.readouterr().out

@@ -26,7 +26,10 @@ def test_a_machine_that_computes_passes(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.count("ok ") == 4
 
 
-def test_every_lack_is_told_with_its_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_lack_is_told_with_its_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "_SIZE", 64)
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec(tmp_path, min_disk_gb=1e9, min_ram_gb=1e9)))
     assert main([str(path)]) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import os
 import resource
@@ -18,17 +19,34 @@ from typing import Any
 
 import pytest
 
+from moola.pods.clock import Clock
 from moola.pods.pod_end import PodEnd
 from moola.pods.run_watch import EventWatch, GpuWatch
 from moola.pods.step_process import LONGEST_LINE, LineLog, StepProcess, start_ticks
-from moola.pods.supervisor import SELF
+from moola.pods.supervisor import SELF, Supervisor
 
 SOURCE = Path(__file__).parents[2] / "src"
 PATIENCE_S = 20.0
 
 
 def step(name: str, code: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "argv": [sys.executable, "-c", code], **more}
+    return {"name": name, "argv": [sys.executable, "-S", "-c", code], **more}
+
+
+def impatient(meanwhile: Callable[[int], object]) -> Clock:
+    """Seldom pauses, tells `meanwhile` for which time it does, and fails a test that waits for what never comes."""
+    until, pauses = time.monotonic() + PATIENCE_S, itertools.count(1)
+
+    def sleep(seconds: float) -> None:
+        meanwhile(next(pauses))
+        time.sleep(min(seconds, 0.01))
+
+    def monotonic() -> float:
+        at = time.monotonic()
+        assert at < until, "it goes on and on"
+        return at
+
+    return Clock(sleep=sleep, monotonic=monotonic)
 
 
 class Supervised:
@@ -38,17 +56,23 @@ class Supervised:
         self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
         (folder / "project").mkdir(parents=True)
 
-    def start(self, *steps: dict[str, Any], python: str = sys.executable, **job: Any) -> subprocess.Popen[bytes]:
+    def order(self, *steps: dict[str, Any], **job: Any) -> None:
         if steps:
             (self.folder / "job.json").write_text(json.dumps({"run": "demo-1", "steps": steps, **job}))
+
+    def start(self, *steps: dict[str, Any], python: str = sys.executable, **job: Any) -> subprocess.Popen[bytes]:
+        """As a process of its own, for what only a process can do or suffer."""
+        self.order(*steps, **job)
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
         environment.pop("COVERAGE_PROCESS_START", None)
-        argv = [python, "-m", "moola.pods.supervisor", str(self.folder)]
+        argv = [python, "-S", "-m", "moola.pods.supervisor", str(self.folder)]
         self.processes.append(subprocess.Popen(argv, env=environment, cwd="/"))
         return self.processes[-1]
 
-    def run(self, *steps: dict[str, Any], **job: Any) -> int:
-        return self.start(*steps, **job).wait(PATIENCE_S)
+    def run(self, *steps: dict[str, Any], meanwhile: Callable[[int], object] = lambda n: None, **job: Any) -> str:
+        """In this process, to its end."""
+        self.order(*steps, **job)
+        return Supervisor(self.folder, impatient(meanwhile)).run()
 
     def ask(self, name: str, **more: Any) -> None:
         (self.folder / f"{name}.json").write_text(json.dumps({"attempt": 1, **more}))
@@ -76,7 +100,8 @@ class Supervised:
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Supervised]:
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     found = Supervised(tmp_path / "run")
     yield found
     for process in found.processes:
@@ -88,9 +113,8 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
 
 def test_steps_run_in_order_and_every_line_they_say_has_a_number(supervised: Supervised) -> None:
     told = step("first", "import sys; print('out'); print('err', file=sys.stderr)", env={"PYTHONUNBUFFERED": "1"})
-    assert (
-        supervised.run(told, step("second", "import os; print(os.getcwd(), os.environ['A'])", env={"A": "a b;$c"})) == 0
-    )
+    second = step("second", "import os; print(os.getcwd(), os.environ['A'])", env={"A": "a b;$c"})
+    assert supervised.start(told, second).wait(PATIENCE_S) == 0
     assert [line["n"] for line in supervised.lines] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in supervised.lines] == ["first", "first", SELF, "second", SELF, SELF]
     assert supervised.texts == ["out", "err", f"{supervised.folder / 'project'} a b;$c"]
@@ -102,10 +126,10 @@ def test_steps_run_in_order_and_every_line_they_say_has_a_number(supervised: Sup
 def test_a_step_that_fails_is_the_last_and_is_run_again_by_the_next_supervisor(supervised: Supervised) -> None:
     fails = step("fails", "import pathlib, sys; sys.exit(0 if pathlib.Path('mended').exists() else 3)")
     first, last = step("first", "print('once')"), step("last", "print('last')")
-    assert supervised.run(first, fails, last) == 1
-    assert supervised.status["outcome"] == "failed" and "exit code 3" in supervised.status["why"]
+    assert supervised.run(first, fails, last) == "failed"
+    assert "exit code 3" in supervised.status["why"]
     (supervised.folder / "project" / "mended").touch()
-    assert supervised.run() == 0
+    assert supervised.run() == "finished"
     assert supervised.texts == ["once", "last"], "what was done is not done again"
     numbers = [line["n"] for line in supervised.lines]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -118,7 +142,7 @@ def test_a_step_that_was_changed_is_run_again(supervised: Supervised) -> None:
 
 
 def test_a_program_that_is_not_there_is_a_failed_step(supervised: Supervised) -> None:
-    assert supervised.run({"name": "only", "argv": ["no-such-program-here"]}) == 1
+    assert supervised.run({"name": "only", "argv": ["no-such-program-here"]}) == "failed"
     assert supervised.texts == ["no-such-program-here: No such file or directory"]
 
 
@@ -145,9 +169,9 @@ time.sleep(60)
     first.wait()
     orphan = int((supervised.folder / "project" / "pid").read_text())
     assert start_ticks(orphan) is not None, "the step outlives its supervisor"
-    assert supervised.run() == 0
+    assert supervised.run() == "finished"
     assert supervised.texts == ["done", "begun", "again"]
-    assert start_ticks(orphan) is None or Path(f"/proc/{orphan}/stat").read_text().split()[2] == "Z"
+    assert start_ticks(orphan) is None
 
 
 def test_stop_gives_the_job_time_for_its_checkpoint(supervised: Supervised) -> None:
@@ -160,7 +184,7 @@ time.sleep(60)
     process = supervised.start(step("job", code), step("never", "print('never')"))
     supervised.wait_for(lambda: supervised.texts)
     supervised.ask("stop", attempt=7, why="for another attempt")
-    time.sleep(0.5)
+    time.sleep(0.25)
     assert process.poll() is None, "what is asked of another attempt is not for this one"
     supervised.ask("stop", why="moola pod stop")
     assert process.wait(PATIENCE_S) == 1
@@ -176,7 +200,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid)
 time.sleep(60)
 """
-    process = supervised.start(step("job", code), guards={"checkpoint_s": 0.5})
+    process = supervised.start(step("job", code), guards={"checkpoint_s": 0.2})
     supervised.wait_for(lambda: supervised.texts)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 1
@@ -187,16 +211,16 @@ time.sleep(60)
 
 def test_a_background_process_that_holds_the_output_does_not_hold_up_the_job(supervised: Supervised) -> None:
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print('x')"
-    assert supervised.run(step("job", code)) == 0
+    assert supervised.run(step("job", code)) == "finished"
     assert supervised.texts == ["x"]
 
 
 @pytest.mark.parametrize(
     ("guards", "code", "guard"),
     [
-        ({"max_hours": 0.0003}, "import time; time.sleep(60)", "deadline"),
-        ({"budget": 0.01, "price_per_h": 40.0}, "import time; time.sleep(60)", "budget"),
-        ({"stalled_min": 0.01}, "import time; print('x'); time.sleep(60)", "stalled"),
+        ({"max_hours": 0.00005}, "import time; time.sleep(60)", "deadline"),
+        ({"budget": 0.002, "price_per_h": 40.0}, "import time; time.sleep(60)", "budget"),
+        ({"stalled_min": 0.004}, "import time; print('x'); time.sleep(60)", "stalled"),
         (
             {},
             "import pathlib, time; f = pathlib.Path('artifacts/results/r'); f.mkdir(parents=True);"
@@ -206,7 +230,7 @@ def test_a_background_process_that_holds_the_output_does_not_hold_up_the_job(sup
     ],
 )
 def test_each_guard_ends_a_real_job(supervised: Supervised, guards: dict[str, Any], code: str, guard: str) -> None:
-    assert supervised.run(step("job", code, guarded=True), guards={"checkpoint_s": 5, **guards}) == 1
+    assert supervised.run(step("job", code, guarded=True), guards={"checkpoint_s": 5, **guards}) == guard
     assert supervised.status["outcome"] == guard
     assert supervised.status["why"]
 
@@ -217,37 +241,39 @@ def test_an_idle_gpu_ends_a_job(supervised: Supervised, tmp_path: Path, monkeypa
     tool.write_text("#!/bin/sh\necho 0\necho 3\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    process = supervised.start(step("job", "import time; time.sleep(60)", guarded=True), guards={"idle_gpu_min": 0.0})
-    assert process.wait(PATIENCE_S) == 1
-    assert supervised.status["outcome"] == "idle_gpu"
+    sleeps = step("job", "import time; time.sleep(60)", guarded=True)
+    assert supervised.run(sleeps, guards={"idle_gpu_min": 0.0}) == "idle_gpu"
 
 
 def test_the_time_of_earlier_pods_and_supervisors_counts(supervised: Supervised) -> None:
     sleeps = step("job", "import time; time.sleep(60)")
     limits = {"max_hours": 1, "checkpoint_s": 0}
-    assert supervised.run(sleeps, guards=limits, billed_s=3600) == 1
-    assert supervised.status["outcome"] == "deadline"
+    assert supervised.run(sleeps, guards=limits, billed_s=3600) == "deadline"
     (supervised.folder / "status.json").write_text(
         json.dumps({"attempt": 1, "at_s": time.time() - 3600, "billed_s": 1.0})
     )
-    assert supervised.run(sleeps, guards=limits) == 1
-    assert supervised.status["outcome"] == "deadline"
+    assert supervised.run(sleeps, guards=limits) == "deadline"
 
 
 def test_a_step_over_its_time_has_failed(supervised: Supervised) -> None:
-    assert supervised.run(step("environment", "import time; time.sleep(60)", limit_s=0.3)) == 1
-    assert (supervised.status["outcome"], supervised.status["why"]) == (
-        "failed",
-        "step environment took longer than 0.3 s",
-    )
+    assert supervised.run(step("environment", "import time; time.sleep(60)", limit_s=0.1)) == "failed"
+    assert supervised.status["why"] == "step environment took longer than 0.1 s"
 
 
-def test_it_runs_on_an_old_python(supervised: Supervised) -> None:
+def test_it_runs_on_an_old_python(supervised: Supervised, tmp_path: Path) -> None:
     found = [*Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"), *filter(None, [shutil.which("python3.8")])]
     if not found:
         pytest.skip("no Python 3.8 here")
-    assert supervised.start(step("only", "print('x')"), python=str(found[0])).wait(PATIENCE_S) == 0
-    assert supervised.texts == ["x"]
+    only = {"name": "only", "argv": ["/bin/echo", "x"], "guarded": True}
+    (tmp_path / "mount").mkdir()
+    volume = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "every_s": 600, "limit_s": 60}
+    assert supervised.start(only, python=str(found[0]), volume=volume).wait(PATIENCE_S) == 0
+    assert supervised.texts == ["x"] and supervised.status["kept"]["error"] == ""
+    assert (tmp_path / "mount/moola/demo-1/state.json").exists()
+    told = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "newer_than_s": -1.0}
+    told["project"] = str(supervised.folder / "project")
+    words = [str(found[0]), "-m", "moola.pods.volume", "restore", json.dumps(told)]
+    assert "every byte verified" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 class Api(http.server.BaseHTTPRequestHandler):
@@ -288,8 +314,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_the_pod_ends_itself_when_its_client_stays_away(supervised: Supervised, api: str) -> None:
     end = {"kind": "runpod", "api": api, "pod": "p1"}
-    guards = {"max_hours": 0.0003, "grace_min": 0.02, "checkpoint_s": 5}
-    assert supervised.run(step("job", "import time; time.sleep(60)"), guards=guards, end=end) == 1
+    guards = {"max_hours": 0.0001, "grace_min": 0.02, "checkpoint_s": 5}
+    assert supervised.run(step("job", "import time; time.sleep(60)"), guards=guards, end=end) == "deadline"
     status = supervised.status
     assert (status["outcome"], status["phase"], status["not_ended"], status["pulled"]) == (
         "deadline",
@@ -298,32 +324,70 @@ def test_the_pod_ends_itself_when_its_client_stays_away(supervised: Supervised, 
         False,
     )
     assert status["armed"]["armed"]
-    assert [method for method, _, _ in Api.requests] == ["GET", "PATCH", "DELETE"]
+    assert methods() == ["GET", "PATCH", "DELETE"]
     assert Api.requests[1] == ("PATCH", "/v2/pods/p1", '{"name": "moola-x"}')
 
 
+def methods() -> list[str]:
+    return [method for method, _, _ in Api.requests]
+
+
 def test_a_finished_pod_waits_for_the_pull_and_not_longer(supervised: Supervised, api: str) -> None:
-    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
-    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
-    time.sleep(0.5)
-    assert process.poll() is None
-    supervised.ask("pulled")
-    assert process.wait(PATIENCE_S) == 0
-    assert supervised.status["pulled"] and Api.requests[-1][0] == "DELETE"
+    def pull(n: int) -> None:
+        assert supervised.status["phase"] == "waiting" and "DELETE" not in methods()
+        if n == 20:
+            supervised.ask("pulled")
+
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    assert supervised.run(step("job", "print('x')"), end=end, meanwhile=pull) == "finished"
+    assert supervised.status["pulled"] and methods()[-1] == "DELETE"
 
 
 def test_a_finished_pod_does_not_wait_past_its_deadline(supervised: Supervised, api: str) -> None:
-    guards = {"max_hours": 0.0005, "grace_min": 0.005}
-    assert supervised.run(step("job", "print('x')"), guards=guards, end={"kind": "runpod", "api": api, "pod": "p"}) == 0
+    guards, end = {"max_hours": 0.0001, "grace_min": 0.005}, {"kind": "runpod", "api": api, "pod": "p"}
+    assert supervised.run(step("job", "print('x')"), guards=guards, end=end) == "finished"
     assert Api.requests[-1][0] == "DELETE" and "deadline" in supervised.status["why"]
 
 
+def test_the_state_is_on_the_volume_before_the_pod_ends_itself(
+    supervised: Supervised, api: str, tmp_path: Path
+) -> None:
+    code = """
+import pathlib, signal, sys, time
+results = pathlib.Path("artifacts/results/r")
+results.mkdir(parents=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit((results / "state.json").write_text("checkpoint") and 130))
+(results / "events.jsonl").write_text('{"loss": NaN}\\n')
+time.sleep(60)
+"""
+    (tmp_path / "mount").mkdir()
+    volume = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "every_s": 600, "limit_s": 60}
+    guards = {"grace_min": 0, "checkpoint_s": 10}
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    assert supervised.run(step("job", code, guarded=True), guards=guards, end=end, volume=volume) == "nan_loss"
+    assert Api.requests[-1][0] == "DELETE"
+    kept = supervised.status["kept"]
+    assert (kept["folder"], kept["files"], kept["error"]) == (f"{tmp_path}/mount/moola/demo-1", 2, "")
+    contents = [path.read_text() for path in (tmp_path / "mount/moola/demo-1/objects").iterdir()]
+    assert "checkpoint" in contents
+
+
+def test_a_volume_that_hangs_does_not_hold_up_the_end(supervised: Supervised, api: str, tmp_path: Path) -> None:
+    (tmp_path / "mount/moola/demo-1").mkdir(parents=True)
+    os.mkfifo(tmp_path / "mount/moola/demo-1/state.json")  # to open it waits for ever
+    volume = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "every_s": 600, "limit_s": 600}
+    guards = {"max_hours": 0.0001, "grace_min": 0, "checkpoint_s": 0.2}
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    sleeps = step("job", "import time; time.sleep(60)")
+    began = time.monotonic()
+    assert supervised.run(sleeps, guards=guards, end=end, volume=volume) == "deadline"
+    assert Api.requests[-1][0] == "DELETE" and time.monotonic() - began < 10
+
+
 def test_a_stopped_supervisor_leaves_the_pod_to_the_client(supervised: Supervised, api: str) -> None:
-    process = supervised.start(step("job", "print('x')"), end={"kind": "runpod", "api": api, "pod": "p1"})
-    supervised.wait_for(lambda: supervised.status.get("phase") == "waiting")
-    supervised.ask("stop")
-    assert process.wait(PATIENCE_S) == 0
-    assert "DELETE" not in [method for method, _, _ in Api.requests]
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    supervised.run(step("job", "print('x')"), end=end, meanwhile=lambda n: supervised.ask("stop"))
+    assert "DELETE" not in methods() and supervised.status["phase"] == "over"
 
 
 def test_a_key_that_may_not_end_the_pod_is_told(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,6 +452,14 @@ def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, smaller_files
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert [record["n"] for record in records] == list(range(1, len(records) + 1)), "no half line, no number twice"
     assert records[-1]["text"] == "four" and log.lost > 0
+
+
+def test_a_disk_that_is_full_is_why_a_step_failed(supervised: Supervised) -> None:
+    assert supervised.run(step("job", "import errno, os; raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")) == (
+        "failed"
+    )
+    assert "exit code 1: its disk is full" in supervised.status["why"] and "pod.disk_gb" in supervised.status["why"]
+    assert not (supervised.folder / ".ballast").exists(), "the client needs room, too"
 
 
 def test_events_of_before_are_not_news(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ WANTED = ("artifacts/**",)
 """Bars, windows and splits are made anew from what travels, in seconds."""
 _MANIFEST = "checkpoint.json"
 _FILES = "files"
+_TAKEN = "taken.json"
 
 
 def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = None) -> int:
@@ -37,9 +38,11 @@ def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = Non
         MoolaError: the pod is out of reach or offers what is refused; the copy before this one stays.
     """
     following = folder.with_name(f".{folder.name}.next")
+    taken_s = pod.status().get("billed_s", 0.0)
     _link(_newest(folder) / _FILES, following / _FILES)
     report = pull(pod.shell.connection, pod.shell.root, pod.run, WANTED, following / _FILES, limits=limits)
     write_json(following / _MANIFEST, {file.path: file.sha256 for file in report.files})
+    write_json(following / _TAKEN, {"billed_s": taken_s})
     replace_folder(following, folder)
     return report.fetched_files
 
@@ -53,6 +56,12 @@ def checkpoint_files(folder: Path) -> dict[str, Path]:
     if changed_files(newest / _FILES, digests):
         return {}
     return {path: newest / _FILES / path for path in digests}
+
+
+def taken_s(folder: Path) -> float:
+    """Seconds that the run was billed when the copy was taken: tells the newer of two. 0 where nothing tells."""
+    path = _newest(folder) / _TAKEN
+    return float(read_json(path)["billed_s"]) if checkpoint_files(folder) and path.is_file() else 0.0
 
 
 def _newest(folder: Path) -> Path:

@@ -138,7 +138,7 @@ def _make(folder: Path, base: dict[str, Any], spec: dict[str, Any]) -> None:
 
 def _install(python: str, folder: Path, base: dict[str, Any], spec: dict[str, Any]) -> None:
     """Let pip add what the base lacks, or has in another version than the constraints say."""
-    if "pip" not in facts_of(python)["packages"]:
+    if "pip" not in base["packages"]:
         _call([python, "-m", "ensurepip", "--default-pip"], "ensurepip")
     constraints, requirements = folder / "constraints.txt", folder / "requirements.txt"
     constraints.write_text("".join(f"{line}\n" for line in [*spec["constraints"], f"torch=={base['torch']}"]))

@@ -27,7 +27,8 @@ class GuardLimits:
         price_per_h: of the pod.
         idle_gpu_min: minutes in which no GPU works, though the job runs.
         stalled_min: minutes without an event or a line of output of the job.
-        grace_min: minutes that the client has for a last pull before the pod is ended.
+        grace_min: minutes that the client has for a last pull before the pod is ended, fewer where deadline or budget
+            leave fewer.
         checkpoint_s: seconds that the job has to end by itself after SIGTERM.
     """
 
@@ -97,6 +98,16 @@ def judge(limits: GuardLimits, observed: Observed) -> Verdict | None:
         if limit_min is not None and since_s is not None and since_s >= limit_min * 60:
             return Verdict(guard, f"{words} for {since_s / 60:.1f} minutes; {limit_min:g} are allowed")
     return None
+
+
+def left_s(limits: GuardLimits, observed: Observed) -> float:
+    """Seconds until deadline or budget, whichever comes first: negative behind it, infinite where there is neither."""
+    found = [math.inf]
+    if limits.max_hours is not None:
+        found.append(limits.max_hours * 3600 - observed.billed_s)
+    if limits.budget is not None and limits.price_per_h:
+        found.append((limits.budget - observed.spent) / limits.price_per_h * 3600)
+    return min(found)
 
 
 def _deadline(limits: GuardLimits, observed: Observed) -> Verdict | None:

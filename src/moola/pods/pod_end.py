@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,9 @@ from typing import Any
 _TIMEOUT_S = 30.0
 _DONE = (200, 202, 204, 404)
 """404: it is gone already."""
+_HOPELESS = (400, 401, 403, 405, 410, 422)
+"""What an API refuses like this, it refuses the next time, too."""
+_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,35 @@ class PodEnd:
 
     def end(self) -> str:
         """End it; what stood in the way, or an empty text."""
+        return self._end()[1]
+
+    def insist(self, try_again: Callable[[str, float], bool]) -> str:
+        """End it, and ask again for as long as that may help: a pod that is not ended bills.
+
+        Args:
+            try_again: is told what stood in the way and for how many seconds to wait; false gives up.
+
+        Returns:
+            What stood in the way in the end, or an empty text.
+        """
+        pause_s = _PAUSE_S
+        while True:
+            hopeless, because = self._end()
+            if not because or hopeless or not try_again(because, pause_s):
+                return because
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _end(self) -> tuple[bool, str]:
+        """Whether asking again is of no use, and what stood in the way."""
         if self._wish.get("kind") != "runpod":
-            return self.probe().because
+            return True, self.probe().because
         status, answer = self._ask("DELETE")
-        return "" if status in _DONE else _spoken(status, answer)
+        return status in _HOPELESS, "" if status in _DONE else _spoken(status, answer)
 
     def _ask(self, method: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        import urllib.error
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 (the address is the client's)
             f"{self._wish['api']}/pods/{self._wish['pod']}",
             method=method,

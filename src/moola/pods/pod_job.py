@@ -18,6 +18,9 @@ MIN_PYTHON = (3, 11)
 SPARE_DISK_GB = 2.0
 """For packages, checkpoints and results."""
 PREFLIGHT_S = 300.0
+RESTORE_S = 900.0
+COPY_S = 900.0
+"""For one copy of the state to a volume, which may hang."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def make_job(
     spent: Spent,
     attempt: int,
     end: Mapping[str, Any],
+    newer_than_s: float = 0.0,
 ) -> PodJob:
     """The job of a bundle on a pod.
 
@@ -72,6 +76,8 @@ def make_job(
         spent: by this run so far.
         attempt: number of this job among those of the run; requests of the client name it.
         end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
+        newer_than_s: billed seconds of the run at which the state was taken that is on the pod; a volume may have a
+            newer one.
     """
     environment = _environment(pod, bundle, settings)
     python = f"{environment['folder']}/bin/python"
@@ -84,16 +90,38 @@ def make_job(
         "folder": pod.folder,
         "report": f"{pod.folder}/preflight-report.json",
     }
+    value = {
+        "run": pod.run,
+        "bundle": bundle.bundle_id,
+        "moola_path": bundle.facts["moola"]["path"],
+        "attempt": attempt,
+        "steps": _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s),
+        "guards": asdict(guard_limits(settings, price_per_h)),
+        "billed_s": spent.seconds,
+        "spent": spent.money,
+        "end": dict(end),
+        "volume": _volume(pod, settings),
+    }
+    return PodJob(value, {name: environment, "preflight.json": preflight})
+
+
+def _steps(
+    pod: RunOnPod, bundle: Bundle, settings: PodSettings, environment: str, python: str, newer_than_s: float
+) -> list[dict[str, Any]]:
+    """What the supervisor runs, in order; `environment` is the file that describes the one that `python` is of."""
     words = list(bundle.facts["overrides"])
     paths = [word for word in words if word.startswith("paths.")]
     words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
     own = {name: str(value) for name, value in settings.env.items()}
     path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **own}
     limits = settings.limits
-    steps: list[dict[str, Any]] = [
+    steps: list[dict[str, Any]] = []
+    if settings.volume_place:
+        steps.append(_restore(pod, settings, path, newer_than_s))
+    steps += [
         _step(
             "environment",
-            [pod.shell.python, "-m", "moola.pods.environment", f"{pod.folder}/{name}"],
+            [pod.shell.python, "-m", "moola.pods.environment", environment],
             path,
             limits.env_s,
         ),
@@ -104,23 +132,26 @@ def make_job(
         steps.append(_step("smoke", smoke, path, limits.smoke_s))
     job = [python, "-m", "moola", "run", *words]
     steps.append({**_step("job", job, {**path, "WANDB_MODE": "offline"}, None), "guarded": True})
-    value = {
-        "run": pod.run,
-        "bundle": bundle.bundle_id,
-        "moola_path": bundle.facts["moola"]["path"],
-        "attempt": attempt,
-        "steps": steps,
-        "guards": asdict(guard_limits(settings, price_per_h)),
-        "billed_s": spent.seconds,
-        "spent": spent.money,
-        "end": dict(end),
-    }
-    return PodJob(value, {name: environment, "preflight.json": preflight})
+    return steps
 
 
 def guard_limits(settings: PodSettings, price_per_h: float) -> GuardLimits:
     """The guards of the settings, with the price that was agreed."""
     return GuardLimits(**{**asdict(settings.guards), "price_per_h": price_per_h})
+
+
+def _volume(pod: RunOnPod, settings: PodSettings) -> dict[str, Any]:
+    """Where the supervisor keeps the run's state beyond the pod (`moola.pods.volume_copies`); empty: nowhere."""
+    if not settings.volume_place:
+        return {}
+    place = {"mount": settings.volume_place, "run": pod.run, "mounted": bool(settings.network_volume)}
+    return {**place, "every_s": settings.checkpoint_every_min * 60, "limit_s": COPY_S}
+
+
+def _restore(pod: RunOnPod, settings: PodSettings, path: Mapping[str, str], newer_than_s: float) -> dict[str, Any]:
+    """The step that sees whether the volume is there, and takes from it what is newer than what was sent."""
+    told = {**_volume(pod, settings), "project": pod.project, "newer_than_s": newer_than_s}
+    return _step("volume", [pod.shell.python, "-m", "moola.pods.volume", "restore", json.dumps(told)], path, RESTORE_S)
 
 
 def _environment(pod: RunOnPod, bundle: Bundle, settings: PodSettings) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class PodWish:
         disk_gb: container disk.
         image: the container image; its torch is kept.
         count: GPUs in the pod.
-        network_volume: id of a volume that outlives the pod, mounted at ``/workspace``; empty: none.
+        network_volume: id of a volume that outlives the pod, mounted at ``/workspace``; it binds the pod to its data
+            centre. Empty: none.
         min_cuda: lowest CUDA version of the driver, ``12.8``; empty: what the image's name says.
     """
 

@@ -18,7 +18,7 @@ from moola.layout import Layout, write_json
 from moola.pods.acquiring import STARTED, Acquired, Acquisition
 from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.bundle import Bundle
-from moola.pods.checkpoints import CheckpointPuller, checkpoint_files, pull_checkpoint
+from moola.pods.checkpoints import CheckpointPuller, checkpoint_files, pull_checkpoint, taken_s
 from moola.pods.client_guard import ClientGuard
 from moola.pods.ending import clear_host, end_pod, end_run
 from moola.pods.guards import Observed, judge
@@ -199,9 +199,12 @@ class PodRun:
                 pod.supervise(self._moola_path_of(job))
             return pod
         known = bool(status) and job.get("bundle") == self.bundle.bundle_id
+        attempt = int(job.get("attempt", 0)) + 1
         try:
+            if self.provider.can_end_itself:
+                pod.guard_boot(attempt, self._own_end(record))
             self._send(pod, known=known)
-            self._begin(pod, record, attempt=int(job.get("attempt", 0)) + 1, before=status)
+            self._begin(pod, record, attempt=attempt, before=status)
         except BaseException:
             if not acquired.adopted:
                 end_run(self.provider, self.run, self.ledger, "nothing was started on it", tell=self.tell)
@@ -250,6 +253,7 @@ class PodRun:
             spent=Spent(spent.seconds + self._age_s(record), spent.money + self._cost(record)),
             attempt=attempt,
             end=self._own_end(record),
+            newer_than_s=max(before.get("billed_s", 0.0), taken_s(self.folder / "checkpoint")),
         )
         job.send(pod)
         self.ledger.add_event(self.run, record.pod_id, STARTED, f"attempt {attempt}, bundle {self.bundle.bundle_id}")
@@ -356,6 +360,8 @@ class PodRun:
         """Write down a pod that died, and see to it that it does not bill."""
         kept = len(checkpoint_files(self.folder / "checkpoint"))
         what = f"{error.why}; {kept} files of its last checkpoint are here"
+        if place := self.settings.volume_place:
+            what += f"; the next pod takes what is newer in {place}/moola/{self.run}"
         self.ledger.add_event(self.run, record.pod_id, "lost", what)
         end_pod(self.provider, record, self.ledger, "lost")
 

@@ -119,6 +119,10 @@ class RunpodApi:
         """Every data centre."""
         return self._listed("catalog/datacenters", "dataCenters", {})
 
+    def network_volumes(self) -> list[dict[str, Any]]:
+        """Every network volume of the account."""
+        return self._listed("network-volumes", "networkVolumes", {})
+
     def pods(self) -> list[dict[str, Any]]:
         """Every pod of the account."""
         return self._listed("pods", "pods", {})

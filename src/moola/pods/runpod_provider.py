@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from moola.errors import ConfigError, did_you_mean
 from moola.pods import host_keys
 from moola.pods.candidates import GpuStock, offers_for
 from moola.pods.clock import Clock
@@ -53,6 +55,8 @@ class RunpodProvider:
 
     def offers(self, wish: PodWish) -> list[Offer]:
         """Where a pod as wished for could be made, in the order in which to try."""
+        if wish.network_volume:
+            wish = replace(wish, data_centers=(self._volume_center(wish),))
         catalog = [
             stock
             for cloud in wish.cloud
@@ -113,6 +117,23 @@ class RunpodProvider:
         for record in self._api.billing(since, datetime.fromtimestamp(self._clock.now(), UTC)):
             totals[record["podId"]] = totals.get(record["podId"], 0.0) + float(record["totalAmount"])
         return totals
+
+    def _volume_center(self, wish: PodWish) -> str:
+        """The data centre of the volume: no pod elsewhere can mount it.
+
+        Raises:
+            ConfigError: there is no such volume, or the wish names other data centres.
+        """
+        centers = {str(one["id"]): str(one["dataCenter"]) for one in self._api.network_volumes()}
+        center = centers.get(wish.network_volume)
+        if center is None:
+            problem = f"pod.network_volume: the account has no '{wish.network_volume}'"
+            near = did_you_mean(wish.network_volume, centers) if centers else "it has none at all"
+            raise ConfigError([f"{problem}; {near}"], "volumes and their ids: https://console.runpod.io/user/storage")
+        if wish.data_centers and center not in wish.data_centers:
+            problem = f"pod.network_volume: '{wish.network_volume}' is in {center}, and so must its pod be"
+            raise ConfigError([f"{problem}; pod.data_centers names {', '.join(wish.data_centers)}"])
+        return center
 
     def _checked(self, pod: PodRecord, host: str, port: int) -> tuple[str, ...]:
         """Host keys, checked and written down; none while nobody answers there.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import StorageError
+from moola.pods.boot_guard import SILENCE_S, boot_guard_argv
 from moola.pods.provider import LocalTarget
 from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection
 
@@ -153,6 +154,16 @@ class RunOnPod:
                 "output": f"{self.folder}/supervisor.log",
             },
         )
+
+    def guard_boot(self, attempt: int, end: Mapping[str, Any]) -> None:
+        """Have the pod end itself should this client fall silent before a supervisor is at work.
+
+        Args:
+            attempt: that is to be started.
+            end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
+        """
+        wish = {"root": self.shell.root, "run": self.run, "attempt": attempt, "silence_s": SILENCE_S, "end": dict(end)}
+        self._ask("spawn", {"argv": boot_guard_argv(self.shell.python, wish), "cwd": self.shell.root})
 
     def is_supervised(self, status: Mapping[str, Any]) -> bool:
         """Whether the supervisor that wrote a status lives."""

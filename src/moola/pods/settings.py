@@ -14,6 +14,7 @@ from moola.errors import ConfigError, did_you_mean
 from moola.pods.guards import GuardLimits
 from moola.pods.provider import CloudTier, PodWish
 from moola.pods.providers import PROVIDERS, ProviderOptions
+from moola.pods.runpod_provider import VOLUME_PATH
 from moola.pods.waiting import PhaseLimits
 
 _GROUP = "pod"
@@ -28,6 +29,7 @@ class PodSettings:
     Attributes:
         provider: ``runpod``, ``ssh`` or ``local``.
         gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume: see `PodWish`.
+        mount: folder of the host, absolute, in which a run's state outlives the pod; for ``ssh`` and ``local``.
         host: ``user@host:port`` for ssh, or several: each run draws the first that is free; one that is named twice
             takes two runs at a time.
         host_key: the public key line of the host, or of each of several, in their order; empty: known_hosts has them.
@@ -56,6 +58,7 @@ class PodSettings:
     disk_gb: int = 40
     image: str = PodWish.image
     network_volume: str = ""
+    mount: str = ""
     host: str | tuple[str, ...] = ""
     identity: str = ""
     host_key: str | tuple[str, ...] = ""
@@ -83,6 +86,12 @@ class PodSettings:
             (self.checkpoint_every_min <= 0, f"checkpoint_every_min: {self.checkpoint_every_min:g} must be above 0"),
             (self.retries < 0, f"retries: {self.retries} must not be negative"),
             (self.expected_hours <= 0, f"expected_hours: {self.expected_hours:g} must be above 0"),
+            (
+                bool(self.network_volume) and self.provider != "runpod",
+                "network_volume: only runpod has them; see mount",
+            ),
+            (bool(self.mount) and self.provider == "runpod", "mount: a rented pod keeps nothing; see network_volume"),
+            (bool(self.mount) and not self.mount.startswith("/"), f"mount: '{self.mount}' must begin with /"),
             (unbounded, "guards: max_hours and budget are both null, so nothing would end a forgotten pod"),
             *((True, f"guards.{problem}") for problem in self.guards.problems()),
             *((True, f"env: '{name}' is no name of a variable") for name in odd),
@@ -114,6 +123,11 @@ class PodSettings:
             root=self.root,
             trust_first_use=self.trust_first_use,
         )
+
+    @property
+    def volume_place(self) -> str:
+        """Where on the pod the folder is that outlives it; empty: there is none."""
+        return VOLUME_PATH if self.network_volume else self.mount
 
     @property
     def pod_python(self) -> str:

@@ -20,6 +20,7 @@ LONGEST_LINE = 10_000
 """Characters of a line of the log; a longer one is cut into several."""
 _TAIL_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
+_NO_SPACE = b"No space left on device"
 
 
 def now_utc() -> str:
@@ -79,10 +80,14 @@ class StepProcess:
         step: ``name``, ``argv``, and what the environment has on top of the supervisor's own (``env``).
         folder: its working directory.
         log: takes what it says.
+
+    Attributes:
+        no_space: whether it said that a disk is full, which the log on that disk may not hold.
     """
 
     def __init__(self, step: Mapping[str, Any], folder: Path, log: LineLog) -> None:
         self.name, self._log, self._rest = step["name"], log, b""
+        self.no_space = False
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **step.get("env", {})}
         self._process = subprocess.Popen(
             step["argv"],
@@ -139,6 +144,7 @@ class StepProcess:
             self._pipe.close()
 
     def _take(self, content: bytes) -> None:
+        self.no_space = self.no_space or _NO_SPACE in self._rest + content
         lines, newline, rest = (self._rest + content).rpartition(b"\n")
         self._rest = rest
         if newline:
@@ -146,6 +152,10 @@ class StepProcess:
         if len(self._rest) > LONGEST_LINE:
             self._log.write(self.name, self._rest.decode(errors="replace"))
             self._rest = b""
+
+    def abandon(self) -> None:
+        """Listen to it no longer: a process that waits for a broken disk or driver outlives SIGKILL."""
+        self._close()
 
     def kill(self, number: int) -> None:
         """Send a signal to every process of the step."""
@@ -159,8 +169,12 @@ def kill_session(pid: int, number: int) -> None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process was started, in clock ticks since the boot: tells it from a later one with the same number."""
+    """When a process was started, in clock ticks since the boot: tells it from a later one with the same number.
+
+    None where it has ended, also where its exit code waits for somebody to ask for it.
+    """
     try:
-        return int(Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[19])  # noqa: UP031 (Python 3.8)
+        words = Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()  # noqa: UP031 (Python 3.8)
+        return None if words[0] in ("Z", "X") else int(words[19])
     except (OSError, ValueError, IndexError):
         return None

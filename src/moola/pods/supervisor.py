@@ -10,7 +10,6 @@ Standard library only, Python 3.8 or newer: this file travels to the pod.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -21,19 +20,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from moola.pods.guards import GuardLimits, Observed, judge
+from moola.pods.clock import Clock
+from moola.pods.guards import GuardLimits, Observed, judge, left_s
 from moola.pods.pod_end import PodEnd
+from moola.pods.run_files import Ballast, read_object, write_object
 from moola.pods.run_watch import EventWatch, GpuWatch
 from moola.pods.step_process import LineLog, StepProcess, kill_session, now_utc, start_ticks
+from moola.pods.volume_copies import VolumeCopies
 
 HEARTBEAT_S = 5.0
 """Between two writings of the status, where nothing changes."""
 TICK_S = 0.1
 SELF = "supervisor"
 """The step that its own lines in the log belong to."""
-_BALLAST_BYTES = 1 << 20
-"""Kept free for the last words on a disk that is full."""
-_CANNOT_START = 127
+_UNKILLABLE_S = 5.0
+"""After SIGKILL: a process that waits for a broken disk or driver is not waited for, the pod bills meanwhile."""
+_CANNOT_START, _KILLED = 127, -9
+_FULL_BYTES = 1 << 20
+"""Free on a disk that is full for all that a run writes."""
 
 
 class Supervisor:
@@ -41,17 +45,20 @@ class Supervisor:
 
     Args:
         folder: of the run on the pod; holds ``job.json`` and ``project/``.
+        clock: for tests.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.job = folder, _read(folder / "job.json")
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder, self.job, self.clock = folder, read_object(folder / "job.json"), clock or Clock()
         self.limits = GuardLimits(**self.job.get("guards", {}))
         self.log = LineLog(folder / "log.jsonl")
         self.end = PodEnd(self.job.get("end", {}))
+        self.copies = VolumeCopies(self.job.get("volume", {}), folder / "project", self.clock.monotonic)
+        self.ballast = Ballast(folder)
         self.signal = 0
-        before = _read(folder / "status.json")
-        self._started, self._written = time.monotonic(), float("-inf")
-        self._billed_before_s = _billed_before(self.job, before)
+        before = read_object(folder / "status.json")
+        self._started, self._written = self.clock.monotonic(), float("-inf")
+        self._billed_before_s = _billed_before(self.job, before, self.clock)
         self.status: dict[str, Any] = {
             "run": self.job["run"],
             "attempt": self.job.get("attempt", 1),
@@ -65,20 +72,23 @@ class Supervisor:
             "supervisor_ticks": str(start_ticks(os.getpid())),
             "steps": before.get("steps", {}),
             "armed": None,
+            "kept": self.copies.kept,
         }
         _end_leftover(before)
 
     def run(self) -> str:
         """Everything, to the end of the pod where it is this side's to end; how the job ended."""
-        (self.folder / ".ballast").write_bytes(b"\0" * _BALLAST_BYTES)
+        self.ballast.take()
         self.tell(force=True)
         armed = self.end.probe()
         self.status["armed"] = {"armed": armed.armed, "because": armed.because}
         outcome, why = self._steps()
         self.status.update(phase="waiting", outcome=outcome, why=why, step=None, pid=None, pid_ticks=None)
+        self.ballast.drop()  # the client writes here, too
         self.say(f"the job is {outcome}" + (f": {why}" if why else ""))
-        if self.job.get("end", {}).get("kind") == "runpod":
-            self._wait_and_end(outcome)
+        if self._wait(outcome):
+            self._end()
+        self.copies.stop()
         self.status["phase"] = "over"
         self.tell(force=True)
         return outcome
@@ -111,26 +121,30 @@ class Supervisor:
             return _CANNOT_START, "", ""
         self.status.update(phase="running", step=step["name"], pid=process.pid, pid_ticks=start_ticks(process.pid))
         self.tell(force=True)
-        began = time.monotonic()
+        began = self.clock.monotonic()
         code, outcome, why = self._attend(process, step)
-        record.update(ended=now_utc(), exit_code=code, seconds=round(time.monotonic() - began, 3))
+        record.update(ended=now_utc(), exit_code=code, seconds=round(self.clock.monotonic() - began, 3))
         self.log.write(SELF, f"step {step['name']} ended with exit code {code} after {record['seconds']:.1f} s")
+        if code and not outcome and (process.no_space or self._free_bytes() < _FULL_BYTES):
+            way_out = "the same command goes on from its checkpoint on a pod with a larger disk (pod.disk_gb=...)"
+            return code, "failed", f"step {step['name']} ended with exit code {code}: its disk is full; {way_out}"
         return code, outcome, why
 
     def _attend(self, process: StepProcess, step: dict[str, Any]) -> tuple[int, str, str]:
         """Stay with a step until it ends; end it where a guard, a signal or the client says so."""
         events, gpus = EventWatch(self.folder / "project" / "artifacts" / "results"), GpuWatch()
-        began = heard = time.monotonic()
+        began = heard = self.clock.monotonic()
         outcome, why, kill_at = "", "", float("inf")
         while True:
             said, code = process.pump(TICK_S)
             if code is not None:
                 return code, outcome, why
-            at = time.monotonic()
+            at = self.clock.monotonic()
             if events.look() or said:
                 heard = at
             if step.get("guarded"):
                 gpus.look(at)
+                self._tell_of_copies(self.copies.look(self.billed_s()))
             idle_s, silent_s = (gpus.idle_s, at - heard) if step.get("guarded") else (None, None)
             observed = Observed(self.billed_s(), self.spent(), idle_s, silent_s, events.bad_loss)
             self.status["observed"] = vars(observed)
@@ -140,6 +154,9 @@ class Supervisor:
                     kill_at = at + self.limits.checkpoint_s
                     self.status.update(phase="stopping", outcome=outcome, why=why)
                     process.kill(signal.SIGTERM)
+            elif at >= kill_at + _UNKILLABLE_S:
+                process.abandon()
+                return _KILLED, outcome, f"{why}; step {step['name']} could not be killed"
             elif at >= kill_at:
                 process.kill(signal.SIGKILL)
             self.tell()
@@ -157,28 +174,54 @@ class Supervisor:
             return "failed", f"step {step['name']} took longer than {limit_s:g} s"
         return "", ""
 
-    def _wait_and_end(self, outcome: str) -> None:
-        """Wait for the client to fetch what there is and to end the pod; end it where the client stays away.
+    def _wait(self, outcome: str) -> bool:
+        """Wait for the client to fetch what there is, and for the last copy; whether the pod is this side's to end.
 
-        A job that a guard ended gets `grace_min`; else the pod waits until deadline or budget.
+        A job that a guard ended waits `grace_min`, any other until a guard speaks: neither longer than deadline and
+        budget allow. Only the copy may pass those, and that no further than a checkpoint may take.
         """
-        began, grace_s = time.monotonic(), self.limits.grace_min * 60
-        deadline = began + grace_s if outcome not in ("finished", "failed", "stopped") else float("inf")
-        while not self.signal:
+        ends = self.job.get("end", {}).get("kind") == "runpod"
+        until = self.clock.monotonic() + self.limits.grace_min * 60 if ends else float("-inf")
+        if outcome in ("finished", "failed", "stopped") and ends:
+            until = float("inf")
+        self._tell_of_copies(self.copies.begin(self.billed_s()))
+        while not self.signal and not self.request("pulled"):
             if self.request("stop"):  # the client ends or restarts, and sees to the pod itself
-                return
-            verdict = judge(self.limits, Observed(self.billed_s(), self.spent()))
-            if verdict and deadline == float("inf"):
-                deadline = time.monotonic() + grace_s
+                return False
+            observed = Observed(self.billed_s(), self.spent())
+            verdict, allowed_s = judge(self.limits, observed), left_s(self.limits, observed)
+            if verdict and until == float("inf"):
+                until = self.clock.monotonic() + self.limits.grace_min * 60
                 self.status["why"] = f"{self.status['why']}; {verdict.guard}: {verdict.why}".lstrip("; ")
-            if self.request("pulled") or time.monotonic() >= deadline:
+            wait_s = min(until - self.clock.monotonic(), allowed_s)
+            if wait_s <= 0 and not (self.copies.is_busy and allowed_s > -self.limits.checkpoint_s):
                 break
-            self.status["ends_in_s"] = None if deadline == float("inf") else round(deadline - time.monotonic(), 1)
+            self.status["ends_in_s"] = round(max(wait_s, 0.0), 1) if ends and wait_s < float("inf") else None
+            self._tell_of_copies(self.copies.attend())
             self.tell()
-            time.sleep(TICK_S)
+            self.clock.sleep(TICK_S)
+        return ends
+
+    def _end(self) -> None:
+        """End the pod, and ask again where that is not taken."""
         self.status.update(phase="ending", pulled=bool(self.request("pulled")))
         self.tell(force=True)
-        self.status["not_ended"] = self.end.end()
+
+        def try_again(because: str, pause_s: float) -> bool:
+            self.status["not_ended"] = because
+            self.tell(force=True)
+            self.clock.sleep(pause_s)
+            return not self.signal
+
+        self.status["not_ended"] = self.end.insist(try_again)
+
+    def _tell_of_copies(self, news: str) -> None:
+        if news:
+            self.say(news)
+
+    def _free_bytes(self) -> int:
+        room = os.statvfs(str(self.folder))
+        return room.f_frsize * room.f_bavail
 
     def say(self, line: str) -> None:
         """A word of the supervisor's own in the log, after the status: whoever waits for a line then reads both."""
@@ -187,12 +230,12 @@ class Supervisor:
 
     def request(self, name: str) -> dict[str, Any] | None:
         """What the client asks for (``stop``, ``pulled``) of this attempt, if anything."""
-        request = _read(self.folder / f"{name}.json")
+        request = read_object(self.folder / f"{name}.json")
         return request if request.get("attempt") == self.status["attempt"] else None
 
     def billed_s(self) -> float:
         """Seconds since the first pod of the run began to bill."""
-        return self._billed_before_s + time.monotonic() - self._started
+        return self._billed_before_s + self.clock.monotonic() - self._started
 
     def spent(self) -> float:
         """What the run has cost up to now."""
@@ -201,18 +244,18 @@ class Supervisor:
 
     def tell(self, force: bool = False) -> None:
         """Write the status where it is due; a full disk gets the ballast for it, once."""
-        if not force and time.monotonic() - self._written < HEARTBEAT_S:
+        at = self.clock.monotonic()
+        if not force and at - self._written < HEARTBEAT_S:
             return
-        self._written = time.monotonic()
-        self.status.update(
-            at=now_utc(), at_s=time.time(), billed_s=self.billed_s(), log_lines=self.log.n, lost_lines=self.log.lost
-        )
+        self._written = at
+        self.status.update(at=now_utc(), at_s=self.clock.now(), boot=_boot(), boot_s=at)
+        self.status.update(billed_s=self.billed_s(), log_lines=self.log.n, lost_lines=self.log.lost)
         for _ in range(2):
             try:
-                _write(self.folder / "status.json", self.status)
+                write_object(self.folder / "status.json", self.status)
                 return
             except OSError:
-                (self.folder / ".ballast").unlink(missing_ok=True)
+                self.ballast.drop()
 
 
 def main(words: list[str]) -> int:
@@ -234,12 +277,25 @@ def main(words: list[str]) -> int:
         return 0 if supervisor.run() == "finished" else 1
 
 
-def _billed_before(job: dict[str, Any], before: dict[str, Any]) -> float:
-    """Seconds billed up to now: as the client said, or as an earlier supervisor of the same job did."""
+def _billed_before(job: dict[str, Any], before: dict[str, Any], clock: Clock) -> float:
+    """Seconds billed up to now: as the client said, or as an earlier supervisor of the same job did.
+
+    The time between the two is taken from the clock that nobody can set, unless the machine was started anew.
+    """
     said = float(job.get("billed_s", 0.0))
     if before.get("attempt") != job.get("attempt", 1) or "at_s" not in before:
         return said
-    return max(said, before["billed_s"] + max(0.0, time.time() - before["at_s"]))
+    same_boot = before.get("boot") == _boot()
+    since_s = clock.monotonic() - before["boot_s"] if same_boot else clock.now() - before["at_s"]
+    return max(said, before["billed_s"] + max(0.0, since_s))
+
+
+def _boot() -> str:
+    """Names the time since the machine was started; empty where nothing tells."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _end_leftover(before: dict[str, Any]) -> None:
@@ -256,29 +312,6 @@ def _end_leftover(before: dict[str, Any]) -> None:
 
 def _digest(step: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(step, sort_keys=True).encode()).hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    """Write a whole file or none."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("w") as handle:
-            json.dump(value, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 if __name__ == "__main__":

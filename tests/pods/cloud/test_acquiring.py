@@ -70,6 +70,31 @@ def test_what_is_asked_for_is_what_was_wished_and_holds_no_secret(world):
     assert world.fake.key not in str(body)
 
 
+def test_a_volume_binds_its_pod_to_its_data_center(world):
+    world.fake.volumes = {"agv6w2qcg7": "US-KS-2"}
+    offers = world.provider.offers(PodWish(network_volume="agv6w2qcg7"))
+    assert {one.data_center for one in offers} == {"US-KS-2"}
+    got = world.acquisition(PodWish(network_volume="agv6w2qcg7", data_centers=("EU-RO-1", "US-KS-2"))).acquire()
+    assert world.fake.pods[got.pod.pod_id].body["dataCenterIds"] == ["US-KS-2"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"network_volume": "agv6w2qcg"}, "the account has no 'agv6w2qcg'.*agv6w2qcg7"),
+        ({"network_volume": "agv6w2qcg7", "data_centers": ("EU-RO-1",)}, "is in US-KS-2.*data_centers names EU-RO-1"),
+    ],
+)
+def test_a_volume_that_no_pod_could_mount_is_told_before_one_is_made(world, wish, words):
+    world.fake.volumes = {"agv6w2qcg7": "US-KS-2"}
+    with pytest.raises(ConfigError, match=words):
+        world.acquisition(PodWish(**wish)).acquire()
+    assert world.fake.pods == {}
+    world.fake.volumes = {}
+    with pytest.raises(ConfigError, match="it has none at all"):
+        world.provider.offers(PodWish(network_volume="agv6w2qcg7"))
+
+
 def test_a_full_place_leads_to_the_next_and_a_pool_without_access_too(world):
     world.fake.fault("POST", "/pods", 400, "no instances")
     world.fake.fault("POST", "/pods", 403, "no access")
