@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moola.pods import publishing, running
+from moola.pods import attending, fetching, publishing, running, starting
 from moola.pods.session import RunOnPod
 
 spec = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
@@ -39,12 +39,12 @@ def around(owner: Any, name: str, place: str) -> None:
 
 
 around(running.Acquisition, "acquire", "acquire")
-around(running, "push", "push")
+around(starting, "push", "push")
 around(RunOnPod, "supervise", "supervise")
-around(running.Following, "follow", "follow")
-around(running, "pull_results", "pull")
-around(running, "publish_results", "publish")
-around(running, "end_pod", "end")
+around(attending.Following, "follow", "follow")
+around(fetching, "pull_results", "pull")
+around(fetching, "publish_results", "publish")
+around(attending, "end_pod", "end")
 moved = publishing.replace_folder
 
 

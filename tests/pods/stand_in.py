@@ -108,6 +108,7 @@ def stand_in_run(top: Path, said: list[str], **changed: Any) -> PodRun:
         said.append(f"{record['step']}: {record['text']}")
 
     run = open_run(stand_in_bundle(top / "packed"), settings(**changed), layout, tell=said.append, show=show)
+    run.order()
     run.ledger.add_run(RUN, "demo", run.bundle.bundle_id)
     return run
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock, because a pod bills while a laptop sleeps and a monotonic clock may stand still.
+    """Two clocks: a pod bills while a laptop sleeps, but nobody who sleeps has waited for an answer in vain.
 
     Attributes:
-        now: seconds since 1970, UTC.
+        now: seconds since 1970, UTC. It jumps where the machine slept or its time was set.
         sleep: waits that many seconds.
+        awake: seconds of a clock that only goes on, and stands still while the machine sleeps.
     """
 
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    awake: Callable[[], float] = time.monotonic

@@ -10,12 +10,14 @@ SET_UP_H = 0.2
 
 
 def check_budget(run: PodRun) -> None:
-    """Tell the estimate, and refuse a budget below it.
+    """Tell the estimate, and refuse a budget below it; a run that has a pod goes on there, and its guards count.
 
     Raises:
         ConfigError: the budget does not cover it; the sum is shown.
         NoCapacityError: nothing is offered.
     """
+    if run.ledger.pods(run.run, open_only=True):
+        return
     offers = run.provider.offers(run.settings.wish)
     price = offers[0].price_per_h
     if not price:

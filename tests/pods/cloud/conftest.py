@@ -89,6 +89,13 @@ def world(make_world: Callable[..., World]) -> World:
 
 
 @pytest.fixture(autouse=True)
+def nothing_that_costs_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test loses power, and no fake has a certificate: 40 ms for each client would go to reading authorities."""
+    monkeypatch.setattr("moola.pods.ledger._DURABILITY", "OFF")
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
 def printed(monkeypatch: pytest.MonkeyPatch) -> str:
     """The line that a pod prints about its key."""
     line = f"256 {host_keys.fingerprint(KEY)} root@pod (ED25519)"
