@@ -1,6 +1,6 @@
 """A run that takes a second and leaves what a moola run leaves, for tests of the road to a pod and back.
 
-What watches over it on the pod is real; `moola run`, the preflight and the smoke run are stand-ins.
+What watches over it on the pod is real; `moola run`, the environment, the preflight and the smoke run are stand-ins.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
 from moola.pods.settings import PodSettings
 
-PODS = ("__init__", "environment", "guards", "pod_end", "run_watch", "step_process", "supervisor")
+PODS = ("__init__", "guards", "pod_end", "run_watch", "step_process", "supervisor")
 REAL = ("__init__.py", *(f"pods/{name}.py" for name in PODS))
 RUN = "demo-0123456789ab"
 JOB = textwrap.dedent(
@@ -60,7 +60,23 @@ JOB = textwrap.dedent(
     print("finished")
     """
 )
-_FILES = {"moola/__main__.py": JOB, "moola/pods/preflight.py": "", "moola/pods/smoke.py": "", "code.txt": "code\n"}
+ENVIRONMENT = textwrap.dedent(
+    """
+    import json, pathlib, sys
+    spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    python = pathlib.Path(spec["folder"]) / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.exists() or python.symlink_to(sys.executable)
+    pathlib.Path(spec["report"]).write_text(json.dumps({"made": True}))
+    """
+)
+_FILES = {
+    "moola/__main__.py": JOB,
+    "moola/pods/environment.py": ENVIRONMENT,
+    "moola/pods/preflight.py": "",
+    "moola/pods/smoke.py": "",
+    "code.txt": "code\n",
+}
 
 
 def stand_in_bundle(folder: Path) -> Bundle:

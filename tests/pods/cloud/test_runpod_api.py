@@ -51,6 +51,17 @@ def test_a_request_that_breaks_the_contract_is_seen(world, api):
     assert world.billing() == []
 
 
+def test_an_answer_of_the_fake_that_breaks_the_contract_is_seen(world, api, monkeypatch):
+    if world.fake._spec is None:
+        pytest.skip(f"{SPEC.name} does not lie beside the project")
+    world.fake.add("x")
+    shown = world.fake._shown
+    monkeypatch.setattr(world.fake, "_shown", lambda pod: shown(pod) | {"cost": "0.69"})
+    api.pods()
+    assert "0.69" in world.fake.violations[0]
+    world.fake.violations.clear()
+
+
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import sqlite3
@@ -15,12 +16,14 @@ import pytest
 import stand_in
 from fake_runpod import PodPlan
 
+from moola.cli import main
 from moola.commands.pod_commands.run_options import _interrupted_by
-from moola.errors import ConfigError, StorageError
-from moola.layout import Layout
+from moola.errors import EXIT_POD, ConfigError, StorageError
+from moola.layout import Layout, digest_file, read_json, write_json
 from moola.pods import fetching, starting
 from moola.pods.acquiring import STARTED
-from moola.pods.attaching import PodLostError
+from moola.pods.attaching import LogCopy, PodLostError
+from moola.pods.checkpoints import kept_checkpoint
 from moola.pods.ending import end_pod
 from moola.pods.estimating import check_budget
 from moola.pods.giving_up import give_up
@@ -444,6 +447,72 @@ def test_what_became_of_a_pod_that_is_there_names_what_it_costs(world, scripted,
     with pytest.raises(PodError, match=words) as caught:
         run.found()
     assert f"moola pod down {RUN}" in caught.value.way_out and kinds(world) == []
+
+
+@pytest.mark.parametrize("command", ["attach", "pull", "stop", "logs"])
+def test_commands_about_a_pod_that_is_gone_say_what_is_here(
+    world, scripted, ordered, monkeypatch, capsys, tmp_path, command
+):
+    """All of it from the words of a command to its exit code; `resume` goes on, and is tested beside `adopt`."""
+    run = ordered()
+    run.bundle.write(run.layout.room("artifacts/runpod_bundles") / run.bundle.bundle_id)
+    run.order()
+    pod = run._acquire().pod
+    copy = LogCopy(run.folder / "logs" / f"{pod.pod_id}.jsonl")
+    line = json.dumps({"n": 1, "at": "2026-11-22T01:00:00Z", "step": "job", "text": "step 7"})
+    copy.add([line], 0, len(line) + 1)
+    keep(run.folder / "checkpoint", step=120)
+    world.fake.pods[pod.pod_id].ended_at = world.clock.at
+    monkeypatch.setattr("moola.pods.resuming.open_provider", lambda *_: world.provider)
+    monkeypatch.setattr("moola.pods.resuming.open_ledger", lambda _: world.ledger)
+    monkeypatch.chdir(tmp_path)
+    code = main(["pod", command, RUN])
+    out, err = capsys.readouterr()
+    assert code == (0 if command == "logs" else EXIT_POD)
+    assert (command == "logs") == ("job | step 7" in out)
+    for words in ("RunPod does not know it any more", "seed0 at step 120", "job | step 7", f"moola pod resume {RUN}"):
+        assert words in err
+    assert kinds(world) == ["lost"] and nothing_bills(world)
+
+
+def keep(folder: Path, step: int) -> None:
+    """A whole copy of a working state, as a pull leaves it."""
+    name = "artifacts/pretraining/.x.building/resume/seed0.safetensors"
+    header = json.dumps({"__metadata__": {"state": json.dumps({"global_step": step, "epoch": 1})}}).encode()
+    path = folder / "files" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    write_json(folder / "checkpoint.json", {name: digest_file(path)})
+
+
+@pytest.mark.slow
+def test_the_step_of_a_checkpoint_is_read_as_training_writes_it(tmp_path):
+    import torch
+
+    from moola.training.checkpoint_io import SafetensorsCheckpointIO
+
+    keep(tmp_path, step=1)
+    (name,) = read_json(tmp_path / "checkpoint.json")
+    path = tmp_path / "files" / name
+    SafetensorsCheckpointIO().save_checkpoint({"global_step": 77, "epoch": 3, "w": torch.zeros(2)}, path)
+    write_json(tmp_path / "checkpoint.json", {name: digest_file(path)})
+    kept = kept_checkpoint(tmp_path)
+    assert kept is not None and kept.steps == ("seed0 at step 77",)
+
+
+def test_resume_goes_on_and_writes_down_what_was_lost(world, scripted, ordered):
+    pod = ordered()._acquire().pod
+    world.fake.pods[pod.pod_id].ended_at = world.clock.at
+    keep(ordered().folder / "checkpoint", step=120)
+    assert ordered().go().outcome == "finished"
+    assert kinds(world) == ["lost", STARTED] and "goes on from the checkpoint that is here: 1 files" in told(world)
+
+
+def test_openings_of_sealed_tests_are_those_of_both_sides(tmp_path):
+    here, kept = tmp_path / "here", tmp_path / "kept"
+    here.write_text("a\nb\n")
+    kept.write_text("a\nc\n")
+    assert starting._merged(here, kept, tmp_path / "both").read_text() == "a\nb\nc\n"
 
 
 def test_another_clients_pod_is_not_written_down_as_lost(world, scripted, ordered):
