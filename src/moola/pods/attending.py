@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from moola.errors import StorageError
+from moola.errors import MoolaError, StorageError
 from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.checkpoints import CheckpointPuller
 from moola.pods.client_guard import ClientGuard, DeafPodError
@@ -80,7 +80,7 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
         here = "\n".join([error.why, *what_is_here(run.folder)])
         way_out = f"`moola pod resume {run.run}` goes on from there on a new pod"
         raise PodLostError(error.what, here, way_out, may_be_its_guard=error.may_be_its_guard) from error
-    except (PodError, StorageError):
+    except MoolaError:
         run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
         raise
 

@@ -57,12 +57,20 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+def no_key_pair(keys: RunKeys, folder: Path) -> None:
+    """In place of ssh-keygen, which takes 20 ms: nobody logs in with it here."""
+    folder.mkdir(parents=True)
+    (folder / "id_ed25519").touch()
+    (folder / "id_ed25519.pub").write_text(KEY)
+
+
 @pytest.fixture
 def make_world(clock: FakeClock, spec: Spec | None, tmp_path: Path, monkeypatch: Any) -> Iterator[Callable[..., World]]:
     """Builds clients of one account; each `name` has a ledger of its own."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setattr(RunKeys, "_make", no_key_pair)
     apis: list[RunpodApi] = []
     with FakeRunpod(clock=clock, spec=spec) as fake:
 

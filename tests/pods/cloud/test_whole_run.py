@@ -142,6 +142,13 @@ def test_ctrl_c_before_the_lenders_list_has_the_pod_leaves_none(world, ordered, 
     assert len(world.fake.pods) == 1 and nothing_bills(world)
 
 
+def test_ctrl_c_while_it_trains_says_that_the_run_goes_on(world, scripted, ordered):
+    scripted.script = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        ordered().go()
+    assert len(world.billing()) == 1 and "bills $0.36/h" in world.told[-1] and f"attach {RUN}" in world.told[-1]
+
+
 def test_ctrl_c_twice_says_that_a_pod_may_bill(world, ordered, monkeypatch):
     monkeypatch.setattr(world.provider, "target", interrupt)
     monkeypatch.setattr(world.provider, "end", interrupt)
