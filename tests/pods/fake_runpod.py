@@ -178,7 +178,7 @@ class FakeRunpod:
         self.faults: list[Fault] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -250,6 +250,10 @@ class FakeRunpod:
         return 201, self._shown(self._add(body))
 
     def get_pod(self, pod: FakePod) -> tuple[int, Any]:
+        return 200, self._shown(pod)
+
+    def change_pod(self, pod: FakePod, body: Any) -> tuple[int, Any]:
+        pod.body.update(body)
         return 200, self._shown(pod)
 
     def delete_pod(self, pod: FakePod) -> tuple[int, Any]:
@@ -379,6 +383,9 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._serve("POST")
 
+        def do_PATCH(self) -> None:
+            self._serve("PATCH")
+
         def do_DELETE(self) -> None:
             self._serve("DELETE")
 
@@ -423,6 +430,8 @@ def _handler(fake: FakeRunpod) -> type[BaseHTTPRequestHandler]:
             if found[2]:
                 self._stream(fake.log(pod, query.get("source", "container")), int(query.get("tail", 100)))
                 return None, None
+            if method == "PATCH":
+                return fake.change_pod(pod, body)
             return fake.get_pod(pod) if method == "GET" else fake.delete_pod(pod)
 
         def _stream(self, lines: list[str], tail: int) -> None:
@@ -478,12 +487,17 @@ class FakeClock(Clock):
     """A clock that stands still between sleeps, each of which takes no time."""
 
     def __init__(self, start: float = 1_790_000_000.0) -> None:
-        self.at = start
+        self.at, self.asleep_s = start, 0.0
         self.slept: list[float] = []
-        super().__init__(now=lambda: self.at, sleep=self._sleep)
+        super().__init__(now=lambda: self.at, sleep=self._sleep, monotonic=lambda: self.at - self.asleep_s)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def close_lid(self, seconds: float) -> None:
+        """The machine sleeps: only the wall clock goes on."""
+        self.at += seconds
+        self.asleep_s += seconds
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

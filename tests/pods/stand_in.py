@@ -1,6 +1,6 @@
 """A run that takes a second and leaves what a moola run leaves, for tests of the road to a pod and back.
 
-What watches over it on the pod is real; `moola run`, the preflight and the smoke run are stand-ins.
+What watches over it on the pod is real; `moola run`, the environment, the preflight and the smoke run are stand-ins.
 """
 
 from __future__ import annotations
@@ -74,7 +74,23 @@ JOB = textwrap.dedent(
     print("finished")
     """
 )
-_FILES = {"moola/__main__.py": JOB, "moola/pods/preflight.py": "", "moola/pods/smoke.py": "", "code.txt": "code\n"}
+ENVIRONMENT = textwrap.dedent(
+    """
+    import json, pathlib, sys
+    spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    python = pathlib.Path(spec["folder"]) / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.exists() or python.symlink_to(sys.executable)
+    pathlib.Path(spec["report"]).write_text(json.dumps({"made": True}))
+    """
+)
+_FILES = {
+    "moola/__main__.py": JOB,
+    "moola/pods/environment.py": ENVIRONMENT,
+    "moola/pods/preflight.py": "",
+    "moola/pods/smoke.py": "",
+    "code.txt": "code\n",
+}
 
 
 def stand_in_bundle(folder: Path) -> Bundle:
@@ -122,6 +138,7 @@ def stand_in_run(top: Path, said: list[str], **changed: Any) -> PodRun:
         said.append(f"{record['step']}: {record['text']}")
 
     run = open_run(stand_in_bundle(top / "packed"), settings(**changed), layout, tell=said.append, show=show)
+    run.order()
     run.ledger.add_run(RUN, "demo", run.bundle.bundle_id)
     return run
 

@@ -70,6 +70,7 @@ def test_a_run_goes_to_a_pod_and_its_results_come_back(stand_in: ModuleType, tmp
     assert {"pod", "push", "start", "job", "step environment", "step job", "pull", "end"} <= set(ended.seconds)
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_publishes_nothing_and_goes_on_when_it_is_repeated(
     stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +104,7 @@ def test_a_pod_that_stays_on_takes_the_next_attempt(
 
 
 def test_a_run_that_was_left_is_attached_to_at_the_next_line(stand_in: ModuleType, tmp_path: Path) -> None:
-    env = {"STAND_IN_STEPS": "8", "STAND_IN_PAUSE_S": "0.2"}
+    env = {"STAND_IN_STEPS": "8", "STAND_IN_PAUSE_S": "0.1"}
     assert stand_in.stand_in_run(tmp_path, [], env=env).go(detach=True).outcome == "detached"
     said: list[str] = []
     ended = stand_in.stand_in_run(tmp_path, said, env=env).go()
@@ -122,7 +123,7 @@ def test_a_pod_that_dies_is_followed_by_another_from_the_last_checkpoint(
     stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moola.pods.attaching.POLL_S", 0.2)
-    env = {"STAND_IN_STEPS": "12", "STAND_IN_PAUSE_S": "0.3"}
+    env = {"STAND_IN_STEPS": "200", "STAND_IN_PAUSE_S": "0.2"}
     said: list[str] = []
     run = stand_in.stand_in_run(tmp_path, said, env=env, retries=1, checkpoint_every_min=0.001)
     show = run.show
@@ -130,6 +131,9 @@ def test_a_pod_that_dies_is_followed_by_another_from_the_last_checkpoint(
 
     def watch(record: dict[str, Any]) -> None:
         show(record)
+        if killed and record["text"].startswith("begins"):
+            [project] = (tmp_path / "artifacts/runpod_results/local_pods").glob("*/runs/*/project")
+            (project / "quick").touch()
         if record["text"].startswith("step") and not killed and checkpoint_files(run.folder / "checkpoint"):
             [pod] = run.ledger.pods(RUN, open_only=True)
             killed.append(pod.pod_id)
@@ -205,6 +209,7 @@ PLACES = (
     "before follow",
     "line step 2",
     "before pull",
+    "mid pull",
     "after pull",
     "before publish",
     "mid publish",
@@ -217,10 +222,7 @@ PLACES = (
 
 @pytest.mark.parametrize(
     "place",
-    [
-        pytest.param(place, marks=[] if place in ("after supervise", "mid publish") else pytest.mark.slow)
-        for place in PLACES
-    ],
+    [pytest.param(place, marks=[] if place == "mid pull" else pytest.mark.slow) for place in PLACES],
 )
 def test_a_client_killed_anywhere_is_followed_by_one_that_goes_on(
     stand_in: ModuleType, tmp_path: Path, place: str

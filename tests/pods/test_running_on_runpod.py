@@ -20,6 +20,7 @@ from moola.pods.attaching import PodLostError
 from moola.pods.runpod_provider import RunpodProvider
 
 HERE = Path(__file__).parent
+SPEC = HERE.parents[1] / "../shared/data/runpod-openapi-v2.json"
 RUN = "demo-0123456789ab"
 AT_ONCE = {"provisioning_s": 0.0, "pulling_s": 0.0, "starting_s": 0.0, "mapped_s": 0.0}
 pytestmark = [
@@ -56,12 +57,14 @@ def account(make_sshd: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.M
         lent.close = machine.stop
         return lent
 
-    with fake_runpod.FakeRunpod(make_sshd=lend) as account:
+    text = SPEC.read_text() if SPEC.is_file() else ""
+    with fake_runpod.FakeRunpod(make_sshd=lend, spec=fake_runpod.Spec(text) if text else None) as account:
         account.plan = fake_runpod.PodPlan(**AT_ONCE)
         monkeypatch.setenv("RUNPOD_API_URL", account.url)
         monkeypatch.setenv("RUNPOD_API_KEY", account.key)
         monkeypatch.setattr(RunpodProvider, "root", property(lambda provider: str(tmp_path / "pod")))
         yield account
+        assert account.violations == []
     for process in psutil.process_iter(["cmdline"]):  # what vanished for its client goes on where all is one machine
         if str(tmp_path / "pod") in " ".join(process.info["cmdline"] or []):
             process.kill()

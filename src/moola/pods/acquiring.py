@@ -6,13 +6,15 @@ disk first, the pod's name carries run and ledger, and before anything is made, 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from moola.errors import StorageError
 from moola.pods.clock import Clock
-from moola.pods.ending import end_pod, end_run
-from moola.pods.ledger import Ledger
+from moola.pods.ending import end_pod, end_unused
+from moola.pods.ledger import Intent, Ledger
 from moola.pods.provider import (
     BadDrawError,
     LocalTarget,
@@ -97,13 +99,13 @@ class Acquisition(Generic[Session]):
         bad: list[Offer] = []
         while True:
             found = self.adopt()
-            pod, offer = (found, None) if found else self._create(bad)
-            started = found is not None and self._was_started(pod)
+            pod, offer = (found, None) if found else self._made(bad)
+            started = found is not None and was_started(self.ledger, pod)
             try:
                 return Acquired(pod, self._wait(pod), adopted=found is not None)
             except BadDrawError as error:
                 if started and self.provider.status(pod.pod_id).status == "RUNNING":
-                    raise _silent(pod, error) from error
+                    raise silent(pod.pod_id, self.run, error.why) from error
                 self.tell(error.spoken())
                 end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
                 bad += [offer] if offer else []
@@ -120,23 +122,48 @@ class Acquisition(Generic[Session]):
         Raises:
             PodTakenError: another ledger's client made one.
         """
+        own = self._settled()
+        known = {pod.pod_id for pod in self.ledger.pods(self.run)}
+        running = sorted(alive(own), key=lambda pod: (not was_started(self.ledger, pod), pod.pod_id not in known))
+        for pod in own:
+            self.ledger.add_pod(pod)
+            if pod not in running[:1]:
+                self.tell(f"pod {pod.pod_id} is left over ({pod.status}): it is ended")
+                if pod not in running and was_started(self.ledger, pod):
+                    self.ledger.lose_pod(pod.provider, pod.pod_id, self.run, pod.status, is_gone=False)
+                end_pod(self.provider, pod, self.ledger, "left over", clock=self.clock)
+        return running[0] if running else None
+
+    def _settled(self) -> list[PodRecord]:
+        """Own pods, once it is known what came of every request whose answer was lost."""
         own = self._own_pods()
-        for intent in self.ledger.open_intents(self.run):
+        for intent in self._open_intents():
             for look in range(_LOOKS):
-                if own or self.clock.now() > intent.at + LAG_S:
+                if alive(own) or self.clock.now() > intent.at + LAG_S:
                     break
                 self.tell(f"a pod was asked for and the answer was lost; looking for it ({look + 1} of {_LOOKS})")
                 self.clock.sleep(LAG_S / _LOOKS)
                 own = self._own_pods()
             self.ledger.settle(intent.number, "adopted" if own else "nothing")
-        known = {pod.pod_id for pod in self.ledger.pods(self.run)}
-        running = sorted(alive(own), key=lambda pod: pod.pod_id not in known)
-        for pod in own:
-            self.ledger.add_pod(pod)
-            if pod not in running[:1]:
-                self.tell(f"pod {pod.pod_id} is left over ({pod.status}): it is ended")
-                end_pod(self.provider, pod, self.ledger, "left over", clock=self.clock)
-        return running[0] if running else None
+        return own
+
+    def _made(self, bad: list[Offer]) -> tuple[PodRecord, Offer]:
+        """See `_create`; where that fails half-way, what came of it is ended."""
+        try:
+            return self._create(bad)
+        except BaseException as error:
+            if self._may_have_made_one():
+                self._give_up(error)
+            raise
+
+    def _may_have_made_one(self) -> bool:
+        try:
+            return bool(self._open_intents() or self.ledger.pods(self.run, open_only=True))
+        except StorageError:
+            return True
+
+    def _open_intents(self) -> list[Intent]:
+        return [one for one in self.ledger.open_intents(self.run) if one.provider == self.provider.name]
 
     def _give_up(self, error: BaseException) -> None:
         """End what nothing was started on.
@@ -146,16 +173,14 @@ class Acquisition(Generic[Session]):
         """
         why = "another host key" if isinstance(error, HostKeyError) else "interrupted before it was used"
         try:
-            end_run(self.provider, self.run, self.ledger, why, tell=self.tell, clock=self.clock)
-        except PodError as refused:
-            raise PodError(
-                f"the pod of {self.run} may still bill",
-                f"it was to be ended ({why}: {error})\n{refused.what}\n{refused.why}",
-                f"`moola pod down {self.run}` as soon as {self.provider.name} answers",
-            ) from error
+            with contextlib.suppress(StorageError, PodError):  # what cannot be looked for is ended as far as it is seen
+                self._settled()
+        except KeyboardInterrupt:
+            self.tell("interrupted again: a pod that shows up later is not looked for")
+        end_unused(self.provider, self.run, self.ledger, why, error, tell=self.tell, clock=self.clock)
 
     def _own_pods(self) -> list[PodRecord]:
-        """Pods of this run and this ledger that are not gone.
+        """Pods of this run and this ledger that are not gone; those that are gone unasked are written down as lost.
 
         Raises:
             PodTakenError: one of another ledger is alive.
@@ -168,7 +193,22 @@ class Acquisition(Generic[Session]):
                 "\n".join(f"- {pod.pod_id} since {pod.created_at:%Y-%m-%d %H:%M} UTC" for pod in others),
                 f"go on where it was started, or end it with `moola pod down {self.run} --any-ledger`",
             )
-        return [pod for pod in pods if pod.owner == self.ledger.owner]
+        own = [pod for pod in pods if pod.owner == self.ledger.owner]
+        return own + self._unlisted({pod.pod_id for pod in own})
+
+    def _unlisted(self, listed: set[str]) -> list[PodRecord]:
+        """Pods that the ledger takes for running and the lender's list lacks: a new one may not be in it yet."""
+        found: list[PodRecord] = []
+        for pod in self.ledger.pods(self.run, open_only=True):
+            if pod.provider != self.provider.name or pod.pod_id in listed:
+                continue
+            state = self.provider.status(pod.pod_id)
+            if state.status == "TERMINATED":
+                self.tell(f"pod {pod.pod_id} is gone: {state.detail or state.status}")
+                self.ledger.lose_pod(pod.provider, pod.pod_id, self.run, f"{state.status} {state.detail}".strip())
+            else:
+                found.append(replace(pod.record(self.ledger.owner), status=state.status))
+        return found
 
     def _create(self, bad: list[Offer]) -> tuple[PodRecord, Offer]:
         """Walk the offers until one places; places where a pod did not come up are passed over while others are left.
@@ -220,7 +260,7 @@ class Acquisition(Generic[Session]):
             else:
                 self.ledger.add_pod(pod)
                 self.ledger.settle(intent, "created", pod.pod_id)
-                return self._only(pod)
+                return self._at_the_price(self._only(pod))
         raise AssertionError("unreachable")
 
     def _only(self, pod: PodRecord) -> PodRecord:
@@ -241,6 +281,18 @@ class Acquisition(Generic[Session]):
             raise PodTakenError(f"another client made pod {older[0].pod_id} for {self.run} first")
         return pod
 
+    def _at_the_price(self, pod: PodRecord) -> PodRecord:
+        """The pod, unless its price rose between offer and creation to more than is allowed: then it is ended.
+
+        Raises:
+            RefusedHereError: it did.
+        """
+        most = self.wish.max_price_per_h
+        if most is None or pod.price_per_h <= most:
+            return pod
+        end_pod(self.provider, pod, self.ledger, "dearer than allowed", clock=self.clock)
+        raise RefusedHereError("no pod here", f"it came at ${pod.price_per_h:.2f}/h, ${most:.2f}/h are allowed")
+
     def _wait(self, pod: PodRecord) -> Session:
         return wait_for_session(
             self.provider,
@@ -252,14 +304,16 @@ class Acquisition(Generic[Session]):
             clock=self.clock,
         )
 
-    def _was_started(self, pod: PodRecord) -> bool:
-        events = self.ledger.events(self.run)
-        return any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in events)
 
-
-def _silent(pod: PodRecord, error: BadDrawError) -> PodError:
+def silent(pod_id: str, run: str, why: str) -> PodError:
+    """A pod that its lender has and that does not answer."""
     return PodError(
-        f"pod {pod.pod_id} runs {pod.run} and does not answer",
-        error.why,
-        f"the run goes on there: try again, or give it up with `moola pod down {pod.run}`",
+        f"pod {pod_id} runs {run} and does not answer",
+        why,
+        f"the run goes on there: try again, or give it up with `moola pod down {run}`",
     )
+
+
+def was_started(ledger: Ledger, pod: PodRecord) -> bool:
+    """Whether a job was ever started on a pod."""
+    return any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run))

@@ -29,7 +29,18 @@ FINAL_PHASES = ("waiting", "ending", "over")
 
 
 class PodLostError(PodError):
-    """The pod died under the run, or cannot be reached any more."""
+    """The pod died under the run: its lender says so.
+
+    Args:
+        what: as of every error.
+        why: what the lender said.
+        way_out: as of every error.
+        may_be_its_guard: nobody looked for longer than a guard on the pod needs to end it.
+    """
+
+    def __init__(self, what: str, why: str = "", way_out: str = "", *, may_be_its_guard: bool = False) -> None:
+        super().__init__(what, why, way_out)
+        self.may_be_its_guard = may_be_its_guard
 
 
 def log_copies(folder: Path) -> list[Path]:
@@ -56,11 +67,15 @@ class LogCopy:
         """Append lines that came from the byte `before` on; what they say.
 
         Raises:
-            PodLostError: they are not those bytes, so the log is another one.
+            PodError: they are not those bytes: the log is another one, or another client writes this copy.
         """
         content = "".join(f"{line}\n" for line in lines).encode()
         if len(content) != after - before or before != self.size:
-            raise PodLostError("the log of the run does not go on where it was", f"byte {before:,}, {self.path}")
+            raise PodError(
+                "the log of the run does not go on where it was; the run itself does",
+                f"byte {before:,} of {self.path}",
+                "move that file away: `moola pod attach RUN` then reads the log from its beginning",
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as handle:
             handle.write(content)
@@ -95,8 +110,10 @@ class Following:
         show: is given each line.
         tell: is told what happens beside them.
         every: is called between two looks, with the status.
-        is_dead: asks the lender whether the pod is gone for good; what it said, or an empty text.
-        patience_s: how long nobody may answer before the pod counts as lost.
+        is_dead: asks the lender whether the pod is gone for good; what it said, or an empty text. None: the lender
+            does not answer either, so that nothing is known of the pod and the fault may be at this end.
+        patience_s: how long the pod alone may not answer before it is left alone; sleep of this machine aside.
+        grace_s: that a guard on the pod gives its client before it ends the pod.
         clock: for tests.
     """
 
@@ -106,25 +123,31 @@ class Following:
     show: Callable[[Mapping[str, Any]], None]
     tell: Callable[[str], None]
     every: Callable[[RunOnPod, Mapping[str, Any]], None] = lambda pod, status: None
-    is_dead: Callable[[], str] = lambda: ""
+    is_dead: Callable[[], str | None] = lambda: ""
     patience_s: float = 900.0
+    grace_s: float = float("inf")
     clock: Clock = field(default_factory=Clock)
     _told: bool = field(default=False, init=False)
+    _is_armed: bool = field(default=False, init=False)
+    _seen_at: float = field(default=0.0, init=False)
 
     def follow(self, pod: RunOnPod) -> tuple[RunOnPod, Mapping[str, Any]]:
         """Stay until the job has ended; the pod as it is connected then, and its last status.
 
         Raises:
-            PodLostError: the pod is gone, or did not answer for `patience_s`.
+            PodLostError: the pod is gone.
+            PodError: it did not answer for `patience_s`, though its lender has it.
         """
         self.log.mend()
-        heart, looked = _Heart(self.clock), self.clock.now()
+        self._seen_at = self.clock.now()
+        heart, looked = _Heart(self.clock), self.clock.monotonic()
         while True:
             try:
-                if self._read(pod, POLL_S) and not self._told and self.clock.now() - looked < POLL_S:
+                if self._read(pod, POLL_S) and not self._told and self.clock.monotonic() - looked < POLL_S:
                     continue  # there may be more
-                looked = self.clock.now()
+                looked = self.clock.monotonic()
                 status = pod.status()
+                self._is_armed, self._seen_at = bool((status.get("armed") or {}).get("armed")), self.clock.now()
                 if status.get("phase") in FINAL_PHASES:
                     self._read_rest(pod)
                     return pod, status
@@ -132,7 +155,7 @@ class Following:
                     self._revive(pod, status)
                 self.every(pod, status)
             except ConnectionLostError as error:
-                pod = self._wait_for(error)
+                pod = self.wait_for(error)
 
     def _read(self, pod: RunOnPod, wait_s: float) -> bool:
         before = self.log.size
@@ -152,35 +175,43 @@ class Following:
             self.tell("the supervisor on the pod is gone; starting another")
             pod.supervise(self.moola_path)
 
-    def _wait_for(self, error: MoolaError) -> RunOnPod:
+    def wait_for(self, error: MoolaError) -> RunOnPod:
         """The run over a connection that works again.
 
         Raises:
-            PodLostError: the pod is gone, or nobody answers.
+            PodLostError: the pod is gone.
+            PodError: it did not answer for `patience_s`, though its lender has it.
         """
-        began, pause_s = self.clock.now(), 1.0
+        waited_s, pause_s, cut_off = 0.0, 1.0, False
         self.tell(f"{error.what} ({error.why}); the run goes on, connecting again")
-        while self.clock.now() - began < self.patience_s:
-            if said := self.is_dead():
-                raise PodLostError("the pod is gone", said)
-            with contextlib.suppress(ConnectionLostError):
+        while waited_s < self.patience_s:
+            began, said = self.clock.monotonic(), self.is_dead()
+            if said:
+                unseen_s = self.clock.now() - self._seen_at
+                by_guard = self._is_armed and unseen_s > self.grace_s
+                raise PodLostError("the pod is gone", said, may_be_its_guard=by_guard)
+            if said is None and not cut_off:
+                self.tell("its lender does not answer either: this machine may be off the network; waiting for it")
+            cut_off = said is None
+            with contextlib.suppress(ConnectionLostError, PodError):  # its lender may not say where it is
                 pod = self.reconnect()
                 if pod is not None:
                     self.tell("connected again")
                     return pod
             self.clock.sleep(pause_s)
             pause_s = min(2 * pause_s, 30.0)
-        raise PodLostError("the pod does not answer any more", f"not for {self.patience_s:g} s: {error.why}")
+            waited_s += 0.0 if cut_off else self.clock.monotonic() - began
+        raise PodError("the pod does not answer", f"not for {waited_s:.0f} s: {error.why}", "its lender still has it")
 
 
 class _Heart:
-    """Whether a status has not changed for too long, by this machine's clock."""
+    """Whether a status has not changed for too long while this machine was awake to see it."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._seen, self._since = clock, "", clock.now()
+        self._clock, self._seen, self._since = clock, "", clock.monotonic()
 
     def is_silent(self, status: Mapping[str, Any]) -> bool:
-        now, beat = self._clock.now(), str(status.get("at"))
+        now, beat = self._clock.monotonic(), str(status.get("at"))
         if beat != self._seen:
             self._seen, self._since = beat, now
         if now - self._since < SILENT_HEART_S:

@@ -6,10 +6,14 @@ cut leaves the copy before it as it was, because half of one and half of another
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,27 @@ WANTED = ("artifacts/**",)
 _MANIFEST = "checkpoint.json"
 _FILES = "files"
 _TAKEN = "taken.json"
+_MOST_HEADER = 64 * 1024 * 1024
+"""Bytes of a safetensors header that are read; more is no resume state."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A copy that is here, whole.
+
+    Attributes:
+        files: how many.
+        at: when it was taken, UTC.
+        steps: where each training that was under way stood, for people.
+    """
+
+    files: int
+    at: datetime
+    steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        taken = f"{self.files} files, taken {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return ", ".join([taken, *self.steps])
 
 
 def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = None) -> int:
@@ -62,6 +87,25 @@ def taken_s(folder: Path) -> float:
     """Seconds that the run was billed when the copy was taken: tells the newer of two. 0 where nothing tells."""
     path = _newest(folder) / _TAKEN
     return float(read_json(path)["billed_s"]) if checkpoint_files(folder) and path.is_file() else 0.0
+
+
+def kept_checkpoint(folder: Path) -> Kept | None:
+    """What `checkpoint_files` has to send, in brief; None where that is nothing."""
+    files = checkpoint_files(folder)
+    if not files:
+        return None
+    taken = datetime.fromtimestamp((_newest(folder) / _MANIFEST).stat().st_mtime, UTC)
+    states = [path for name, path in sorted(files.items()) if "/resume/" in name and path.suffix == ".safetensors"]
+    return Kept(len(files), taken, tuple(step for path in states if (step := _step_of(path))))
+
+
+def _step_of(path: Path) -> str:
+    """Where a training stood, as `moola.training.checkpoint_io` writes it; read without torch, empty if it is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(min(size, _MOST_HEADER)))
+        return f"{path.stem} at step {int(json.loads(header['__metadata__']['state'])['global_step'])}"
+    return ""
 
 
 def _newest(folder: Path) -> Path:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock, because a pod bills while a laptop sleeps, and beside it one that nobody can set.
+    """Two clocks: a pod bills while a laptop sleeps, but nobody who sleeps has waited for an answer in vain.
 
     Attributes:
-        now: seconds since 1970, UTC.
+        now: seconds since 1970, UTC. It jumps where the machine slept or its time was set.
         sleep: waits that many seconds.
-        monotonic: seconds that only go on, the same for every process until the machine starts anew.
+        monotonic: seconds of a clock that nobody can set, the same for every process until the machine starts anew; it
+            stands still while the machine sleeps.
     """
 
     now: Callable[[], float] = time.time

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from moola.errors import MoolaError
+from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
@@ -21,25 +22,29 @@ def end_pod(provider: Provider, pod: PodRecord, ledger: Ledger, why: str, *, clo
     """End a pod and look until the lender knows it no more; the ledger hears of it only then.
 
     Raises:
-        PodError: it still bills; the message says how to end it by hand.
+        PodError: it still bills, or may because this was interrupted; the message says how to end it by hand.
     """
     clock = clock or Clock()
     refused: PodError | None = None
-    for attempt in range(_ATTEMPTS):
-        try:
-            provider.end(pod.pod_id)
-            if attempt:
+    try:
+        for attempt in range(_ATTEMPTS):
+            try:
+                provider.end(pod.pod_id)
+                if attempt:
+                    clock.sleep(_PAUSE_S)
+                if provider.status(pod.pod_id).status == "TERMINATED":
+                    ledger.end_pod(pod.provider, pod.pod_id, why)
+                    return
+            except PodError as error:
+                refused = error
                 clock.sleep(_PAUSE_S)
-            if provider.status(pod.pod_id).status == "TERMINATED":
-                ledger.end_pod(pod.provider, pod.pod_id, why)
-                return
-        except PodError as error:
-            refused = error
-            clock.sleep(_PAUSE_S)
+    except KeyboardInterrupt as error:
+        told = "interrupted before its lender said that it is gone"
+        raise PodError(f"pod {pod.pod_id} may still bill ${pod.price_per_h:.2f}/h", told, _by_hand(pod)) from error
     raise PodError(
         f"pod {pod.pod_id} could not be ended and still bills ${pod.price_per_h:.2f}/h",
         refused.spoken() if refused else "the lender took the request and shows the pod still",
-        f"`moola pod down {pod.run}`, or end it by hand at https://console.runpod.io/pods",
+        _by_hand(pod),
     )
 
 
@@ -55,16 +60,21 @@ def end_run(
     """End every pod that this ledger's clients made for a run, also those whose creation was never answered.
 
     Raises:
-        PodError: some could not be ended; all were tried.
+        MoolaError: some could not be ended, or not written down; all were tried.
     """
     own = [pod for pod in provider.find(run) if pod.owner == ledger.owner]
-    failures: list[PodError] = []
+    with contextlib.suppress(StorageError):
+        listed = {pod.pod_id for pod in own}  # a new one may not be in the lender's list yet
+        known = [pod for pod in ledger.pods(run, open_only=True) if pod.provider == provider.name]
+        own += [pod.record(ledger.owner) for pod in known if pod.pod_id not in listed]
+    failures: list[MoolaError] = []
     for pod in own:
-        ledger.add_pod(pod)
         try:
+            with contextlib.suppress(StorageError):  # what cannot be written down has to end all the more
+                ledger.add_pod(pod)
             end_pod(provider, pod, ledger, why, clock=clock)
             tell(f"pod {pod.pod_id} is ended: {why}")
-        except PodError as error:
+        except MoolaError as error:
             failures.append(error)
     if failures:
         raise failures[0]
@@ -78,3 +88,33 @@ def clear_host(pod: RunOnPod, *, keep_cache: bool, tell: Callable[[str], None]) 
         tell(f"its folder on {pod.shell.connection.describe()} is deleted")
     except MoolaError as error:
         tell(f"{pod.spoken()} stays there: {error.spoken()}")
+
+
+def end_unused(
+    provider: Provider,
+    run: str,
+    ledger: Ledger,
+    why: str,
+    error: BaseException,
+    *,
+    tell: Callable[[str], None],
+    clock: Clock | None = None,
+) -> None:
+    """End the pods of a run on which nothing was started, because of an error that is raised afterwards.
+
+    Raises:
+        PodError: they cannot be ended; the error that led here is told with it.
+    """
+    try:
+        end_run(provider, run, ledger, why, tell=tell, clock=clock)
+    except (MoolaError, KeyboardInterrupt) as refused:
+        told = f"{refused.what}\n{refused.why}" if isinstance(refused, MoolaError) else "interrupted once more"
+        raise PodError(
+            f"the pod of {run} may still bill",
+            f"it was to be ended ({why}: {error or type(error).__name__})\n{told}",
+            f"`moola pod down {run}` as soon as {provider.name} answers",
+        ) from error
+
+
+def _by_hand(pod: PodRecord) -> str:
+    return f"`moola pod down {pod.run}`, or end it by hand at https://console.runpod.io/pods"

@@ -10,7 +10,7 @@ SET_UP_H = 0.2
 
 
 def check_budget(run: PodRun) -> None:
-    """Tell the estimate, and refuse a budget below it; a run that has a pod already goes on with it.
+    """Tell the estimate, and refuse a budget below it; a run that has a pod goes on there, and its guards count.
 
     Raises:
         ConfigError: the budget does not cover it; the sum is shown.

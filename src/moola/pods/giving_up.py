@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from moola.errors import MoolaError
 from moola.layout import Layout
-from moola.pods.acquiring import STARTED
+from moola.pods.acquiring import was_started
 from moola.pods.ending import clear_host, end_pod
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
@@ -43,11 +43,10 @@ def would_lose(ledger: Ledger, pods: Sequence[PodRecord]) -> list[str]:
     """Of pods that work and of which no result has come back: a sentence each."""
     lines: list[str] = []
     for pod in pods:
-        started = any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run))
         pulled = any(one["direction"] == "pull" and one["pod_id"] == pod.pod_id for one in ledger.transfers(pod.run))
         if pod.owner != ledger.owner:
             lines.append(f"pod {pod.pod_id} ({pod.run}) is another machine's or checkout's")
-        elif started and not pulled:
+        elif was_started(ledger, pod) and not pulled:
             lines.append(f"pod {pod.pod_id} works on {pod.run}, and its results are not here")
     return lines
 
@@ -81,6 +80,7 @@ def give_up(
             if pod.provider in lenders:
                 if pod.owner == ledger.owner:
                     ledger.add_pod(pod)
+                    ledger.give_up_pod(pod.provider, pod.pod_id, pod.run)
                 end_pod(lenders[pod.provider], pod, ledger, "given up")
             else:
                 _leave_host(pod, ledger, layout, tell, silent_too=silent_too)

@@ -23,6 +23,10 @@ LEDGER_PLACE = "metadata/pods.sqlite"
 _VERSION = 1
 _BUSY_S = 30.0
 """How long a client waits for another one's write."""
+_DURABILITY = "FULL"
+"""Of SQLite: what was written survives a power cut. Tests, which have none, need not wait for the disk."""
+_BILL_LAG_S = 7200.0
+"""After the end of a pod until its bill is whole; RunPod's lags by up to an hour, in buckets."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class LedgerPod:
         seconds: from its creation to its end, or to now.
         estimate: US dollars: prices seen times the time between.
         billed: US dollars on the lender's bill; None: not asked yet, or it has none.
+        is_settled: the bill was read so long after the pod's end that all of it is there.
     """
 
     provider: str
@@ -81,11 +86,14 @@ class LedgerPod:
     seconds: float
     estimate: float
     billed: float | None
+    is_settled: bool
 
     @property
     def cost(self) -> float:
-        """US dollars: the bill where there is one, else the estimate."""
-        return self.estimate if self.billed is None else self.billed
+        """US dollars: the bill once it is whole; before that at least the estimate, for a bill comes late."""
+        if self.billed is None:
+            return self.estimate
+        return self.billed if self.is_settled else max(self.billed, self.estimate)
 
     def record(self, owner: str) -> PodRecord:
         """As its lender would tell of it, for lenders that keep no list themselves."""
@@ -203,6 +211,28 @@ class Ledger:
             )
             self._note(book, provider, pod_id, "TERMINATED", 0.0)
 
+    def lose_pod(self, provider: str, pod_id: str, run: str, said: str, *, is_gone: bool = True) -> None:
+        """Write down that a pod died before its run had ended.
+
+        Args:
+            provider: its lender.
+            pod_id: the lender's id.
+            run: its run.
+            said: by the lender, or why nobody can tell.
+            is_gone: the lender knows it no more, so that it costs nothing from now on.
+        """
+        self.add_event(run, pod_id, "lost", said)
+        if is_gone:
+            self.end_pod(provider, pod_id, "lost")
+
+    def give_up_pod(self, provider: str, pod_id: str, run: str) -> None:
+        """Write down that a command is about to end a pod, so that whoever follows the run rents no other."""
+        self.add_event(run, pod_id, "given up", provider)
+
+    def was_given_up(self, run: str, pod_id: str) -> bool:
+        """Whether a command was about to end a pod of a run."""
+        return any(one["kind"] == "given up" and one["pod_id"] == pod_id for one in self.events(run))
+
     def set_billed(self, provider: str, pod_id: str, usd: float) -> None:
         """Write down what the lender's bill says of a pod so far."""
         with self._writing() as book:
@@ -274,7 +304,7 @@ class Ledger:
         """
         rows = self._rows(
             "SELECT provider, pod_id, pods.run, coalesce(experiment, ''), gpu, cloud, data_center, created_at,"
-            " ended_at, ended_why, billed FROM pods LEFT JOIN runs ON runs.run = pods.run"
+            " ended_at, ended_why, billed, billed_at FROM pods LEFT JOIN runs ON runs.run = pods.run"
             " WHERE pods.run = coalesce(?, pods.run) AND (ended_at IS NULL OR NOT ?) ORDER BY created_at, pod_id",
             run,
             open_only,
@@ -286,7 +316,9 @@ class Ledger:
         return max(self._clock.now() - pod.created_at.timestamp(), 0.0)
 
     def _pod(self, *row: Any) -> LedgerPod:
-        provider, pod_id, run, experiment, gpu, cloud, data_center, created_at, ended_at, why, billed = row
+        ended_at: float | None
+        billed_at: float | None
+        provider, pod_id, run, experiment, gpu, cloud, data_center, created_at, ended_at, why, billed, billed_at = row
         seen = self._rows(
             "SELECT at, status, price_per_h FROM states WHERE provider = ? AND pod_id = ? ORDER BY at, rowid",
             provider,
@@ -309,6 +341,7 @@ class Ledger:
             seconds=max(until - created_at, 0.0),
             estimate=_integral(seen, created_at, until),
             billed=billed,
+            is_settled=ended_at is not None and billed_at is not None and billed_at > ended_at + _BILL_LAG_S,
         )
 
     def _add(self, book: sqlite3.Connection, pod: PodRecord) -> None:
@@ -340,7 +373,7 @@ class Ledger:
         """One transaction, whole and on disk or not at all; a connection of its own, so threads may share a ledger."""
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)) as book:
-                book.execute("PRAGMA synchronous = FULL")
+                book.execute(f"PRAGMA synchronous = {_DURABILITY}")
                 book.execute("PRAGMA foreign_keys = ON")
                 book.execute("BEGIN IMMEDIATE")
                 try:

@@ -50,7 +50,7 @@ class RunCost:
         hours: of all of them together.
         estimate: US dollars: prices that were seen, times the time between.
         billed: US dollars on the lender's bill; None: not one of its pods is on it yet.
-        cost: US dollars: the bill where a pod is on it, else the estimate.
+        cost: US dollars: the bill where it is whole, else at least the estimate.
         running: some of them bill still.
     """
 

@@ -85,7 +85,7 @@ def wait_for_session(
     spent: defaultdict[str, float] = defaultdict(float)
     watch, phase, refusal = _Watch(provider, pod.pod_id, tell), "", None
     while True:
-        began = clock.now()
+        began = clock.monotonic()
         state = provider.status(pod.pod_id)
         ledger.add_state(pod.provider, pod.pod_id, state)
         watch.look(state)
@@ -104,7 +104,7 @@ def wait_for_session(
             if session is not None:
                 return session
         clock.sleep(every_s)
-        spent[phase] += clock.now() - began
+        spent[phase] += clock.monotonic() - began
         if spent[phase] > limits.of(phase):
             why = f"{_SPOKEN[phase]} for {spent[phase]:.0f} s, {limits.of(phase):.0f} s are allowed"
             raise refusal or _bad_draw(provider, pod, why)

@@ -57,12 +57,20 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+def no_key_pair(keys: RunKeys, folder: Path) -> None:
+    """In place of ssh-keygen, which takes 20 ms: nobody logs in with it here."""
+    folder.mkdir(parents=True)
+    (folder / "id_ed25519").touch()
+    (folder / "id_ed25519.pub").write_text(KEY)
+
+
 @pytest.fixture
 def make_world(clock: FakeClock, spec: Spec | None, tmp_path: Path, monkeypatch: Any) -> Iterator[Callable[..., World]]:
     """Builds clients of one account; each `name` has a ledger of its own."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setattr(RunKeys, "_make", no_key_pair)
     apis: list[RunpodApi] = []
     with FakeRunpod(clock=clock, spec=spec) as fake:
 
@@ -86,6 +94,14 @@ def make_world(clock: FakeClock, spec: Spec | None, tmp_path: Path, monkeypatch:
 @pytest.fixture
 def world(make_world: Callable[..., World]) -> World:
     return make_world()
+
+
+@pytest.fixture(autouse=True)
+def nothing_that_costs_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test loses power, and no fake has a certificate: 40 ms for each client would go to reading authorities."""
+    monkeypatch.setattr("moola.pods.ledger._DURABILITY", "OFF")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ def test_a_server_clock_ahead_of_ours_makes_no_negative_cost(ledger, clock):
     assert ledger.pods()[0].estimate == pytest.approx(0.5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 5)), max_size=8))
 def test_the_estimate_is_the_integral_of_what_was_seen(tmp_path_factory, steps):
     clock = FakeClock()

@@ -51,6 +51,17 @@ def test_a_request_that_breaks_the_contract_is_seen(world, api):
     assert world.billing() == []
 
 
+def test_an_answer_of_the_fake_that_breaks_the_contract_is_seen(world, api, monkeypatch):
+    if world.fake._spec is None:
+        pytest.skip(f"{SPEC.name} does not lie beside the project")
+    world.fake.add("x")
+    shown = world.fake._shown
+    monkeypatch.setattr(world.fake, "_shown", lambda pod: shown(pod) | {"cost": "0.69"})
+    api.pods()
+    assert "0.69" in world.fake.violations[0]
+    world.fake.violations.clear()
+
+
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
@@ -139,7 +150,7 @@ def test_a_pod_id_cannot_lead_to_another_path(world, api):
 @pytest.mark.parametrize("stays_open", [False, True])
 def test_a_log_is_read_to_its_silence_and_goes_on_where_it_ended(world, clock, stays_open):
     world.fake.log_stays_open = stays_open
-    api = RunpodApi(world.fake.key, world.fake.url, clock=clock, log_idle_s=0.5)
+    api = RunpodApi(world.fake.key, world.fake.url, clock=clock, log_idle_s=0.1)
     pod = world.fake.add("x")
     clock.at += 15
     first = api.log_lines(pod.pod_id, "system")

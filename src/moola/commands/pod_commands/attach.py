@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened, report, under_lease
-from moola.pods.running import Ended, PodRun
+from moola.pods.attending import Ended, attend
+from moola.pods.running import PodRun
 
 
 def main(words: Sequence[str]) -> int:
@@ -17,4 +18,4 @@ def main(words: Sequence[str]) -> int:
 
 def _attended(run: PodRun) -> Ended:
     record, pod = run.found()
-    return run.attend(record, pod)
+    return attend(run, record, pod)

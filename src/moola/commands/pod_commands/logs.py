@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
-from moola.errors import EXIT_OK
+from moola.errors import EXIT_OK, MoolaError
 from moola.pods.attaching import FINAL_PHASES, POLL_S, LogCopy, log_copies
-from moola.pods.provider import PodRecord
+from moola.pods.provider import PodError, PodRecord
+from moola.pods.running import PodRun
 from moola.pods.session import RunOnPod
 
 _ALL = 1 << 62
@@ -28,14 +30,28 @@ def main(words: Sequence[str]) -> int:
     def show(record: Mapping[str, Any]) -> None:
         print(json.dumps(record) if arguments.json else f"{record['step']:>11} | {record['text']}", flush=True)
 
-    found = run.find()
+    found, why_not = _found(run)
     read = _Reading(run.folder, found)
-    for record in deque(read.said(), maxlen=arguments.lines) if arguments.lines < _ALL else read.said():
-        show(record)
-    if arguments.follow:
-        for record in read.news():
+    try:
+        for record in deque(read.said(), maxlen=arguments.lines) if arguments.lines < _ALL else read.said():
             show(record)
+        if arguments.follow:
+            for record in read.news():
+                show(record)
+    finally:
+        run.close()
+    if why_not is not None:
+        print(why_not.spoken(), file=sys.stderr)
     return EXIT_OK
+
+
+def _found(run: PodRun) -> tuple[tuple[PodRecord, RunOnPod] | None, MoolaError | None]:
+    """The pod, or why there is none that answers: what came here before can be read all the same."""
+    try:
+        found = run.find()
+        return found, None if found is not None else run.what_became()
+    except PodError as error:
+        return None, error
 
 
 class _Reading:

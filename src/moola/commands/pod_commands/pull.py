@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened, report, under_lease
-from moola.pods.running import Ended, PodRun
+from moola.pods.attending import Ended
+from moola.pods.running import PodRun
 
 
 def main(words: Sequence[str]) -> int:

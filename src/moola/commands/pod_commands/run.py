@@ -58,11 +58,4 @@ def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
     speaker.tell(f"run {facts['run_id']}, bundle {packed.bundle.bundle_id}: {len(files)} files, {size:.1f} MB")
     run = open_run(packed.bundle, settings, layout, tell=speaker.tell, show=speaker.show)
     check_budget(run)
-    run.ledger.add_run(
-        run.run,
-        run.run.rpartition("-")[0],
-        packed.bundle.bundle_id,
-        settings.guards.budget,
-        settings.guards.max_hours,
-    )
     return run

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import add_folders, layout_of
 from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD
 
 if TYPE_CHECKING:
+    from moola.pods.attending import Ended
     from moola.pods.publishing import Published
-    from moola.pods.running import Ended, PodRun
+    from moola.pods.running import PodRun
 
 
 def parser_of(command: str, description: str, *, run: bool = True) -> argparse.ArgumentParser:
@@ -96,17 +98,32 @@ def _plain(ended: Ended) -> dict[str, Any]:
 
 
 def under_lease(run: PodRun, work: Callable[[], Ended]) -> Ended:
-    """Do something that one client at a time may do.
+    """Do something that one client at a time may do; a closed terminal interrupts it as Ctrl-C does.
 
     Raises:
-        PodTakenError: another client is at the run.
+        PodTakenError: another client is at the run, or took it over.
     """
     from moola.pods.keeping import kept
 
-    with kept(run.ledger.lease(run.run)):
-        return work()
+    with _interrupted_by(signal.SIGTERM, signal.SIGHUP), kept(run.ledger.lease(run.run)) as run.lease:
+        try:
+            return work()
+        finally:
+            run.close()
 
 
-def project_folder() -> Path:
-    """The project: the working directory."""
-    return Path.cwd()
+@contextlib.contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Have signals that would end this process unheard raise `KeyboardInterrupt`; ignored ones (nohup) stay ignored."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

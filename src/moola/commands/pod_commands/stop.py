@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened, report, under_lease
 from moola.errors import EXIT_OK
-from moola.pods.running import Ended, PodRun
+from moola.pods.attending import Ended, attend
+from moola.pods.running import PodRun
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,4 +23,4 @@ def main(words: Sequence[str]) -> int:
 def _stopped(run: PodRun) -> Ended:
     record, pod = run.found()
     pod.write("stop.json", {"attempt": pod.job().get("attempt"), "why": "moola pod stop"})
-    return run.attend(record, pod)
+    return attend(run, record, pod)

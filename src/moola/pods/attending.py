@@ -1,0 +1,167 @@
+"""Attending a run that was started: its job is followed, what it leaves comes back, then its pod is ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from moola.errors import MoolaError, StorageError
+from moola.pods.attaching import Following, LogCopy, PodLostError
+from moola.pods.checkpoints import CheckpointPuller
+from moola.pods.client_guard import ClientGuard, DeafPodError
+from moola.pods.ending import clear_host, end_pod
+from moola.pods.fetching import fetch_results, fetch_state, write_report
+from moola.pods.losing import what_is_here
+from moola.pods.pod_job import guard_limits
+from moola.pods.provider import PodError, PodRecord, PodTakenError
+from moola.pods.providers import run_keys
+from moola.pods.publishing import Published
+from moola.pods.session import RunOnPod
+from moola.pods.wire import ConnectionLostError, RemoteError
+
+if TYPE_CHECKING:
+    from moola.pods.running import PodRun
+
+_ROUNDS = 10
+"""Connections that may break while results come back, each after one that worked again."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run on a pod ended.
+
+    Attributes:
+        run: its id.
+        outcome: ``finished``, ``failed``, ``stopped``, the guard that ended it, or ``detached``.
+        why: in words, where it did not finish.
+        published: what is here now; None where nothing was published.
+        pod_ended: whether the pod is gone.
+        seconds: of each phase.
+        exit_code: of the job's last step.
+    """
+
+    run: str
+    outcome: str
+    why: str = ""
+    published: Published | None = None
+    pod_ended: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    exit_code: int = 0
+
+
+def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
+    """Follow a run that was started, and bring back what it leaves.
+
+    Whatever ends this before the pod is ended leaves the pod on, and says so.
+
+    Raises:
+        PodLostError: the pod died; it is written down, and costs nothing any more.
+        PodTakenError: another client took the run over.
+        PodError: the pod does not answer, or could not be ended.
+        StorageError: what came back is not what the run wrote, or there is no room for it.
+    """
+    following = _following(run, record)
+    try:
+        for _ in range(_ROUNDS):
+            try:
+                return _attend(run, record, pod, following)
+            except ConnectionLostError as error:  # while it was brought back
+                pod = following.wait_for(error)
+        raise PodError(f"the results of {run.run} do not come through", f"{_ROUNDS} connections broke")
+    except KeyboardInterrupt:
+        run.tell(f"{run.stays_on(record)}\nthe run goes on there: `moola pod attach {run.run}`")
+        raise
+    except PodTakenError:
+        raise
+    except PodLostError as error:
+        run.lose(record, error.why)
+        here = "\n".join([error.why, *what_is_here(run.folder)])
+        way_out = f"`moola pod resume {run.run}` goes on from there on a new pod"
+        raise PodLostError(error.what, here, way_out, may_be_its_guard=error.may_be_its_guard) from error
+    except MoolaError:
+        run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
+        raise
+
+
+def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> Ended:
+    pod, status = run.timed("job", lambda: _follow(run, record, pod, following))
+    for name, seconds in _step_seconds(status).items():
+        run.seconds[name] = seconds
+    outcome, why = str(status["outcome"]), str(status["why"])
+    published, all_here = None, True
+    if outcome == "finished":
+        published = run.timed("pull", lambda: fetch_results(run, record, pod))
+    else:
+        all_here = _has_state(run, record, pod)
+    write_report(run, record, pod, status)
+    ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
+    code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
+    return Ended(run.run, outcome, why, published, ended, run.seconds, code)
+
+
+def _following(run: PodRun, record: PodRecord) -> Following:
+    return Following(
+        lambda: run.connect(record),
+        run.moola_path,
+        LogCopy(run.folder / "logs" / f"{record.pod_id}.jsonl"),
+        run.show,
+        run.tell,
+        is_dead=lambda: run.death(record),
+        grace_s=run.settings.guards.grace_min * 60,
+        clock=run.clock,
+    )
+
+
+def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> tuple[RunOnPod, Mapping[str, Any]]:
+    """Stay until the job has ended, or until it has to be ended from here."""
+    every_s = run.settings.checkpoint_every_min * 60
+    checkpoints = CheckpointPuller(run.folder / "checkpoint", every_s, run.tell, run.clock)
+    guard = ClientGuard(guard_limits(run.settings, record.price_per_h), run.observed, run.clock)
+
+    def every(pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        run.hold()
+        guard.look(pod, status)
+        checkpoints.look(pod, status)
+
+    following.every = every
+    try:
+        return following.follow(pod)
+    except DeafPodError as deaf:
+        run.tell(f"the supervisor does not heed its guard ({deaf.verdict.why}): this client ends the pod")
+        return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}
+    finally:
+        checkpoints.join()
+
+
+def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod) -> bool:
+    """Bring the working state here; False where it is still on the pod alone, which therefore is not ended."""
+    try:
+        fetch_state(run, pod)
+    except StorageError as error:
+        run.tell(f"its working state could not be pulled: {error.spoken()}")
+        run.tell(f"{run.stays_on(record)}; `moola pod pull {run.run}` tries again")
+        return False
+    return True
+
+
+def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
+    """End the pod unless it is to stay; whether it is gone. On a host that stays, the run's folder is deleted."""
+    if run.settings.keep:
+        run.tell(f"--keep: {run.stays_on(record)}")
+        return False
+    run.hold()
+    with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it
+        pod.write("pulled.json", {"attempt": pod.job().get("attempt"), "outcome": outcome})
+    if run.provider.name == "ssh":
+        clear_host(pod, keep_cache=run.settings.keep_cache, tell=run.tell)
+    run.close()
+    end_pod(run.provider, record, run.ledger, outcome, clock=run.clock)
+    run_keys(run.layout).forget(run.run)
+    return True
+
+
+def _step_seconds(status: Mapping[str, Any]) -> dict[str, float]:
+    """How long each step took, by the pod's clock."""
+    return {f"step {name}": step["seconds"] for name, step in status["steps"].items() if "seconds" in step}

@@ -1,0 +1,69 @@
+"""What a run leaves comes from its pod: verified results to their places, working state beside them, a report."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from moola.layout import write_json
+from moola.pods.checkpoints import pull_checkpoint
+from moola.pods.provider import PodRecord
+from moola.pods.publishing import Published, publish_results, pull_results
+from moola.pods.session import RunOnPod
+from moola.pods.wire import ConnectionLostError, RemoteError
+
+if TYPE_CHECKING:
+    from moola.pods.running import PodRun
+
+
+def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
+    """Pull the results of a finished run, hold them against its manifests and publish them.
+
+    Raises:
+        PodTakenError: another client took the run over meanwhile.
+        StorageError: they are not what the run wrote, or there is no room for them; nothing is published.
+        ConnectionLostError: the connection does not come back.
+    """
+    staging = run.folder / "staging"
+    began = time.monotonic()
+    folder = pull_results(pod, staging)
+    size = [path.stat().st_size for path in staging.rglob("*") if path.is_file()]
+    run.ledger.add_transfer(run.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size))
+    about = {
+        "provider": record.provider,
+        "pod_id": record.pod_id,
+        "gpu": record.gpu,
+        "price_per_h": record.price_per_h,
+        "bundle": run.bundle.bundle_id,
+        "git": run.bundle.facts["git"],
+    }
+    run.hold()
+    published = publish_results(staging, folder, run.shelf, project=pod.project, pod=about)
+    shutil.rmtree(staging)
+    run.tell(f"{len(size)} files are here, verified; {published.folder}")
+    return published
+
+
+def fetch_state(run: PodRun, pod: RunOnPod) -> None:
+    """Pull the working state of a run that has not finished, so that the same command goes on from it.
+
+    Raises:
+        StorageError: the pod offers what is refused, or there is no room for it; the copy before this one stays.
+        ConnectionLostError: the connection does not come back.
+    """
+    n_files = pull_checkpoint(pod, run.folder / "checkpoint")
+    run.tell(f"{n_files} files of its working state came here; the same command goes on from them")
+
+
+def write_report(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, Any]) -> None:
+    """Write down what the pod was and how its steps ended; one that does not answer is not kept on for it."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(ConnectionLostError, RemoteError):
+        found = {name: pod.read(f"{name}-report.json") for name in ("environment", "preflight")}
+    write_json(
+        run.folder / "pods" / f"{record.pod_id}.json",
+        {"pod": pod.spoken(), "bundle": run.bundle.bundle_id, "status": dict(status), **found},
+    )
