@@ -44,10 +44,16 @@ def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = Non
     return report.fetched_files
 
 
-def checkpoint_files(folder: Path) -> dict[str, Path]:
-    """What to send to another pod: path below the project -> file here. Empty where there is no whole copy."""
+def checkpoint_files(folder: Path, *, taken_after_s: float = 0.0) -> dict[str, Path]:
+    """What to send to a pod: path below the project -> file here. Empty where there is no whole copy, or an older one.
+
+    Args:
+        folder: of the copy.
+        taken_after_s: when the run was last at work where it is to be sent, Unix time by this machine's clock, seconds.
+            A copy from before that would replace a later state, of which there may be no other.
+    """
     newest = _newest(folder)
-    if not (newest / _MANIFEST).is_file():
+    if not (newest / _MANIFEST).is_file() or (newest / _MANIFEST).stat().st_mtime <= taken_after_s:
         return {}
     digests: Mapping[str, str] = read_json(newest / _MANIFEST)
     if changed_files(newest / _FILES, digests):

@@ -88,11 +88,12 @@ class LocalProvider:
                 os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):  # gone already; or it stays, and its status says so
             os.replace(place, place.with_name(f".{place.name}{_ENDED}"))
-        doomed = list(self._folder.glob(f".*{_ENDED}"))  # those of an earlier end, too, which may have been cut short
+        # those of an earlier end, too, which may have been cut short
+        doomed = [path.name for path in self._folder.glob(f".*{_ENDED}")]
         if doomed:
-            argv = [sys.executable, "-I", "-S", "-c", _DELETE, *map(str, doomed)]
+            argv = [sys.executable, "-I", "-S", "-c", _DELETE, *doomed]
             quiet = subprocess.DEVNULL  # whoever reads our output must not wait for it
-            subprocess.run(argv, check=False, stdin=quiet, stdout=quiet, stderr=quiet)
+            subprocess.run(argv, check=False, cwd=self._folder, stdin=quiet, stdout=quiet, stderr=quiet)
 
     def billed(self, since: datetime) -> Mapping[str, float]:
         """Nobody bills."""

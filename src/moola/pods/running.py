@@ -197,7 +197,7 @@ class PodRun:
             return pod
         known = bool(status) and job.get("bundle") == self.bundle.bundle_id
         try:
-            self._send(pod, known=known)
+            self._send(pod, status, known=known)
             self._begin(pod, record, attempt=int(job.get("attempt", 0)) + 1, before=status)
         except BaseException:
             if not acquired.adopted:
@@ -209,8 +209,8 @@ class PodRun:
         """Folder to import moola from on the pod, where it may have been sent by another client."""
         return str(job.get("moola_path", self.moola_path))
 
-    def _send(self, pod: RunOnPod, *, known: bool) -> None:
-        """Push the bundle; a pod on which the run was never at work also gets the last checkpoint."""
+    def _send(self, pod: RunOnPod, status: Mapping[str, Any], *, known: bool) -> None:
+        """Push the bundle, with the last checkpoint unless the pod itself has a later state."""
         facts, skew_s = pod.shell.facts, pod.shell.skew_s
         self.tell(
             f"pod: Python {facts['python']}, {facts['cores']} cores, {facts['memory_bytes'] / 1e9:.1f} GB memory, "
@@ -220,7 +220,7 @@ class PodRun:
             self.tell(f"its clock is {skew_s:+.0f} s off: times in its log are, too; limits count by its own steps")
         if known:
             return
-        extra = checkpoint_files(self.folder / "checkpoint")
+        extra = checkpoint_files(self.folder / "checkpoint", taken_after_s=status.get("at_s", 0.0) - skew_s)
         sealed = self.layout.artifacts / _SEALED
         if sealed.is_file():
             extra.setdefault(f"artifacts/{_SEALED}", sealed)
