@@ -283,7 +283,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..", ".half"))
 
 
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tree=st.dictionaries(
         st.lists(NAMES, min_size=1, max_size=3).map("/".join).map(str.casefold), st.binary(max_size=40), max_size=6
