@@ -1,13 +1,19 @@
-"""How fast files reach a pod: 200 MB in 2,000 files over ssh on loopback, beside scp -r and rsync -a."""
+"""How fast files reach a pod, and what a pod costs in time.
+
+200 MB in 2,000 files over ssh on loopback, beside scp -r and rsync -a; and `moola pod run debug=fast --provider local`
+beside `moola run debug=fast`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import random
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +32,20 @@ from moola.pods.transfer import push
 FILES, FILE_BYTES = 2_000, 100_000
 FIRST_PUSH, SECOND_PUSH = 1.0, 1.5
 """Of the time that scp -r, and rsync -a when nothing changed, take."""
+OVERHEAD_S = 3.0
+_ASIDE = ("step environment", "step preflight", "step smoke")
+"""Phases of a run on a pod that a run here has not."""
+_WORDS = {
+    "step environment": "install",
+    "step preflight": "preflight",
+    "step smoke": "smoke run",
+    "pack": "packing, with the start of Python",
+    "push": "push",
+    "start": "start of the job, with the push",
+    "pull": "pull, check and publication",
+    "end": "end of the pod",
+}
+"""Phase -> what it is called in the table."""
 _MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 """Both sides work there, so that no figure depends on what else a disk is doing."""
 _SSHD = """\
@@ -44,6 +64,11 @@ SetEnv SHLVL=2
 
 
 def measure(quick: bool) -> list[Row]:
+    """Transfers over ssh, and the overhead of a local pod."""
+    return [*_transfers(quick), *_overhead(2 if quick else 5)]
+
+
+def _transfers(quick: bool) -> list[Row]:
     """A first push, an unchanged second one, and a pull; every figure holds the login."""
     with tempfile.TemporaryDirectory(dir=_MEMORY) as name, machine(Path(name) / "sshd") as here:
         work = _Work(Path(name), here)
@@ -112,7 +137,7 @@ class _Work:
         return seconds(work)
 
     def pull(self) -> float:
-        """Everything back, into an empty folder, each file on disk (fsync) before it has its name."""
+        """Everything back, into an empty folder, hashed, and on disk (fsync) when it ends."""
         shutil.rmtree(self.there / "back", ignore_errors=True)
 
         def work() -> None:
@@ -151,6 +176,59 @@ class _Work:
 
     def _rsync(self) -> list[str]:
         return ["rsync", "-a", "-e", " ".join(["ssh", *self.here.ssh]), f"{self.tree}/", f"pod:{self.there}/rsync"]
+
+
+def _overhead(repeats: int) -> list[Row]:
+    """One run here and one on a local pod in turns, each in a fresh folder on disk, after one here to warm up."""
+    here: list[float] = []
+    pods: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as project:
+        _moola(project, "run", "debug=fast")
+    for number in range(repeats):
+        for side in sorted(("here", "pod"), reverse=bool(number % 2)):
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as project:
+                if side == "here":
+                    here.append(seconds(lambda project=project: _moola(project, "run", "debug=fast")))
+                else:
+                    pods.append(_run_on_pod(project))
+    beside = [pod["whole"] - sum(pod[name] for name in _ASIDE) for pod in pods]
+    over = [ours - reference for ours, reference in zip(beside, here, strict=True)]
+    rest = [(words, [pod[name] for pod in pods]) for name, words in _WORDS.items()]
+    ours, reference = statistics.median(beside), statistics.median(here)
+    spread = {"ours": (min(beside), max(beside)), "reference": (min(here), max(here))}
+    work = "run on a local pod, install, preflight and smoke run aside"
+    return [
+        Row(work, "s", ours, reference, "moola run", False, ours / reference, None, spread),
+        _alone("overhead of --provider local: the difference of the two", over, OVERHEAD_S),
+        *(_alone(f"of the run on a local pod: {words}", figures, None) for words, figures in rest),
+    ]
+
+
+def _alone(work: str, figures: list[float], target: float | None) -> Row:
+    """A row in seconds with nothing beside it."""
+    spread = {"ours": (min(figures), max(figures))}
+    return Row(work, "s", statistics.median(figures), None, None, False, None, target, spread)
+
+
+def _run_on_pod(project: str) -> dict[str, float]:
+    """Seconds of each phase, of packing and of the whole."""
+    argv = [sys.executable, "-m", "moola", "pod", "run", "debug=fast", "--provider", "local", "--json"]
+    began = time.perf_counter()
+    with subprocess.Popen(argv, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()  # the first word comes when the bundle is stored
+        packed = time.perf_counter() - began
+        said = process.stderr.read()
+        answer = process.stdout.read()
+    whole = time.perf_counter() - began
+    if process.returncode:
+        sys.exit(f"moola pod run ended with code {process.returncode}:\n{said.decode()}")
+    return {**json.loads(answer)["seconds"], "pack": packed, "whole": whole}
+
+
+def _moola(project: str, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", "moola", *words], cwd=project, check=True, capture_output=True)
 
 
 def _run(argv: list[str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -54,7 +55,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every known name, sorted."""
-        return sorted({*self._references, *self._registered, *self._announced()})
+        return sorted({*self._references, *self._registered, *self._announced})
 
     def get(self, name: str) -> type[T]:
         """The class behind a name.
@@ -63,7 +64,7 @@ class Registry(Generic[T]):
             ConfigError: unknown name (near names are given), two packages announce the same one, or the package that
                 announces it cannot be imported.
         """
-        announced = self._announced()
+        announced = self._announced
         if name in announced and (name in self._references or name in self._registered):
             raise ConfigError(
                 [f"package '{_package(announced[name])}' announces a {self.kind} named '{name}', which is taken"],
@@ -156,7 +157,9 @@ class Registry(Generic[T]):
                 f"mend the package's entry point '{entry.name} = {entry.value}' ({self.group}) and install it anew",
             ) from error
 
-    def _announced(self) -> dict[str, EntryPoint]:
+    @functools.cached_property
+    def _announced(self) -> Mapping[str, EntryPoint]:
+        """Name -> what other packages announce; asked once, for it reads the records of every installed package."""
         found: dict[str, EntryPoint] = {}
         for entry in entry_points(group=self.group):
             if entry.name in found and found[entry.name].value != entry.value:

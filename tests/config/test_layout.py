@@ -23,6 +23,7 @@ from moola.layout import (
     Layout,
     PendingFile,
     digest_file,
+    publish_together,
     read_json,
     remove_torn_files,
     replace_atomically,
@@ -61,6 +62,40 @@ def test_a_write_that_breaks_off_leaves_what_was_there(
         break_off()
     assert (path.read_bytes() if path.exists() else None) == before
     assert [item.name for item in tmp_path.iterdir()] == ([] if before is None else ["file"])
+
+
+def test_files_get_their_names_when_all_of_them_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pending = [PendingFile(tmp_path / f"folder{i % 2}" / f"file{i}") for i in range(20)]
+    for i, file in enumerate(pending):
+        file.handle.write(b"%d" % i)
+    synced: list[int] = []
+    sync = os.fsync
+
+    def full_at_last(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_at_last)
+        with pytest.raises(OSError, match="No space left"):
+            publish_together(pending)
+    assert not [path for path in tmp_path.rglob("file*") if path.is_file()]
+    for file in pending:
+        file.discard()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_files_published_together_hold_what_was_written(tmp_path: Path) -> None:
+    pending = [PendingFile(tmp_path / f"folder{i % 2}" / f"file{i}") for i in range(20)]
+    for i, file in enumerate(pending):
+        file.handle.write(b"%d" % i)
+    publish_together(pending)
+    publish_together([])
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {
+        f"file{i}": b"%d" % i for i in range(20)
+    }
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.errors import ConfigError, StorageError
@@ -53,6 +53,7 @@ def test_the_id_depends_on_the_facts():
     assert Bundle.of([bundled("a")], FACTS).bundle_id != Bundle.of([bundled("a")], {**FACTS, "overrides": []}).bundle_id
 
 
+@settings(max_examples=25)
 @given(NAMES)
 def test_what_is_written_is_what_is_read(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("bundle") / "id"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.pods.pickle_scan import scan_pickles
@@ -81,6 +81,7 @@ def test_plain_values_and_arrays_are_let_be(tmp_path, value, protocol):
     assert rules(tmp_path / "a.pkl", pickle.dumps(value, protocol=protocol)) == []
 
 
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.text() | st.integers() | st.binary(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)

@@ -122,7 +122,7 @@ def test_machine_that_never_answers(connect: Connect, sshd: Any, faulty_proxy: A
         faulty_proxy.fail("stall", up=False, after=after)
         started = time.monotonic()
         with pytest.raises(ConnectionLostError, match="cannot reach"):
-            hello(connect(sshd.target(port=faulty_proxy.port), connect_timeout_s=1), sshd)
+            hello(connect(sshd.target(port=faulty_proxy.port), connect_timeout_s=0.4), sshd)
         assert time.monotonic() - started < 6
 
 

@@ -104,7 +104,7 @@ def test_only_files_that_rest_are_believed_unhashed(
     while time.time_ns() - facts.st_ctime_ns > _Index.GRAIN_NS / 2:  # this machine was slow: look at a fresh one
         (tmp_path / "file").write_bytes(b"x")
         facts = os.stat(tmp_path / "file")
-    index.note("file", "digest", facts)
+    index.note({"path": "file", "sha256": "digest", "kind": "code"}, facts)
     assert index.now == {"file": ["digest"]}
     bundle, root = bundle_of(CONTENTS), tmp_path / "root"
     push(local, str(root), bundle, RUN)
@@ -250,6 +250,20 @@ def test_extra_files_travel_along(
         push(local, str(tmp_path / "root"), bundle_of(CONTENTS), RUN, extra={"x": tmp_path / "missing"})
 
 
+def test_the_state_of_a_run_is_deleted_by_no_later_push(
+    local: LocalConnection, bundle_of: Callable[..., Bundle], tree_of: Any, tmp_path: Path
+) -> None:
+    """It may be the only copy: the client that put it there may have lost its own, or be another one."""
+    state, root = {"artifacts/last.safetensors": b"weights"}, str(tmp_path / "root")
+    (tmp_path / "state").write_bytes(b"weights")
+    before = {**CONTENTS, "src/old.py": b"x", "notes.txt": b"x"}
+    extra = dict.fromkeys(state, tmp_path / "state")
+    project = Path(push(local, root, bundle_of(before), RUN, extra=extra).project)
+    (project / "notes.txt").write_bytes(b"the run's own")
+    push(local, root, bundle_of({**CONTENTS, "src/b.py": b"y"}), RUN)
+    assert tree_of(project) == {**CONTENTS, **state, "src/b.py": b"y", "notes.txt": b"the run's own"}
+
+
 def test_two_pushes_at_a_time_do_each_other_no_harm(
     local: LocalConnection, bundle_of: Callable[..., Bundle], tree_of: Any, tmp_path: Path
 ) -> None:
@@ -269,7 +283,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..", ".half"))
 
 
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tree=st.dictionaries(
         st.lists(NAMES, min_size=1, max_size=3).map("/".join).map(str.casefold), st.binary(max_size=40), max_size=6

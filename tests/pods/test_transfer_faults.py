@@ -92,7 +92,7 @@ def check(
         pytest.param("reset", True, HELLO_BYTES + 500_000, marks=pytest.mark.slow),
         ("cut", False, 3_000_000),
         pytest.param("flip", False, 2_000_000, marks=pytest.mark.slow),
-        ("reset", False, 100_000),
+        pytest.param("reset", False, 100_000, marks=pytest.mark.slow),
     ],
 )
 def test_one_fault_costs_nothing_but_time(

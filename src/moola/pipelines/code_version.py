@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu", "yaml": "
 """Modules whose package has another name."""
 _COMPUTES_WITH = {"aeon": "numba", "sklearn": "scipy"}
 """Modules whose figures are made by another one, which moola itself may not import."""
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_version(stage: Any) -> str:
@@ -46,7 +47,7 @@ def _digest(modules: tuple[str, ...]) -> str:
     total = hashlib.sha256()
     for module, path in sorted(reached.items()):
         total.update(f"{module}\0".encode())
-        total.update(_meaning(path))
+        total.update(_parsed(path)[0])
         for beside in sorted(path.parent.glob(f"{path.stem}.*")):
             if beside.suffix != ".py":  # a template or table that the module reads
                 total.update(beside.read_bytes())
@@ -101,10 +102,10 @@ def _imports(path: Path, module: str) -> tuple[str, ...]:
     """Absolute names that a module's file imports; of ``from a import b`` both ``a`` and ``a.b``, perhaps a module."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _parsed(path)[1]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             origin = _origin(node, package)
             names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return tuple(names)
@@ -120,15 +121,29 @@ def _origin(node: ast.ImportFrom, package: str) -> str:
 
 
 @functools.cache
-def _meaning(path: Path) -> bytes:
-    """A file's syntax tree without docstrings, so that comments, formatting and words invalidate nothing."""
+def _parsed(path: Path) -> tuple[bytes, tuple[ast.Import | ast.ImportFrom, ...]]:
+    """A file's meaning and its imports.
+
+    The meaning is its syntax tree without docstrings, so that comments, formatting and words invalidate nothing.
+    """
     tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
+    imports: list[ast.Import | ast.ImportFrom] = []
+    for node in _statements(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports.append(node)
+        elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
             node.body = node.body[1:]
-    return ast.dump(tree).encode()
+    return ast.dump(tree).encode(), tuple(imports)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement, however deep: a fifth of the nodes, and neither imports nor docstrings are among the others."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+            waiting += getattr(node, part, ())
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 from moola.config import digest_json, structure
 from moola.errors import ConfigError, StorageError
-from moola.layout import digest_file, read_json, replace_file_atomically, write_bytes
+from moola.layout import PendingFile, digest_file, publish_together, read_json, write_bytes
 
 Kind = Literal["code", "data", "run"]
 """Of the project, named by the configuration, or what moola adds to run it."""
@@ -26,6 +26,8 @@ OBJECTS = "objects"
 OWN_FOLDER = ".moola_pod"
 """Folder below the project, on the pod, that holds what moola adds; a project's own of that name stays here."""
 _ID_DIGITS = 16
+_STORED_AT_ONCE = 256
+"""Objects that are open at a time; a process may have about a thousand open files."""
 _PACK_AGAIN = "pack again: moola pod pack"
 
 
@@ -144,14 +146,26 @@ class Bundle:
             StorageError: a file is gone, or changed since it was digested.
         """
         data = {file.sha256 for file in self.files if file.kind == "data"}
-        for sha256 in {file.sha256: None for file in self.files if file.sha256 not in data}:
-            target = object_path(objects, sha256)
-            if target.is_file() and digest_file(target) == sha256:
-                continue
-            with self.open_object(sha256) as source, replace_file_atomically(target) as copy:
-                shutil.copyfileobj(source, copy)
+        wanted = {file.sha256: object_path(objects, file.sha256) for file in self.files if file.sha256 not in data}
+        missing = [sha256 for sha256, path in wanted.items() if not (path.is_file() and digest_file(path) == sha256)]
+        for start in range(0, len(missing), _STORED_AT_ONCE):
+            self._copy({sha256: wanted[sha256] for sha256 in missing[start : start + _STORED_AT_ONCE]})
         places = {sha256: path for sha256, path in self._places.items() if sha256 in data}
         return type(self)(self.bundle_id, self.files, self.facts, objects, places)
+
+    def _copy(self, targets: Mapping[str, Path]) -> None:
+        """Copy files to where their objects belong, by digest."""
+        copies: list[PendingFile] = []
+        try:
+            for sha256, target in targets.items():
+                copies.append(PendingFile(target))
+                with self.open_object(sha256) as source:
+                    shutil.copyfileobj(source, copies[-1].handle)
+            publish_together(copies)
+        except BaseException:
+            for copy in copies:
+                copy.discard()
+            raise
 
     def write(self, folder: Path) -> None:
         """Store the manifest, and where data lies on this machine.

@@ -72,10 +72,16 @@ def pull_checkpoint(pod: RunOnPod, folder: Path, limits: PullLimits | None = Non
     return report.fetched_files
 
 
-def checkpoint_files(folder: Path) -> dict[str, Path]:
-    """What to send to another pod: path below the project -> file here. Empty where there is no whole copy."""
+def checkpoint_files(folder: Path, *, taken_after_s: float = 0.0) -> dict[str, Path]:
+    """What to send to a pod: path below the project -> file here. Empty where there is no whole copy, or an older one.
+
+    Args:
+        folder: of the copy.
+        taken_after_s: seconds that the run had been billed when it was last at work where the copy is to be sent. One
+            from before that would replace a later state, of which there may be no other.
+    """
     newest = _newest(folder)
-    if not (newest / _MANIFEST).is_file():
+    if not (newest / _MANIFEST).is_file() or _billed_s(newest) < taken_after_s:
         return {}
     digests: Mapping[str, str] = read_json(newest / _MANIFEST)
     if changed_files(newest / _FILES, digests):
@@ -85,8 +91,7 @@ def checkpoint_files(folder: Path) -> dict[str, Path]:
 
 def taken_s(folder: Path) -> float:
     """Seconds that the run was billed when the copy was taken: tells the newer of two. 0 where nothing tells."""
-    path = _newest(folder) / _TAKEN
-    return float(read_json(path)["billed_s"]) if checkpoint_files(folder) and path.is_file() else 0.0
+    return _billed_s(_newest(folder)) if checkpoint_files(folder) else 0.0
 
 
 def kept_checkpoint(folder: Path) -> Kept | None:
@@ -106,6 +111,10 @@ def _step_of(path: Path) -> str:
         header = json.loads(handle.read(min(size, _MOST_HEADER)))
         return f"{path.stem} at step {int(json.loads(header['__metadata__']['state'])['global_step'])}"
     return ""
+
+
+def _billed_s(copy: Path) -> float:
+    return float(read_json(copy / _TAKEN)["billed_s"]) if (copy / _TAKEN).is_file() else 0.0
 
 
 def _newest(folder: Path) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,16 @@ from moola.layout import read_json
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
 from moola.pods.provider import LocalTarget, Offer, PodRecord, PodState, PodWish
+
+_ENDED = ".ended"
+_DELETE = """\
+import os, shutil, sys
+if not os.fork():
+    os.setsid()
+    for path in sys.argv[1:]:
+        shutil.rmtree(path, ignore_errors=True)
+"""
+"""Deletes in the background: a disk may take seconds for a thousand files, and nobody waits for it."""
 
 
 class LocalProvider:
@@ -70,12 +81,19 @@ class LocalProvider:
         return []
 
     def end(self, pod_id: str) -> None:
-        """Kill what still runs in the folder and delete it."""
+        """Kill what still runs in the folder, take its name away at once, and let a process of its own delete it."""
         place = self._place(pod_id)
         for pid in _leaders(place):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # gone already; or it stays, and its status says so
+            os.replace(place, place.with_name(f".{place.name}{_ENDED}"))
+        # those of an earlier end, too, which may have been cut short
+        doomed = [path.name for path in self._folder.glob(f".*{_ENDED}")]
+        if doomed:
+            argv = [sys.executable, "-I", "-S", "-c", _DELETE, *doomed]
+            quiet = subprocess.DEVNULL  # whoever reads our output must not wait for it
+            subprocess.run(argv, check=False, cwd=self._folder, stdin=quiet, stdout=quiet, stderr=quiet)
 
     def billed(self, since: datetime) -> Mapping[str, float]:
         """Nobody bills."""

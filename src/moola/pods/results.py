@@ -6,7 +6,6 @@ Not by tar or rsync, whose receivers have been tricked into writing elsewhere (C
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from moola.errors import StorageError
-from moola.layout import digest_file, sync_folder
+from moola.layout import digest_file, sync_files
 from moola.pods.patience import Patience
 from moola.pods.result_manifest import HALF, PullLimits, ResultFile, checked_results
 from moola.pods.transfer import Progress, silent
@@ -100,6 +99,7 @@ def pull(
             patience.failed(error, arrivals.left)
         finally:
             arrivals.close()
+    sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
     shutil.rmtree(into / HALF, ignore_errors=True)
     return PullReport(tuple(found), arrivals.fetched_files, arrivals.fetched_bytes, time.monotonic() - started)
 
@@ -122,7 +122,6 @@ class _Arrivals:
         self._handle: IO[bytes] | None = None
         self._missing, self._digest = 0, hashlib.sha256()
         self._wrong: list[str] = []
-        self._folders: set[Path] = set()
 
     def expect(self, found: Sequence[ResultFile]) -> None:
         """Prepare for files; what is here is not asked for again."""
@@ -162,7 +161,7 @@ class _Arrivals:
                 self._go_on()
 
     def check_complete(self) -> None:
-        """Refuse an answer that left something out; what came is on disk after this.
+        """Refuse an answer that left something out.
 
         Raises:
             RemoteError: of kind "changed", which another attempt may mend.
@@ -171,8 +170,6 @@ class _Arrivals:
         if missing:
             names = ", ".join(map(repr, missing[:_SHOWN]))
             raise RemoteError("changed", "files did not come as the pod announced them", names, "pull again")
-        for folder in self._folders:
-            sync_folder(folder)
 
     def close(self) -> None:
         """Keep what has come of the file at hand."""
@@ -229,9 +226,6 @@ class _Arrivals:
         """Give the open file its name, if it is what was announced."""
         file = self._waiting.pop()
         half, path = self._half(file), self._place(file)
-        assert self._handle is not None
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
         self.close()
         if self._digest.hexdigest() != file.sha256:
             half.unlink()
@@ -240,5 +234,4 @@ class _Arrivals:
         path.parent.mkdir(parents=True, exist_ok=True)
         half.chmod(0o644)
         half.replace(path)
-        self._folders.add(path.parent)
         self.fetched_files += 1

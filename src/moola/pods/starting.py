@@ -49,7 +49,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
         if run.provider.can_end_itself:
             pod.guard_boot(attempt, _own_end(run, record))
         if not status or job.get("bundle") != run.bundle.bundle_id:
-            _send(run, pod)
+            _send(run, pod, status)
         _begin(run, pod, record, attempt=attempt, before=status)
     except BaseException as error:
         if not used:
@@ -70,8 +70,8 @@ def _go_on(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, A
         pod.supervise(str(job.get("moola_path", run.moola_path)))  # it may have been sent by another client
 
 
-def _send(run: PodRun, pod: RunOnPod) -> None:
-    """Push the bundle; a pod on which the run was never at work also gets the last checkpoint."""
+def _send(run: PodRun, pod: RunOnPod, before: Mapping[str, Any]) -> None:
+    """Push the bundle, with the last checkpoint unless the pod itself has a later state."""
     facts, skew_s = pod.shell.facts, pod.shell.skew_s
     run.tell(
         f"pod: Python {facts['python']}, {facts['cores']} cores, {facts['memory_bytes'] / 1e9:.1f} GB memory, "
@@ -79,7 +79,7 @@ def _send(run: PodRun, pod: RunOnPod) -> None:
     )
     if abs(skew_s) > CLOCK_SKEW_S:
         run.tell(f"its clock is {skew_s:+.0f} s off: times in its log are, too; limits count by its own steps")
-    extra = checkpoint_files(run.folder / "checkpoint")
+    extra = checkpoint_files(run.folder / "checkpoint", taken_after_s=before.get("billed_s", 0.0))
     if extra:
         run.tell(f"it goes on from the checkpoint that is here: {kept_checkpoint(run.folder / 'checkpoint')}")
     name, sealed = f"artifacts/{_SEALED}", run.shelf.artifacts / _SEALED

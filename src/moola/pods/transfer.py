@@ -88,7 +88,8 @@ def push(
         bundle: what is packed.
         run: run id.
         progress: told as bytes leave.
-        extra: further files, e.g. a checkpoint to go on from: path on the pod, relative to the project -> path here.
+        extra: state of the run, e.g. a checkpoint to go on from: path on the pod, relative to the project -> path here.
+            It is the run's from then on, and no later push deletes it.
         patience: when to give up; `Patience()` where none is given.
 
     Raises:
@@ -100,7 +101,7 @@ def push(
     patience = patience or Patience()
     cargo = _Cargo(bundle, extra or {})
     size = sum(file.size for file in cargo.files)
-    tree = {"root": root, "run": run, "files": [vars(file) for file in cargo.files]}
+    tree = {"root": root, "run": run, "files": cargo.entries()}
     timeout_s = _SILENCE_S + size / _HASHED_PER_S
     left = float("inf")
     while True:
@@ -134,9 +135,14 @@ class _Cargo:
         added = {path: _extra_file(path, here) for path, here in extra.items()}
         self._extra = {file.sha256: extra[path] for path, file in added.items()}
         self.files = sorted({**{file.path: file for file in bundle.files}, **added}.values())
+        self._added = added
         self._sizes = {file.sha256: file.size for file in self.files}
         self.sent: set[str] = set()
         self.sent_bytes = 0
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The files as the pod is told of them."""
+        return [{**vars(file), "kind": "state"} if file.path in self._added else vars(file) for file in self.files]
 
     def plan(self, answer: Answer) -> list[tuple[str, int, int]]:
         """(SHA-256, size, offset to send from) of each object that the pod lacks.

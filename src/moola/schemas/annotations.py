@@ -5,9 +5,12 @@ The rules are kept here once, as polars expressions: the schema, the label file 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 QUALITIES = ("A", "B", "C", "D")
 """Grades of a window, the best first; D with no span is a rejected window."""
@@ -74,12 +77,13 @@ def whole_numbers(column: str) -> pl.Expr:
     return pl.when(whole).then(number).cast(pl.Int64).alias(column)
 
 
-def annotations(classes: Sequence[str], zone: tuple[int, int]) -> pa.DataFrameSchema:
+def annotations(classes: Sequence[str], zone: tuple[int, int]) -> "pa.DataFrameSchema":
     """One row a span that somebody marked; a window may have several, and several people may mark it.
 
     ``expansion_start`` and ``expansion_end`` are bars within the window, both inside `zone` ([first, past-the-end]),
     start before end; both are null where only the label is given.
     """
+    import pandera.polars as pa
 
     def check_of(rule: PointerRule) -> pa.Check:
         def test(data: pa.PolarsData) -> pl.LazyFrame:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 OHLC = ("open", "high", "low", "close")
@@ -59,6 +62,8 @@ def bars(channels: Sequence[str]) -> pa.DataFrameSchema:
 
     Every float column must be of the same type.
     """
+    import pandera.polars as pa
+
     rules = bar_rules(channels)
     columns = {
         "series": pa.Column(pl.String),
@@ -84,6 +89,8 @@ def _candle_rules() -> list[BarRule]:
 
 
 def _channel(name: str, rules: Sequence[BarRule]) -> pa.Column:
+    import pandera.polars as pa
+
     def is_float(data: pa.PolarsData) -> bool:
         return _are_floats(data.lazyframe, [name])
 
@@ -92,6 +99,8 @@ def _channel(name: str, rules: Sequence[BarRule]) -> pa.Column:
 
 
 def _row_check(rule: BarRule) -> pa.Check:
+    import pandera.polars as pa
+
     columns = rule.holds.meta.root_names()
 
     def test(data: pa.PolarsData) -> pl.LazyFrame | bool:

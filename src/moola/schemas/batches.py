@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pandera.polars as pa
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from moola.schemas.bars import TIMESTAMP
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 
 def annotation_batch() -> pa.DataFrameSchema:
@@ -16,6 +20,8 @@ def annotation_batch() -> pa.DataFrameSchema:
     (`moola.labels.events.window_digest`). ``uncertainty`` (0 sure to 1) is null where no model was asked; ``distance``
     is that from the nearest window which was labelled or chosen before it, 1 minus the cosine.
     """
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "order": pa.Column(pl.Int64, pa.Check.ge(1), unique=True),

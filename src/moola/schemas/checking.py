@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import typing
-
-import pandera.polars as pa
-import polars as pl
-from pandera.errors import SchemaErrors
+from typing import TYPE_CHECKING, cast
 
 from moola.errors import DataError
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+    import polars as pl
+    from pandera.errors import SchemaErrors
 
 _SHOWN = 5
 
@@ -19,6 +20,8 @@ def check(frame: pl.DataFrame, schema: pa.DataFrameSchema, what: str, way_out: s
     Raises:
         DataError: every broken rule with the number of rows that break it and the first of them.
     """
+    from pandera.errors import SchemaErrors
+
     try:
         return schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
@@ -37,7 +40,7 @@ _WORDS = {
 def _spoken(errors: SchemaErrors) -> list[str]:
     """One line for each broken rule, with how many rows break it and the first of them."""
     lines: list[str] = []
-    cases = typing.cast("pl.DataFrame", errors.failure_cases)
+    cases = cast("pl.DataFrame", errors.failure_cases)
     for (column, rule), rows in cases.group_by(["column", "check"], maintain_order=True):
         first = str(rows["failure_case"][0])
         if "Error(" in first:  # a check that could not run because of a problem that another line names

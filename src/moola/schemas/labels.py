@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 
 def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
@@ -14,6 +17,8 @@ def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
     ``fold`` is the fold that holds the window out; -1: never held out. ``expansion_start`` and ``expansion_end`` are
     there where a review marked bars anew; null: they stay as the windows table has them.
     """
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),
@@ -30,6 +35,8 @@ def labels(classes: Sequence[str]) -> pa.DataFrameSchema:
 
 def label_issues(classes: Sequence[str]) -> pa.DataFrameSchema:
     """One row a labelled window, the most doubtful first."""
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),
@@ -45,6 +52,8 @@ def label_issues(classes: Sequence[str]) -> pa.DataFrameSchema:
 
 def review_queue(classes: Sequence[str]) -> pa.DataFrameSchema:
     """One row a labelled window, in the order of review; ``agreement`` is the share of judges for ``pred_label``."""
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),
@@ -64,6 +73,8 @@ def review_queue(classes: Sequence[str]) -> pa.DataFrameSchema:
 
 def model_opinions(classes: Sequence[str]) -> pa.DataFrameSchema:
     """What each model that judged the labels says of each window, out of fold, the mean of its seeds."""
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 _TEST_FOLD = -1
 
@@ -22,6 +25,8 @@ def oof(classes: Sequence[str]) -> pa.DataFrameSchema:
 
 def nested(classes: Sequence[str]) -> pa.DataFrameSchema:
     """What models that know nothing of the fold ``outer`` say of the windows of another fold, ``fold``."""
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String),
@@ -41,6 +46,8 @@ def nested(classes: Sequence[str]) -> pa.DataFrameSchema:
 
 
 def _predictions(classes: Sequence[str], splits: Sequence[str], lowest_fold: int) -> pa.DataFrameSchema:
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String),
@@ -60,10 +67,14 @@ def _predictions(classes: Sequence[str], splits: Sequence[str], lowest_fold: int
 
 
 def _probabilities(classes: Sequence[str]) -> dict[str, pa.Column]:
+    import pandera.polars as pa
+
     return {f"prob_{name}": pa.Column(pl.Float64, pa.Check.in_range(0.0, 1.0)) for name in classes}
 
 
 def _sums_to_one(classes: Sequence[str]) -> pa.Check:
+    import pandera.polars as pa
+
     names = [f"prob_{name}" for name in classes]
 
     def sums_to_one(data: pa.PolarsData) -> pl.LazyFrame:

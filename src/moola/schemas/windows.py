@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pandera.polars as pa
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from moola.schemas.bars import TIMESTAMP
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 
 def windows() -> pa.DataFrameSchema:
@@ -16,6 +20,8 @@ def windows() -> pa.DataFrameSchema:
     ``expansion_start`` and ``expansion_end`` are there where somebody marked spans: first and last bar of each, within
     the window.
     """
+    import pandera.polars as pa
+
     return pa.DataFrameSchema(
         {
             "window_id": pa.Column(pl.String, unique=True),

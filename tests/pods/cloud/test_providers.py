@@ -154,6 +154,16 @@ def test_a_folder_is_fresh_for_a_new_pod_and_gone_when_it_ends(ledger, clock, tm
     assert acquisition(provider, ledger, clock).acquire().session != first.session
 
 
+def test_what_an_ended_folder_held_is_deleted_and_so_is_what_an_earlier_end_left(ledger, tmp_path):
+    for name in (".earlier.ended", "pod", "other"):
+        (tmp_path / "pods" / name / "runs").mkdir(parents=True)
+    LocalProvider(tmp_path / "pods", ledger).end("pod")
+    deadline = time.monotonic() + 10
+    while len(list((tmp_path / "pods").iterdir())) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [path.name for path in (tmp_path / "pods").iterdir()] == ["other"]
+
+
 def test_ending_a_folder_kills_what_works_in_it_and_nothing_else(ledger, clock, tmp_path):
     provider = LocalProvider(tmp_path / "pods", ledger, clock=clock)
     target = acquisition(provider, ledger, clock).acquire().session

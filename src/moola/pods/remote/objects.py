@@ -119,7 +119,8 @@ def materialise(
 ) -> dict[str, Any]:
     """Make a run's project the tree of a bundle; every file was hashed here, by now or when it last changed.
 
-    Files that an earlier bundle of the run brought and this one lacks are deleted; what the run wrote stays. Where
+    Files that an earlier bundle of the run brought and this one lacks are deleted, unless the run wrote into them. What
+    the run wrote stays, and so does what was put beside a bundle (kind "state"): this may be the only copy. Where
     objects are missing the answer names them, with the digests of the strips that are there, and nothing is deleted.
 
     Args:
@@ -138,7 +139,7 @@ def materialise(
         strips = {sha: _strips(begun[sha]) for sha in missing if sha in begun}
         return {"missing": missing, "strips": strips, "free": free}
     for path in index.before.keys() - index.now.keys():
-        with contextlib.suppress(IsADirectoryError, NotADirectoryError):  # the run put something else there
+        if index.has_what_it_had(path, inside(project, path)):
             remove(inside(project, path))
     index.write()
     data = [
@@ -167,8 +168,16 @@ class _Index:
         """Whether the file had this digest and has not changed since."""
         return self.before.get(path) == [sha, *_stamp(facts)]
 
-    def note(self, path: str, sha: str, facts: os.stat_result) -> None:
-        """Remember a file that has just been hashed."""
+    def has_what_it_had(self, path: str, place: str) -> bool:
+        """Whether there is still what a bundle before this one brought."""
+        facts, sha = _facts(place), self.before[path][0]
+        return facts is not None and (self.knows(path, sha, facts) or digest_file(place) == sha)
+
+    def note(self, entry: dict[str, Any], facts: os.stat_result) -> None:
+        """Remember a file of the bundle that has just been hashed; one of the run's state is the run's own."""
+        if entry["kind"] == "state":
+            return
+        path, sha = entry["path"], entry["sha256"]
         is_old = time.time_ns() - facts.st_ctime_ns > self.GRAIN_NS
         self.now[path] = [sha, *_stamp(facts)] if is_old else [sha]
 
@@ -195,7 +204,7 @@ def _lay(root: str, project: str, entry: dict[str, Any], hashed: frozenset[str],
     if facts is not None and (index.knows(entry["path"], sha, facts) or _holds(path, facts, entry)):
         if not is_data and stat.S_IMODE(facts.st_mode) != mode:
             os.chmod(path, mode)
-        index.note(entry["path"], sha, facts)
+        index.note(entry, facts)
         return True
     source = _object(root, sha)
     if not os.path.exists(source):
@@ -210,7 +219,7 @@ def _lay(root: str, project: str, entry: dict[str, Any], hashed: frozenset[str],
                 for block in blocks(before):
                     write_all(after, block)
             os.chmod(part, mode)
-    index.note(entry["path"], sha, os.lstat(path))
+    index.note(entry, os.lstat(path))
     return True
 
 
