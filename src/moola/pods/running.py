@@ -9,12 +9,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import StorageError
 from moola.layout import Layout, write_json
+from moola.pipelines.rented import POD_FILE, write_rented
 from moola.pods.acquiring import STARTED, Acquired, Acquisition
 from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.bundle import Bundle
@@ -26,7 +27,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.pod_job import Spent, guard_limits, make_job
 from moola.pods.provider import LocalTarget, PodError, PodRecord, Provider
 from moola.pods.providers import api_url, run_keys
-from moola.pods.publishing import Published, publish_results, pull_results, result_folder
+from moola.pods.publishing import Published, publish_results, pull_results, rented_by, result_folder
 from moola.pods.session import CLOCK_SKEW_S, PodShell, RunOnPod, open_shell
 from moola.pods.settings import PodSettings
 from moola.pods.transfer import push
@@ -132,6 +133,8 @@ class PodRun:
             self._keep_what_is_there(pod)
         self._report(record, pod, status)
         ended = self._timed("end", lambda: self._end(record, pod, outcome))
+        if published is not None:  # what its last minutes cost is known now
+            write_rented(published.folder, rented_by(self.run, record, self.ledger, self.bundle, at=time.time()))
         code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
         return Ended(self.run, outcome, why, published, ended, self.seconds, code)
 
@@ -249,6 +252,9 @@ class PodRun:
             end=self._own_end(record),
         )
         job.send(pod)
+        at = time.time() + pod.shell.skew_s
+        rented = rented_by(self.run, record, self.ledger, self.bundle, at=at, under_way=True)
+        pod.write(f"project/artifacts/results/{self.run}/{POD_FILE}", asdict(rented))  # for the report's page
         self.ledger.add_event(self.run, record.pod_id, STARTED, f"attempt {attempt}, bundle {self.bundle.bundle_id}")
         pod.supervise(self.moola_path)
         status = _until(lambda: _of_attempt(pod.status(), attempt), 60.0, "the supervisor does not start")
@@ -305,15 +311,8 @@ class PodRun:
         self.ledger.add_transfer(
             self.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size)
         )
-        about = {
-            "provider": record.provider,
-            "pod_id": record.pod_id,
-            "gpu": record.gpu,
-            "price_per_h": record.price_per_h,
-            "bundle": self.bundle.bundle_id,
-            "git": self.bundle.facts["git"],
-        }
-        published = publish_results(staging, folder, self.layout, project=pod.project, pod=about)
+        rented = rented_by(self.run, record, self.ledger, self.bundle, at=time.time())
+        published = publish_results(staging, folder, self.layout, project=pod.project, rented=rented)
         shutil.rmtree(staging)
         self.tell(f"{len(size)} files are here, verified; {published.folder}")
         return published
