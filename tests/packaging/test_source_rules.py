@@ -1,9 +1,10 @@
-"""Rules that the source keeps: no pickle, no shell, thin scripts, imports one way."""
+"""Rules that the source keeps: no pickle, no shell, host keys checked, thin scripts, imports one way."""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "eval", "exec"}
 LOADERS = {"np.load", "numpy.load", "np.save", "numpy.save"}
+ANY_HOST_KEY = re.compile(
+    r"(?i)StrictHostKeyChecking[ =]+(?!yes\b)\w|(?<!Global)(?:User)?KnownHostsFile[ =]+(?:/dev/null|none)"
+)
 
 
 def offences(source: str) -> Iterator[str]:
@@ -38,10 +42,12 @@ def offences(source: str) -> Iterator[str]:
                 yield "shell=True"
             if name in LOADERS and keywords.get("allow_pickle") != "False":
                 yield f"{name}() without allow_pickle=False"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ANY_HOST_KEY.search(node.value):
+            yield "a host key that nobody checks"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "moola")))
-def test_no_module_unpickles_or_opens_a_shell(path):
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_unpickles_opens_a_shell_or_takes_any_host_key(path):
     assert list(offences(path.read_text())) == []
 
 
@@ -56,6 +62,9 @@ def test_no_module_unpickles_or_opens_a_shell(path):
         "np.load('x')",
         "np.load('x', allow_pickle=True)",
         "os.system('ls')",
+        "subprocess.run(['ssh', '-o', 'StrictHostKeyChecking=no', host])",
+        "config = 'Host pod\\n  StrictHostKeyChecking accept-new\\n'",
+        "config = 'UserKnownHostsFile /dev/null'",
     ],
 )
 def test_the_rule_sees_what_it_forbids(source):
