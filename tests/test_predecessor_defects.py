@@ -1,4 +1,4 @@
-"""Mistakes that the projects before moola shipped, put back one by one: each is refused."""
+"""Mistakes that the projects before moola shipped, put back one by one: each is refused. 13 and 14: `tests/pods`."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import runpy
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +33,6 @@ TINY = (
     "~model.random_init_probe",
 )
 """A whole run in about two seconds, of which nothing is true."""
-_PRELOADED = [
-    "pytest",
-    "moola.cli",
-    "hydra",
-    "torch",
-    "pytorch_lightning",
-    "polars",
-    "pandera.polars",
-    "sklearn.linear_model",
-]
 
 
 @dataclass
@@ -120,7 +112,6 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def make_moola(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Moola]]:
     """A `Moola` for a folder, which is made where none is given."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     logs = tmp_path_factory.mktemp("logs")
 
     def make(folder: Path | None = None, python_path: Sequence[Path | str] = ()) -> Moola:
@@ -128,6 +119,10 @@ def make_moola(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # threads do not survive a fork, and tests share their cores
+        with pytest.MonkeyPatch.context() as briefly:
+            briefly.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+            multiprocessing.get_context("forkserver").set_forkserver_preload(["preloaded"])
+            forkserver.ensure_running()
         yield make
 
 

@@ -204,7 +204,7 @@ def full_report(name: str = "encoder", windows: int = 2, length: int = 30) -> Re
         confusion=Confusion(name, TEST, [[20, 2], [1.5, 20.5]], classes),
         label_efficiency=labels,
         wrong=WrongWindows(name, 44, (wrong,)),
-        costs=Costs((CostRow(name, 18, 126.0),), 300.0),
+        costs=Costs((CostRow(name, 18, 126.0),), 300.0, rented=name),
         doubtful=DoubtfulLabels(
             (name, "rocket"), (doubt, *(dataclasses.replace(doubt, planted=None) for _ in range(windows - 1)))
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,8 +45,9 @@ def count(monkeypatch) -> None:
     monkeypatch.setitem(STAGES._registered, "count", Count)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config() -> Callable[..., RunConfig]:
+    @functools.cache
     def make(*overrides: str) -> RunConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return from_omegaconf(compose("config", list(overrides)))

@@ -15,6 +15,7 @@ from moola.errors import ConfigError, DataError, StorageError
 from moola.evaluation.comparison import estimates
 from moola.evaluation.intervals import moving_block_weights
 from moola.layout import digest_file, read_json, write_json, write_text
+from moola.pipelines.rented import Rented, write_rented
 from moola.pipelines.results import aggregate_results, find_runs, open_run, open_runs
 from moola.pipelines.run_pair import compare_runs
 from moola.pipelines.run_pair_page import pair_json, pair_text, render_pair
@@ -180,6 +181,10 @@ def test_runs_are_sorted_by_the_figure_of_the_model_that_each_would_choose_out_o
     assert tabulate_runs(runs, "log_loss").rows[0].run.run_id == "high"
     assert [row.run.run_id for row in tabulate_runs(runs, model="majority").rows] == ["high", "low"]
     assert table.frame().height == 2 and "high" in table.text() and table.warnings == ()
+    assert "rent" not in table.text() and table.frame()["cost_usd"].to_list() == [None, None]
+    write_rented(runs[1].folder, Rented("runpod", "abc", "RTX 4090", "", 0.7, 1, 2109.0, 0.41, 0.0, False, "b0"))
+    table = tabulate_runs([open_run(run.folder) for run in runs], split="oof")
+    assert table.frame()["cost_usd"].to_list() == [0.41, None] and "$0.41" in table.text().splitlines()[1]
     (warning,) = tabulate_runs(runs).warnings
     assert "2 runs have opened the sealed test" in warning
     with pytest.raises(ConfigError, match="did you mean 'log_loss'"):

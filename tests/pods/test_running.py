@@ -18,6 +18,7 @@ import pytest
 
 from moola.errors import StorageError
 from moola.layout import read_json
+from moola.pipelines.rented import read_rented
 from moola.pods.attaching import PodLostError
 from moola.pods.checkpoints import checkpoint_files
 from moola.pods.guards import Observed
@@ -56,13 +57,23 @@ def results(top: Path) -> dict[str, Any]:
 def test_a_run_goes_to_a_pod_and_its_results_come_back(stand_in: ModuleType, tmp_path: Path) -> None:
     said: list[str] = []
     run = stand_in.stand_in_run(tmp_path, said)
+    show, on_pod = run.show, set[bool]()
+
+    def watch(record: dict[str, Any]) -> None:
+        show(record)
+        on_pod.update(read_rented(path.parent).under_way for path in tmp_path.glob(f"**/results/{RUN}/pod.json"))
+
+    run.show = watch
     ended = run.go()
     assert ended.outcome == "finished" and ended.pod_ended
+    assert on_pod == {True}, "the report is made there, and tells what was spent until then"
     assert results(tmp_path) == {"accuracy": 0.75}
     manifest = read_json(ended.published.folder / "manifest.json")
     stage = tmp_path / "artifacts" / "oof" / "supervised" / "oof-0123456789abcdef"
     assert manifest["stages"][0]["folder"] == str(stage) and (stage / "oof.parquet").read_text() == "predictions"
-    assert manifest["pod"]["bundle"] == run.bundle.bundle_id
+    rented = read_rented(ended.published.folder)
+    assert (rented.bundle, rented.pods, rented.under_way) == (run.bundle.bundle_id, 1, False)
+    assert rented.seconds == run.ledger.pods(RUN)[0].seconds  # to its end, which came after the results
     lines = [line for line in said if line.startswith("job: ")]
     assert lines == ["job: begins after step 0", "job: step 1", "job: step 2", "job: step 3", "job: finished"]
     assert run.ledger.pods(RUN, open_only=True) == []
@@ -134,7 +145,8 @@ def test_a_pod_that_dies_is_followed_by_another_from_the_last_checkpoint(
         if killed and record["text"].startswith("begins"):
             [project] = (tmp_path / "artifacts/runpod_results/local_pods").glob("*/runs/*/project")
             (project / "quick").touch()
-        if record["text"].startswith("step") and not killed and checkpoint_files(run.folder / "checkpoint"):
+        here = checkpoint_files(run.folder / "checkpoint")
+        if record["text"].startswith("step") and not killed and any(path.endswith("state.json") for path in here):
             [pod] = run.ledger.pods(RUN, open_only=True)
             killed.append(pod.pod_id)
             run.provider.end(pod.pod_id)

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from moola.layout import read_json
+from moola.pipelines.rented import read_rented
 from moola.pods.attaching import PodLostError
 from moola.pods.runpod_provider import RunpodProvider
 
@@ -75,7 +75,9 @@ def test_a_rented_pod_is_found_used_and_ended(stand_in: ModuleType, account: Any
     run = stand_in.stand_in_run(tmp_path / "here", said, provider="runpod", gpus=("A5000", "RTX 4090"))
     ended = run.go()
     assert ended.outcome == "finished" and ended.pod_ended
-    assert read_json(ended.published.folder / "manifest.json")["pod"]["gpu"]
+    rented = read_rented(ended.published.folder)
+    assert rented.gpu and rented.price_per_h > 0 and not rented.under_way
+    assert rented.cost_usd == pytest.approx(rented.seconds / 3600 * rented.price_per_h, rel=0.01)
     assert account.billing() == [] and len(account.pods) == 1
     assert any("RunPod put no key" in line for line in said), "nobody may think that the pod ends itself"
     secret = account.key.encode()

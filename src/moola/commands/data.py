@@ -52,11 +52,12 @@ def main(words: Sequence[str]) -> int:
 
 def _validate(words: list[str]) -> int:
     from moola.commands.jobs import for_each
-    from moola.pipelines.data_reports import validate_data, validation_table
 
     bad: list[Path] = []
 
     def work(config: RunConfig, config_yaml: str) -> None:
+        from moola.pipelines.data_reports import validate_data, validation_table
+
         report, folder = validate_data(config)
         print(validation_table(report))
         if report.quarantine is not None:
@@ -72,11 +73,12 @@ def _validate(words: list[str]) -> int:
 
 def _describe(words: list[str]) -> int:
     from moola.commands.jobs import for_each, run_once
-    from moola.pipelines.stages.describe import description_lines
 
     line = shlex.join(["moola", "data", "describe", *words])
 
     def work(config: RunConfig, config_yaml: str) -> None:
+        from moola.pipelines.stages.describe import description_lines
+
         folder = run_once(config, config_yaml, "describe", line)
         print(description_lines(folder))
         print(f"\nopen {_near(folder / 'description.html')}")
@@ -88,7 +90,6 @@ def _describe(words: list[str]) -> int:
 
 def _drift(words: list[str]) -> int:
     from moola.commands.jobs import for_each
-    from moola.pipelines.data_reports import compare_data, drift_table
 
     cut = words.index("--") if "--" in words else len(words)
     first, second = words[:cut], words[cut + 1 :]
@@ -102,6 +103,8 @@ def _drift(words: list[str]) -> int:
         return EXIT_OK
     if len(configs) != (2 if second else 1):
         raise ConfigError(["-m: drift compares two sets; name the second after --"])
+    from moola.pipelines.data_reports import compare_data, drift_table
+
     report = compare_data(configs[0], configs[1] if second else None)
     print(drift_table(report))
     print(f"\nopen {_near(report.folder / 'drift.html')}")

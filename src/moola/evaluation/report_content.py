@@ -317,11 +317,13 @@ class Costs:
         rows: a model each, the dearest first.
         seconds: of all stages, when their artifacts were made, in all attempts.
         energy_wh: watt hours that GPUs took meanwhile, all that ran on them; None where nobody measured.
+        rented: what the machine was rented for, in words; "" where it was not.
     """
 
     rows: tuple[CostRow, ...]
     seconds: float
     energy_wh: float | None = None
+    rented: str = ""
 
 
 @dataclass(frozen=True)

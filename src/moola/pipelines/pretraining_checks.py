@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FEW_WINDOWS = 32
 """Fewer windows than this are worth a word: an encoder has more to remember them with than they hold."""
+AS_FEW_AS_LABELS = 210
+"""No more than a file of labels holds, which may have been taken for that of the windows without labels."""
 
 
 def check_batch_size(batch_size: int, least: int, processes: int = 1) -> None:
@@ -90,6 +92,11 @@ def notes(n_windows: int, n_validation: int, batch_size: int, least: int) -> lis
         found.append(
             f"pretraining has only {n_windows} windows to learn from, too few to expect anything of the encoder; use "
             "more bars, shorter windows or a smaller data.window.stride_bars"
+        )
+    elif n_windows <= AS_FEW_AS_LABELS:
+        found.append(
+            f"pretraining has only {n_windows} windows to learn from, as few as there are labels as a rule: is it the "
+            "file that was meant?"
         )
     if batch_size > n_windows:
         found.append(

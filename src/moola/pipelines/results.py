@@ -15,6 +15,7 @@ from moola.errors import DataError, MoolaError, StorageError, did_you_mean
 from moola.evaluation.estimates import Estimate
 from moola.layout import changed_files, read_json
 from moola.pipelines.predictions import STACKED, Predictions
+from moola.pipelines.rented import Rented, read_rented
 from moola.pipelines.scores import SplitName, read_estimate
 
 SPLITS: Mapping[SplitName, str] = MappingProxyType({"test": "Sealed test", "oof": "Out of fold"})
@@ -136,6 +137,11 @@ class FinishedRun:
         names = [name for name in ("oof.parquet", "stack.parquet") if self.has(name)]
         table = pl.concat([pl.read_parquet(self.file(name)) for name in names])
         return Predictions(table, self.models, tuple(self._head["classes"]), pl.DataFrame())
+
+    @cached_property
+    def rented(self) -> Rented | None:
+        """What its machines cost; None where nobody rented one."""
+        return read_rented(self.folder)
 
     @property
     def chosen(self) -> str | None:

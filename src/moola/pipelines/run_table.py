@@ -69,6 +69,7 @@ class RunTable:
                 "judged_on": "labels as given" if self.by_given else "truth",
                 **vars(row.found),
                 "alarms": row.alarms,
+                "cost_usd": row.run.rented.cost_usd if row.run.rented else None,
                 "finished": row.run.manifest["finished"],
                 "folder": str(row.run.folder),
             }
@@ -78,12 +79,16 @@ class RunTable:
 
     def text(self) -> str:
         """The same for a terminal."""
-        cells = [
+        cells: list[tuple[str, ...]] = [
             (row.run.run_id, display_name(row.model), plain(row.found), str(row.found.seeds), str(row.alarms))
             for row in self.rows
         ]
         where = f"{SPLITS[self.split].lower()}{', labels as given' if self.by_given else ''}"
-        heads = ("run", "model", f"{METRICS[self.metric].label}, {where}", "seeds", "alarms")
+        heads: tuple[str, ...] = ("run", "model", f"{METRICS[self.metric].label}, {where}", "seeds", "alarms")
+        if any(row.run.rented for row in self.rows):
+            heads += ("rent",)
+            rents = (row.run.rented for row in self.rows)
+            cells = [(*line, f"${rent.cost_usd:.2f}" if rent else "") for line, rent in zip(cells, rents, strict=True)]
         widths = [max(len(line[column]) for line in (heads, *cells)) for column in range(len(heads))]
         return "\n".join(
             "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import MoolaError, StorageError
+from moola.pipelines.rented import write_rented
 from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.checkpoints import CheckpointPuller
 from moola.pods.client_guard import ClientGuard, DeafPodError
@@ -17,7 +18,7 @@ from moola.pods.losing import what_is_here
 from moola.pods.pod_job import guard_limits
 from moola.pods.provider import PodError, PodRecord, PodTakenError
 from moola.pods.providers import run_keys
-from moola.pods.publishing import Published
+from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
 from moola.pods.wire import ConnectionLostError, RemoteError
 
@@ -97,6 +98,8 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
         all_here = _has_state(run, record, pod)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
+    if published is not None:  # what its last minutes cost is known now
+        write_rented(published.folder, rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now()))
     code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)
 

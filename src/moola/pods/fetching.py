@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from moola.layout import write_json
 from moola.pods.checkpoints import pull_checkpoint
 from moola.pods.provider import PodRecord
-from moola.pods.publishing import Published, publish_results, pull_results
+from moola.pods.publishing import Published, publish_results, pull_results, rented_by
 from moola.pods.session import RunOnPod
 from moola.pods.wire import ConnectionLostError, RemoteError
 
@@ -32,16 +32,9 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
     folder = pull_results(pod, staging)
     size = [path.stat().st_size for path in staging.rglob("*") if path.is_file()]
     run.ledger.add_transfer(run.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size))
-    about = {
-        "provider": record.provider,
-        "pod_id": record.pod_id,
-        "gpu": record.gpu,
-        "price_per_h": record.price_per_h,
-        "bundle": run.bundle.bundle_id,
-        "git": run.bundle.facts["git"],
-    }
+    rented = rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now())
     run.hold()
-    published = publish_results(staging, folder, run.shelf, project=pod.project, pod=about)
+    published = publish_results(staging, folder, run.shelf, project=pod.project, rented=rented)
     shutil.rmtree(staging)
     run.tell(f"{len(size)} files are here, verified; {published.folder}")
     return published

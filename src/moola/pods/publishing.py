@@ -16,7 +16,11 @@ from moola.encoders.record import read_record
 from moola.encoders.shelf import ROOM, encoder_folders, publish
 from moola.errors import StorageError
 from moola.layout import Layout, changed_files, read_json, replace_folder, write_json
+from moola.pipelines.rented import Rented, write_rented
 from moola.pipelines.sealed_tests import open_sealed_test, read_openings
+from moola.pods.bundle import Bundle
+from moola.pods.ledger import Ledger
+from moola.pods.provider import PodRecord
 from moola.pods.results import pull
 from moola.pods.session import RunOnPod
 
@@ -101,7 +105,37 @@ def check_staged(staging: Path, folder: Path, project: str) -> None:
         raise StorageError("what came back is not what the run wrote", "\n".join(problems), _PULL_AGAIN)
 
 
-def publish_results(staging: Path, folder: Path, layout: Layout, *, project: str, pod: Mapping[str, Any]) -> Published:
+def rented_by(
+    run: str, record: PodRecord, ledger: Ledger, bundle: Bundle, *, at: float, under_way: bool = False
+) -> Rented:
+    """What a run's pods cost up to now, as the ledger knows it.
+
+    Args:
+        run: its id.
+        record: its last pod.
+        ledger: who remembers them all.
+        bundle: what was sent.
+        at: seconds since 1970, by the clock of the machine that is told.
+        under_way: the run goes on.
+    """
+    pods = ledger.pods(run)
+    return Rented(
+        provider=record.provider,
+        pod=record.pod_id,
+        gpu=record.gpu,
+        place=record.data_center,
+        price_per_h=record.price_per_h,
+        pods=len(pods),
+        seconds=sum(pod.seconds for pod in pods),
+        cost_usd=sum(pod.cost for pod in pods),
+        at=at,
+        under_way=under_way,
+        bundle=bundle.bundle_id,
+        git=bundle.facts["git"],
+    )
+
+
+def publish_results(staging: Path, folder: Path, layout: Layout, *, project: str, rented: Rented) -> Published:
     """Move staged results to their places; after a crash the same call goes on.
 
     An artifact that is here already stays: its key says that it was made from the same things in the same way.
@@ -111,7 +145,7 @@ def publish_results(staging: Path, folder: Path, layout: Layout, *, project: str
         folder: the staged run folder.
         layout: of the project here.
         project: the project's folder on the pod, which manifests name.
-        pod: what to write about the pod into the run's manifest.
+        rented: what the run's pods cost, for ``pod.json`` beside its manifest.
     """
     manifest = read_json(folder / "manifest.json")
     moved, kept = list[str](), list[str]()
@@ -126,7 +160,8 @@ def publish_results(staging: Path, folder: Path, layout: Layout, *, project: str
     if (staging / _SEALED).is_file():
         for opening in read_openings(staging / _SEALED):
             open_sealed_test(layout.room(_SEALED), opening.digest, opening.run_id)
-    write_json(folder / "manifest.json", {**manifest, "pod": dict(pod)})
+    write_json(folder / "manifest.json", manifest)
+    write_rented(folder, rented)
     final = layout.results / folder.name
     replace_folder(folder, final)
     return Published(final, manifest["status"], tuple(moved), tuple(kept), tuple(encoders))

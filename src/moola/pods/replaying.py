@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moola.errors import DataError, StorageError
+from moola.errors import ConfigError, DataError, StorageError
 from moola.layout import Layout, digest_file, read_json
+from moola.pipelines.rented import read_rented
 from moola.pods.resuming import open_run, read_order
 from moola.pods.running import PodRun
 from moola.pods.settings import load_settings
@@ -106,10 +107,10 @@ def compare_figures(recorded: Path, replayed: Path) -> Comparison:
 def _recorded(bundle_id: str, run: str, layout: Layout) -> Path:
     for manifest in sorted(layout.results.glob("*/manifest.json")):
         try:
-            made_of = read_json(manifest).get("pod", {}).get("bundle")
-        except StorageError:
+            rented = read_rented(manifest.parent)
+        except (StorageError, ConfigError):
             continue
-        if made_of == bundle_id and (manifest.parent / FIGURES).is_file():
+        if rented and rented.bundle == bundle_id and (manifest.parent / FIGURES).is_file():
             return manifest.parent
     what = f"nothing is recorded of {run} that a replay could be held against"
     raise DataError(

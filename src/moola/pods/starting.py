@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.layout import write_bytes
+from moola.pipelines.rented import POD_FILE
 from moola.pods.acquiring import STARTED, Acquired, was_started
 from moola.pods.checkpoints import checkpoint_files, kept_checkpoint, taken_s
 from moola.pods.ending import end_unused
@@ -15,6 +17,7 @@ from moola.pods.patience import Patience
 from moola.pods.pod_job import Spent, make_job
 from moola.pods.provider import PodError, PodRecord
 from moola.pods.providers import api_url
+from moola.pods.publishing import rented_by
 from moola.pods.session import CLOCK_SKEW_S, PodShell, RunOnPod
 from moola.pods.transfer import push
 
@@ -120,6 +123,10 @@ def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: 
         newer_than_s=max(before.get("billed_s", 0.0), taken_s(run.folder / "checkpoint")),
     )
     job.send(pod)
+    at = run.clock.now() + pod.shell.skew_s
+    rented = rented_by(run.run, record, run.ledger, run.bundle, at=at, under_way=True)
+    run_id = run.bundle.facts["run_id"]
+    pod.write(f"project/artifacts/results/{run_id}/{POD_FILE}", asdict(rented))  # for the report's page
     run.ledger.add_event(run.run, record.pod_id, STARTED, f"attempt {attempt}, bundle {run.bundle.bundle_id}")
     pod.supervise(run.moola_path)
     status = _until(lambda: _of_attempt(pod.status(), attempt), _STARTS_S, "the supervisor does not start")

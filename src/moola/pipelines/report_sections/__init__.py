@@ -9,6 +9,7 @@ from moola.evaluation.report_content import Lineage, Report, StageRow
 from moola.pipelines.artifacts import git_state
 from moola.pipelines.events import now
 from moola.pipelines.pictures import saved_reconstructions
+from moola.pipelines.rented import Rented
 from moola.pipelines.report_sections.leaderboard import comparisons, costs, leaderboard
 from moola.pipelines.report_sections.material import Material
 from moola.pipelines.report_sections.models import (
@@ -24,7 +25,9 @@ from moola.pipelines.report_sections.statements import statements
 from moola.pipelines.report_sections.windows import doubtful_labels, planted_found, wrong_windows
 
 
-def build_report(material: Material, experiment: str, run_id: str, results: str, queue: int) -> Report:
+def build_report(
+    material: Material, experiment: str, run_id: str, results: str, queue: int, rented: Rented | None = None
+) -> Report:
     """The whole page; a section whose stage was switched off is None.
 
     Args:
@@ -33,6 +36,7 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         run_id: its id.
         results: folder of all runs, as one types it.
         queue: how many of the most doubtful labels are counted as a reviewer's first batch.
+        rented: the machines up to now; None where nobody rented one.
     """
     git, issues, review, inputs = git_state(), material.issues, material.review, material.inputs
     return Report(
@@ -63,7 +67,7 @@ def build_report(material: Material, experiment: str, run_id: str, results: str,
         planted=planted_found(material.data, issues, review, queue)
         if issues is not None and review is not None
         else None,
-        costs=costs(inputs),
+        costs=costs(inputs, rented),
         lineage=_lineage(material, f"{results}/{run_id}"),
         absent=_absent(material),
     )

@@ -9,6 +9,7 @@ from moola.evaluation.metrics import METRICS
 from moola.evaluation.report_content import Comparison, CostRow, Costs, Leaderboard, Metric, ModelRow, Split
 from moola.layout import read_json
 from moola.pipelines.artifacts import Artifact
+from moola.pipelines.rented import Rented
 from moola.pipelines.report_sections.material import Material
 from moola.pipelines.report_sections.paired_tests import paired_test
 from moola.pipelines.results import SPLITS
@@ -85,7 +86,7 @@ def comparisons(material: Material) -> tuple[Comparison, ...]:
     )
 
 
-def costs(inputs: Mapping[str, Artifact]) -> Costs | None:
+def costs(inputs: Mapping[str, Artifact], rented: Rented | None) -> Costs | None:
     """Seconds of every model and stage, and what else was measured; None where no model was fitted one by one."""
     oof = inputs["oof"]
     if "costs.json" not in oof.manifest["files"]:
@@ -96,6 +97,7 @@ def costs(inputs: Mapping[str, Artifact]) -> Costs | None:
         tuple(sorted(rows, key=lambda row: -row.seconds)),
         sum(item.manifest["seconds"] for item in inputs.values()),
         _sum_of(inputs, "energy_wh"),
+        rented.spoken() if rented else "",
     )
 
 

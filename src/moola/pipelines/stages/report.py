@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from moola.drawing import png_file
 from moola.layout import replace_atomically, write_bytes, write_text
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.judged import EvaluationConfig
+from moola.pipelines.rented import read_rented
 from moola.pipelines.stage import Stage, Workspace
 
 
@@ -81,7 +83,15 @@ class Report(Stage):
         from moola.pipelines.report_tables import report_tables
 
         material = Material.open(inputs, self.seeds, self.evaluation)
-        report = build_report(material, self.experiment, workspace.run_id, _spoken(workspace.results), self.queue)
+        rented = read_rented(workspace.results / workspace.run_id) if workspace.results else None
+        report = build_report(
+            material,
+            self.experiment,
+            workspace.run_id,
+            _spoken(workspace.results),
+            self.queue,
+            rented.until(time.time()) if rented else None,
+        )
         pictures = draw_pictures(report)
         write_text(workspace.folder / "report.html", render_report(report, pictures))
         for number, (name, picture) in enumerate(pictures.items(), start=1):

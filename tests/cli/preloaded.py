@@ -1,0 +1,33 @@
+"""What `moola` commands import and read of their own source, done once in the process that they are forked from.
+
+Nothing is computed here: threads, as those of polars, do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import moola
+from moola.pods.composed_run import compose, run_id_of
+
+IN_FUNCTIONS = (
+    "cleanlab.filter",
+    "hypothesis",  # by pandera
+    "jinja2",
+    "mapie.classification",
+    "pandera.polars",
+    "pytest",
+    "pytorch_lightning",
+    "safetensors.torch",
+    "sklearn.linear_model",
+)
+"""Packages that are imported only when they are needed."""
+APART = ("__main__", "bench", "pods", "testing")
+"""Rooms of moola that these commands do not enter."""
+
+modules = (module.name for module in pkgutil.walk_packages(moola.__path__, "moola."))
+for name in (*IN_FUNCTIONS, *(name for name in modules if name.split(".")[1] not in APART)):
+    importlib.import_module(name)
+run_id_of(compose([], Path.cwd()), Path.cwd())
