@@ -96,7 +96,7 @@ def test_the_client_tells_of_a_pod_whose_clock_is_wrong(
     def nothing_more(*_: object, **__: object) -> None:
         raise StorageError("enough")
 
-    monkeypatch.setattr("moola.pods.running.push", nothing_more)
+    monkeypatch.setattr("moola.pods.starting.push", nothing_more)
     wrong_clock(skew_s)
     said: list[str] = []
     with pytest.raises(StorageError, match="enough"):

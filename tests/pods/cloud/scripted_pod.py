@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from fake_runpod import FakeClock
 
-from moola.pods import checkpoints, fetching, running, starting
+from moola.pods import attending, checkpoints, fetching, running, starting
 from moola.pods.session import PodShell, RunOnPod
 from moola.pods.wire import Answer, ConnectionLostError
 
@@ -66,7 +66,9 @@ class ScriptedPod:
             self.finish("stopped")
         return {}
 
-    def _spawn(self, **_: Any) -> Any:
+    def _spawn(self, argv: Sequence[str] = (), **_: Any) -> Any:
+        if "-c" in argv:  # the guard before the supervisor
+            return {}
         self.spawned += 1
         self.is_supervised = True
         if "status.json" not in self.files or self.files["status.json"]["outcome"]:
@@ -110,6 +112,7 @@ class Scripted:
         monkeypatch.setattr(starting, "push", lambda *_, **__: report)
         monkeypatch.setattr(fetching, "pull_results", self.pull_results)
         monkeypatch.setattr(fetching, "publish_results", lambda *_, **__: SimpleNamespace(folder="there"))
+        monkeypatch.setattr(attending, "write_rented", lambda *_: None)
         for owner in (fetching, checkpoints):
             monkeypatch.setattr(owner, "pull_checkpoint", self.pull_checkpoint)
 
