@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.run_options import parser_of
-from moola.errors import EXIT_ENVIRONMENT, EXIT_OK
+from moola.errors import EXIT_ENVIRONMENT, EXIT_OK, printable
 
 
 def main(words: Sequence[str]) -> int:
@@ -24,8 +24,8 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         for check in checks:
-            print(f"{'' if check.is_fine else 'MISSING':9}{check.name:13}{check.found}")
+            print(printable(f"{'' if check.is_fine else 'MISSING':9}{check.name:13}{check.found}"))
             if check.mend:
-                print(f"{'':22}-> {check.mend}")
+                print(printable(f"{'':22}-> {check.mend}"))
         print("\nnothing is missing" if not missing else f"\n{len(missing)} to mend")
     return EXIT_ENVIRONMENT if missing else EXIT_OK
