@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -22,6 +23,8 @@ EXIT_POD = 6
 """A rented machine could not be had, reached or ended."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C; everything finished so far is kept."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Signs that act instead of being shown: control characters, line ends, changes of direction; and halves of signs."""
 _SHORTEST_PART = 3
 """Letters of a name with which it counts as a part of another; fewer are in others by chance."""
 
@@ -42,9 +45,9 @@ class MoolaError(Exception):
         super().__init__("\n".join(part for part in (what, why, way_out) if part))
 
     def spoken(self) -> str:
-        """All of it as a terminal shows it."""
-        details = "\n".join(part for part in (self.why, self.way_out and f"-> {self.way_out}") if part)
-        return "\n".join([f"moola: {self.what}", *(f"  {line}" for line in details.splitlines())])
+        """All of it as a terminal shows it: only the first line begins at the margin, whoever wrote the others."""
+        parts = (self.what, self.why, self.way_out and f"-> {self.way_out}")
+        return "moola: " + printable("\n".join(part for part in parts if part)).rstrip("\n").replace("\n", "\n  ")
 
 
 class ConfigError(MoolaError):
@@ -117,6 +120,20 @@ def missing_extras() -> MissingPackageError:
         "\n".join(f"- {name}" for name in missing),
         f"pip install 'moola[{','.join(sorted(set(missing.values())))}]'",
     )
+
+
+def printable(text: str, keep: str = "\t\n") -> str:
+    r"""A text that cannot act on a terminal: signs that are no plain ones are spelt out, e.g. ``\x1b``.
+
+    For whatever others wrote: a pod, a server, a file name. An escape sequence of theirs could clear the screen, hide
+    what stands there, or write to the clipboard. Line ends of Windows become plain ones.
+
+    Args:
+        text: anything.
+        keep: signs that stay; without the line end it is one line.
+    """
+    text = text.replace("\r\n", "\n")
+    return _CONTROL.sub(lambda sign: sign[0] if sign[0] in keep else sign[0].encode("unicode_escape").decode(), text)
 
 
 def did_you_mean(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -253,7 +253,7 @@ def read_json(path: Path) -> Any:
         raise StorageError(
             f"{path} is missing", "it was deleted or never written", "run the stage that makes it again"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not JSON", str(error), "delete it and run the same command again") from error
 
 

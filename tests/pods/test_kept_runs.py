@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from moola.layout import read_json
-from moola.pods import boot_guard, running
+from moola.pods import boot_guard, starting
 from moola.pods.runpod_provider import RunpodProvider
 
 HERE = Path(__file__).parent
@@ -188,13 +188,13 @@ def test_a_rented_pod_that_vanishes_leaves_its_state_on_the_volume(
     monkeypatch.setattr(RunpodProvider, "root", str(tmp_path / next(roots)))
     wish = {"provider": "runpod", "network_volume": "vol1", "checkpoint_every_min": 0.005}
     guarded: list[bool] = []
-    push = running.push
+    push = starting.push
 
     def watched(*arguments: Any, **more: Any) -> Any:
         guarded.append(bool(boot_guards(tmp_path)))
         return push(*arguments, **more)
 
-    monkeypatch.setattr(running, "push", watched)
+    monkeypatch.setattr(starting, "push", watched)
     monkeypatch.setattr("moola.pods.session.SILENCE_S", 8.0)
     first = stand_in.stand_in_run(tmp_path / "here", [], env=LONG, **wish)
     first.go(detach=True)

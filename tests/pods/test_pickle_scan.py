@@ -58,9 +58,27 @@ def test_a_pickle_under_any_other_name_is_refused(tmp_path, protocol):
 
 
 @pytest.mark.parametrize("wrap", [gzip.compress, bz2.compress, lzma.compress, zlib.compress])
-@pytest.mark.parametrize("name", ["model.joblib", "model.pkl.gz"])
+@pytest.mark.parametrize("name", ["model.joblib", "model.pkl.gz", "weights.dat.gz", "weights.gz", "weights"])
 def test_compression_hides_nothing(tmp_path, wrap, name):
     assert rules(tmp_path / name, wrap(evil())) == [NAMED]
+
+
+def test_layers_hide_nothing_and_their_number_is_limited(tmp_path):
+    packed = evil()
+    for _ in range(4):
+        packed = gzip.compress(packed)
+    assert rules(tmp_path / "weights", packed) == [NAMED]
+    assert "packed more than 4 times" in rules(tmp_path / "weights", gzip.compress(packed))[0]
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as archive:
+        archive.writestr("broken.gz", b"\x1f\x8b broken")
+        archive.writestr("weights.gz", gzip.compress(evil()))
+    assert rules(tmp_path / "weights", gzip.compress((tmp_path / "inner.zip").read_bytes())) == [NAMED]
+
+
+@pytest.mark.parametrize("content", [b"plain words", b"x,y\n1,2\n", b"", bytes(range(256)) * 99])
+@pytest.mark.parametrize("wrap", [gzip.compress, bz2.compress, lzma.compress, zlib.compress])
+def test_compressed_files_of_other_things_are_let_be(tmp_path, wrap, content):
+    assert rules(tmp_path / "bars.csv.gz", wrap(content)) == []
 
 
 @pytest.mark.parametrize("function", [eval, exec, getattr, __import__, open, bytes.fromhex, np.load])

@@ -80,12 +80,20 @@ def test_settings_are_read_as_hydra_reads_them() -> None:
         (["pod.guards.max_hours=null"], "nothing would end a forgotten pod"),
         (["pod.guards.budget=-1"], "budget: -1 must be above 0"),
         (["+pod.env.WANDB_API_KEY=x"], "no secrets on a pod"),
+        (["+pod.env.HUB=hf" + "_" + "aBcDeFgHiJ" * 4], r"env.HUB: a secret \(Hugging Face token\)"),
+        (["+pod.env.PIP_INDEX_URL='https://me:" + "abc12345@pypi.example.org/simple'"], "password in an address"),
         (["pod.gpus=[a"], "pod"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(words: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=told) as caught:
         load_settings(words)
+    assert "aBcDeFgHiJ" not in str(caught.value) and "abc12345" not in str(caught.value)
+
+
+def test_values_of_variables_that_are_no_secrets_may_travel() -> None:
+    harmless = ["OMP_NUM_THREADS=4", "PIP_INDEX_URL='https://pypi.example.org/simple'", "CUDA_VISIBLE_DEVICES='0,1'"]
+    load_settings([f"+pod.env.{word}" for word in harmless])
 
 
 def test_a_run_that_nobody_ordered_is_told_with_near_names(

@@ -43,6 +43,7 @@ def test_login_scripts_may_talk_before(tmp_path: Path, noise: bytes) -> None:
     [
         ("out.write(b'x'*10**6)", "talks but does not answer"),
         (f"out.write(b'{GREETING}'+{frame('A', 'no')})", "not JSON"),
+        (f"out.write(b'{GREETING}'+{frame('A', '[' * 100_000)})", "not JSON"),
         (f"out.write(b'{GREETING}'+{frame('A', '[]')})", "not a JSON object"),
         (f"out.write(b'{GREETING}'+b'A'+b'\\xff'*4)", "makes no sense"),
         (f"out.write(b'{GREETING}'+{frame('X', '{}')})", "makes no sense"),

@@ -7,7 +7,6 @@ request goes on, whichever client asks.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from moola.errors import MoolaError
 from moola.pods.clock import Clock
+from moola.pods.log_records import read_record
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
 from moola.pods.supervisor import SELF
@@ -69,7 +69,7 @@ class LogCopy:
         Raises:
             PodError: they are not those bytes: the log is another one, or another client writes this copy.
         """
-        content = "".join(f"{line}\n" for line in lines).encode()
+        content = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         if len(content) != after - before or before != self.size:
             raise PodError(
                 "the log of the run does not go on where it was; the run itself does",
@@ -79,15 +79,15 @@ class LogCopy:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as handle:
             handle.write(content)
-        return [json.loads(line) for line in lines]
+        return [read_record(line) for line in lines]
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """Everything that is here: n, at, step, text."""
         if self.path.exists():
-            with self.path.open() as handle:
+            with self.path.open(errors="replace") as handle:
                 for line in handle:
-                    with contextlib.suppress(ValueError):  # a client was killed while it wrote
-                        yield json.loads(line)
+                    if line.endswith("\n"):  # else a client was killed while it wrote
+                        yield read_record(line.removesuffix("\n"))
 
     def mend(self) -> None:
         """Cut off a line that a kill tore."""

@@ -11,7 +11,7 @@ from moola.pods.acquiring import was_started
 from moola.pods.ending import clear_host, end_pod
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
-from moola.pods.providers import open_api
+from moola.pods.providers import open_api, run_keys
 
 if TYPE_CHECKING:
     from moola.pods.session import RunOnPod
@@ -87,6 +87,8 @@ def give_up(
             tell(f"pod {pod.pod_id} ({pod.run}) is ended")
         except MoolaError as error:
             failures.append(error)
+    for run in {pod.run for pod in pods if not ledger.is_leased(pod.run)}:  # a client that works on it does so itself
+        run_keys(layout).forget_where_over(run, ledger)
     if failures:
         told = "\n".join(error.spoken() for error in failures)
         raise PodError(f"{len(failures)} of {len(pods)} pods could not be ended", told, "run the same command again")

@@ -164,6 +164,11 @@ class Ledger:
         rows = self._rows("SELECT max_hours FROM runs WHERE run = ?", run)
         return rows[0][0] if rows else None
 
+    def budget(self, run: str) -> float | None:
+        """US dollars that all pods of a run may cost; None: nobody said."""
+        rows = self._rows("SELECT budget FROM runs WHERE run = ?", run)
+        return rows[0][0] if rows else None
+
     def intend(self, provider: str, run: str, offer: Offer) -> int:
         """Write down that a pod is about to be asked for; on disk when this returns. The number settles it."""
         with self._writing() as book:

@@ -44,6 +44,9 @@ _BROKEN = (ValueError, EOFError, IndexError, KeyError, OverflowError, struct.err
 _BROKEN_ARCHIVE = (*_BROKEN, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 _MOST_BYTES = 4 << 30
 """Of what a compressed pickle unpacks to."""
+_MOST_LAYERS = 4
+"""Of compressed files and archives inside one another."""
+_TOO_DEEP = f"packed more than {_MOST_LAYERS} times, so that nobody sees what is in it"
 _UNREADABLE = "by its name a pickle, and it cannot be read to its end"
 
 
@@ -52,7 +55,8 @@ def scan_pickles(path: str, source: Path) -> list[Finding]:
 
     Args:
         path: for the findings.
-        source: the file, whatever its name: pickles are known by their content, too.
+        source: the file, whatever its name: pickles of protocol 2 and on are known by how they begin, older ones by
+            their names alone.
 
     Raises:
         OSError: it cannot be read.
@@ -69,18 +73,22 @@ def scan_pickles(path: str, source: Path) -> list[Finding]:
     return [Finding(path, None, rule) for rule in rules]
 
 
-def _rules(handle: IO[bytes], is_promised: bool) -> Iterator[str]:
+def _rules(handle: IO[bytes], is_promised: bool, layers: int = 0) -> Iterator[str]:
     head = handle.read(8)
     handle.seek(0)
-    if head.startswith(b"PK\3\4"):
-        yield from _in_archive(handle, is_promised)
+    if layers > _MOST_LAYERS:
+        yield _TOO_DEEP
+    elif head.startswith(b"PK\3\4"):
+        yield from _in_archive(handle, is_promised, layers)
     elif head.startswith(b"\x93NUMPY"):
         yield from _in_array(handle)
     elif _is_pickle(head):
         yield from _in_pickles(handle, is_promised)
-    elif is_promised:
-        with _unpacked(handle, head) as content:
-            yield from _in_pickles(content, True)
+    elif (content := _unpacked(handle, head)) is not None:
+        with content:
+            yield from _rules(content, is_promised, layers + 1)
+    elif is_promised:  # protocol 0 has no head
+        yield from _in_pickles(handle, True)
 
 
 def _is_pickle(head: bytes) -> bool:
@@ -88,20 +96,20 @@ def _is_pickle(head: bytes) -> bool:
     return len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5
 
 
-def _unpacked(handle: IO[bytes], head: bytes) -> IO[bytes]:
-    """The content of a compressed file, as joblib writes them; any other as it is: protocol 0 has no head."""
+def _unpacked(handle: IO[bytes], head: bytes) -> IO[bytes] | None:
+    """The content of a compressed file, as joblib writes them; None for others."""
     if head.startswith(b"\x1f\x8b"):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=handle))
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=handle, mode="rb"))
     if head.startswith(b"BZh"):
         return bz2.BZ2File(handle)
     if head.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
         return lzma.LZMAFile(handle)
     if head[:1] == b"\x78" and int.from_bytes(head[:2], "big") % 31 == 0:
         return io.BytesIO(zlib.decompressobj().decompress(handle.read(), _MOST_BYTES))
-    return io.BytesIO(handle.read())
+    return None
 
 
-def _in_archive(handle: IO[bytes], is_promised: bool) -> Iterator[str]:
+def _in_archive(handle: IO[bytes], is_promised: bool, layers: int) -> Iterator[str]:
     """What the members of a zip file hold, as of ``torch.save`` and ``numpy.savez``."""
     with zipfile.ZipFile(handle) as archive:
         for member in archive.infolist():
@@ -111,12 +119,11 @@ def _in_archive(handle: IO[bytes], is_promised: bool) -> Iterator[str]:
                 yield from [_UNREADABLE] * is_promised
                 continue
             with archive.open(member) as content:
-                head = content.read(8)
-            with archive.open(member) as content:
-                if head.startswith(b"\x93NUMPY"):
-                    yield from _in_array(content)
-                elif member.filename.lower().endswith(_SUFFIXES) or _is_pickle(head):
-                    yield from _in_pickles(content, member.filename.lower().endswith(_SUFFIXES))
+                promised = member.filename.lower().endswith(_SUFFIXES)
+                try:
+                    yield from _rules(content, promised, layers + 1)
+                except _BROKEN_ARCHIVE:
+                    yield from [_UNREADABLE] * promised
 
 
 def _in_array(handle: IO[bytes]) -> Iterator[str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from moola.pods.acquiring import STARTED
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod
 from moola.pods.ledger import Ledger, LedgerPod
 from moola.pods.provider import PodError, PodRecord, Provider
+from moola.pods.run_keys import RunKeys
 
 GRACE = timedelta(minutes=30)
 """What a run may take beyond its longest time, to save its work and be fetched."""
@@ -36,9 +38,7 @@ class Reaped:
     ended: bool = False
 
 
-def compare(
-    provider: Provider, ledger: Ledger, *, any_ledger: bool = False, clock: Clock | None = None
-) -> list[Reaped]:
+def compare(provider: Provider, ledger: Ledger, *, any_ledger: bool = False) -> list[Reaped]:
     """Look at every pod with moola's tag; changes nothing. Pods without the tag are not even looked at.
 
     Args:
@@ -61,10 +61,19 @@ def reap(
     provider: Provider,
     ledger: Ledger,
     *,
+    keys: RunKeys | None = None,
     tell: Callable[[str], None] = lambda _: None,
     clock: Clock | None = None,
 ) -> list[Reaped]:
     """Do what `compare` found.
+
+    Args:
+        found: by `compare`.
+        provider: whose account.
+        ledger: hears of it.
+        keys: of runs; those of runs that have no pod left are deleted.
+        tell: is told what ended.
+        clock: for tests.
 
     Raises:
         PodError: some could not be ended; all were tried.
@@ -84,6 +93,9 @@ def reap(
             except PodError as error:
                 failures.append(error)
         done.append(Reaped(one.pod, one.verdict, one.why, one.usd_so_far, ended))
+    for run in {one.pod.run for one in found}:
+        if keys is not None and not ledger.is_leased(run):
+            keys.forget_where_over(run, ledger)
     if failures:
         raise failures[0]
     return done
@@ -103,11 +115,19 @@ def _judge(pod: PodRecord, known: LedgerPod | None, ledger: Ledger, any_ledger: 
         return Reaped(pod, "end", f"it was ended ({known.ended_why}) and is there still", usd)
     if pod.status in ("EXITED", "ERROR"):
         return Reaped(pod, "end", f"it is {pod.status} and pays for its disk", usd)
-    hours = ledger.max_hours(pod.run)
+    if not any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run)):
+        return Reaped(pod, "end", "nothing was started on it, and no client is at it", usd)
+    if why := _over_its_limits(pod, age, ledger):
+        return Reaped(pod, "end", why, usd)
+    return Reaped(pod, "kept", f"{pod.run} was started on it; whether it still works is not known from here", usd)
+
+
+def _over_its_limits(pod: PodRecord, age: timedelta, ledger: Ledger) -> str:
+    """Which limit of its run a pod has outlived, its grace included; empty: none that is known."""
+    hours, budget = ledger.max_hours(pod.run), ledger.budget(pod.run)
     if hours is not None and age > timedelta(hours=hours) + GRACE:
-        return Reaped(pod, "end", f"it is {_hours(age)} old, {hours:g} h were allowed", usd)
-    return Reaped(pod, "kept", f"its supervisor works on {pod.run}", usd)
-
-
-def _hours(age: timedelta) -> str:
-    return f"{age.total_seconds() / 3600:.1f} h"
+        return f"it is {age.total_seconds() / 3600:.1f} h old, {hours:g} h were allowed"
+    spent = sum(one.cost for one in ledger.pods(pod.run))
+    if budget is not None and spent > budget + GRACE.total_seconds() / 3600 * pod.price_per_h:
+        return f"the pods of {pod.run} cost ${spent:,.2f}, ${budget:,.2f} were allowed"
+    return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moola.errors import MissingPackageError
 from moola.layout import sync_folder
+from moola.pods.ledger import Ledger
 
 RUN_KEYS_PLACE = "metadata/pod_keys"
 """Below the artifacts folder."""
@@ -44,6 +45,11 @@ class RunKeys:
     def forget(self, run: str) -> None:
         """Delete the pair; nothing happens where there is none."""
         shutil.rmtree(self._folder / run, ignore_errors=True)
+
+    def forget_where_over(self, run: str, ledger: Ledger) -> None:
+        """Delete the pair unless a pod of the run is open, or may be: what is left over of a run opens nothing."""
+        if not ledger.pods(run, open_only=True) and not ledger.open_intents(run):
+            self.forget(run)
 
     def _make(self, folder: Path) -> None:
         """Both files or neither: a client that is killed here leaves a folder with another name."""

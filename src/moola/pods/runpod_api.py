@@ -8,6 +8,7 @@ in 5xx or without an answer may have made a pod that bills.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from moola.errors import ConfigError
+from moola.errors import ConfigError, printable
 from moola.pods.clock import Clock
 from moola.pods.provider import LostAnswerError, PodError, RefusedHereError
 
@@ -148,7 +149,7 @@ class RunpodApi:
         return parsedate_to_datetime(date) if date else None
 
     def create_pod(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a pod. Never repeated here, because a repetition could make a second one.
+        """Make a pod. Repeated only after a 429, which made none: another repetition could make a second one.
 
         Raises:
             RefusedHereError: 400 or 403.
@@ -160,17 +161,17 @@ class RunpodApi:
         content = json.dumps(body).encode()
         if len(content) > _MAX_BODY:
             raise ApiError("the request for a pod is too large", f"{len(content):,} bytes, {_MAX_BODY:,} are allowed")
-        while True:
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
                 answer = self._http.post("pods", content=content, headers={"Content-Type": "application/json"})
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 raise _unreachable(self._http, error) from error
             except httpx.HTTPError as error:
                 raise LostAnswerError("the API did not answer the request for a pod", _words(error)) from error
-            if answer.status_code == 429:
-                self._wait(answer)
-                continue
-            return self._created(answer)
+            if answer.status_code != 429 or attempt == _ATTEMPTS:
+                return self._created(answer)
+            self._wait(answer)
+        raise AssertionError("unreachable")
 
     def _created(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.status_code >= 500 or (answer.is_success and not _is_object(answer)):
@@ -183,35 +184,45 @@ class RunpodApi:
         return _json(answer)
 
     def log_lines(self, pod_id: str, source: str, tail: int = 100, after: str = "") -> list[LogLine]:
-        """Lines of a pod's log that are there now, the oldest first; none where there is no log yet.
+        """Lines of a pod's log that are there now, the oldest first; none where it is empty, or there is no such pod.
 
         Args:
             pod_id: whose.
             source: ``container`` is what it prints, ``system`` what its host does.
             tail: how many of the last ones, 5000 at most.
             after: cursor of the last line that is known; then `tail` does not count.
+
+        Raises:
+            ApiError: the log cannot be read, which says nothing of what is in it.
         """
         import httpx
 
+        most = min(tail, _MAX_TAIL)
+        query, headers = {"source": source, "tail": most}, {"Last-Event-ID": after} if after else {}
+        for attempt in range(1, _ATTEMPTS + 1):
+            answer = self._repeated(
+                "GET", f"{_pod_path(pod_id)}/logs", query, missing_is_fine=True, headers=headers, stream=True
+            )
+            try:
+                return [] if answer is None else self._read_log(answer, None if after else most)
+            except httpx.HTTPError as error:
+                if attempt == _ATTEMPTS:
+                    raise _unreachable(self._http, error) from error
+                self._back_off(attempt, _words(error))
+        raise AssertionError("unreachable")
+
+    def _read_log(self, answer: httpx.Response, most: int | None) -> list[LogLine]:
+        """Lines of a stream that has begun, `most` at most; it has no end: silence is how it says that this was all."""
+        import httpx
+
         lines: list[LogLine] = []
-        query, headers = {"source": source, "tail": min(tail, _MAX_TAIL)}, {"Last-Event-ID": after} if after else {}
-        timeout = httpx.Timeout(_TIMEOUT_S, read=self._log_idle_s)
         until = self._clock.now() + _TIMEOUT_S
-        try:
-            with self._http.stream(
-                "GET", f"{_pod_path(pod_id)}/logs", params=query, headers=headers, timeout=timeout
-            ) as answer:
-                if answer.status_code == 401:
-                    answer.read()
-                    raise _refusal(answer)
-                if not answer.is_success:
-                    return []
-                for line in _events(answer.iter_lines()):
-                    lines.append(line)
-                    if self._clock.now() > until or (not after and len(lines) >= query["tail"]):
-                        break
-        except httpx.HTTPError:
-            pass  # the stream has no end: silence is how it says that this was all
+        answer.request.extensions["timeout"]["read"] = self._log_idle_s  # its beginning may take as long as any answer
+        with contextlib.closing(answer), contextlib.suppress(httpx.ReadTimeout):
+            for line in _events(answer.iter_lines()):
+                lines.append(line)
+                if self._clock.now() > until or len(lines) == most:
+                    break
         return lines
 
     def _listed(self, path: str, name: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -231,15 +242,28 @@ class RunpodApi:
             cursor = following
 
     def _repeated(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, *, missing_is_fine: bool = False
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        missing_is_fine: bool = False,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
     ) -> httpx.Response | None:
-        """A request that may be repeated without harm; None: 404, where that is fine."""
+        """A request that may be repeated without harm; None: 404, where that is fine.
+
+        With `stream` the content of an answer that is no refusal is still to be read.
+        """
         import httpx
 
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS
+            request = self._http.build_request(method, path, params=query, headers=headers)
             try:
-                answer = self._http.request(method, path, params=query)
+                answer = self._http.send(request, stream=stream)
+                if not answer.is_success:
+                    answer.read()
             except httpx.HTTPError as error:
                 if last:
                     raise _unreachable(self._http, error) from error
@@ -301,7 +325,7 @@ def _trusted() -> ssl.SSLContext:
 def _is_object(answer: httpx.Response) -> bool:
     try:
         return isinstance(answer.json(), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -372,6 +396,8 @@ def _events(lines: Iterator[str]) -> Iterator[LogLine]:
 def _line_of(data: str) -> str | None:
     try:
         parsed = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return str(parsed["line"]) if isinstance(parsed, dict) and "line" in parsed else None
+    if not isinstance(parsed, dict) or "line" not in parsed:
+        return None
+    return printable(str(parsed["line"]).rstrip(), keep="\t")  # a line is one line, whatever a pod printed

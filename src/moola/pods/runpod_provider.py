@@ -15,7 +15,7 @@ from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
 from moola.pods.provider import CloudTier, Offer, PodRecord, PodState, PodStatus, PodWish, pod_name, run_and_owner
 from moola.pods.run_keys import RunKeys
-from moola.pods.runpod_api import RunpodApi
+from moola.pods.runpod_api import ApiError, RunpodApi
 from moola.pods.ssh import SshTarget
 
 VOLUME_PATH = "/workspace"
@@ -104,8 +104,11 @@ class RunpodProvider:
         )
 
     def system_log(self, pod_id: str, tail: int) -> list[str]:
-        """The last lines that the host wrote about the pod."""
-        return [line.text for line in self._api.log_lines(pod_id, "system", tail)]
+        """The last lines that the host wrote about the pod; people read them, so that none is no reason to stop."""
+        try:
+            return [line.text for line in self._api.log_lines(pod_id, "system", tail)]
+        except ApiError as error:
+            return [f"(the log is out of reach: {' '.join(error.why.split())})"]
 
     def end(self, pod_id: str) -> None:
         """End it for good."""

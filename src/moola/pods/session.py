@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import StorageError
 from moola.pods.boot_guard import SILENCE_S, boot_guard_argv
 from moola.pods.provider import LocalTarget
-from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection
+from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection, RemoteError
 
 if TYPE_CHECKING:
     from moola.pods.ssh import SshTarget
@@ -75,8 +75,55 @@ def open_shell(
     except BaseException:
         connection.close()
         raise
+    if wrong := _not_as(_HELLO, answer.value) or [name for name in _HELLO if name not in answer.value]:
+        connection.close()
+        raise _nonsense("what it says of itself", wrong, answer.value)
     skew_s = answer["time"] - (answer.sent_at + answer.took_s / 2)
     return PodShell(connection, answer["root"], python, answer.value, skew_s)
+
+
+_NUMBER = (int, float)
+_HELLO = {
+    "time": _NUMBER,
+    "root": str,
+    "python": str,
+    "cores": (int, type(None)),
+    "memory_bytes": _NUMBER,
+    "free_bytes": _NUMBER,
+}
+_STATUS = {"phase": str, "outcome": (str, type(None)), "why": str, "steps": dict, "armed": (dict, type(None))}
+_STEP = {"exit_code": (int, type(None)), "seconds": _NUMBER}
+_ARMED = {"armed": bool, "because": str}
+"""What is read of answers, and its types."""
+
+
+def _checked_status(status: Any) -> Mapping[str, Any]:
+    """A status as far as its readers can rely on it: what it has is of the right kind.
+
+    Raises:
+        RemoteError: it is not what a supervisor writes.
+    """
+    if not isinstance(status, dict):
+        raise _nonsense("its word about the run", ["status"], status)
+    wrong = _not_as(_STATUS, status)
+    if not wrong:
+        wrong = [f"steps.{name}" for name, step in status.get("steps", {}).items() if _not_as(_STEP, step)]
+        wrong += [f"armed.{name}" for name in _not_as(_ARMED, status.get("armed") or {})]
+    if wrong:
+        raise _nonsense("its word about the run", wrong, status)
+    return status
+
+
+def _not_as(shape: Mapping[str, Any], value: Any) -> list[str]:
+    """Keys whose values are of another kind than the shape says."""
+    if not isinstance(value, dict):
+        return list(shape)
+    return [name for name, kind in shape.items() if name in value and not isinstance(value[name], kind)]
+
+
+def _nonsense(what: str, wrong: Sequence[str], answer: Any) -> RemoteError:
+    why = f"{', '.join(wrong)} in {repr(answer)[:200]}"
+    return RemoteError("broken", f"the pod's answer makes no sense: {what}", why, "look at the pod by hand")
 
 
 @dataclass(frozen=True)
@@ -103,7 +150,7 @@ class RunOnPod:
 
     def status(self) -> Mapping[str, Any]:
         """What the supervisor said last; empty where none has started."""
-        return self.read("status.json") or {}
+        return _checked_status(self.read("status.json") or {})
 
     def job(self) -> Mapping[str, Any]:
         """What the supervisor is to do; empty where nothing was sent."""
@@ -137,7 +184,12 @@ class RunOnPod:
     def _tail(self, offset: int, wait_s: float) -> Mapping[str, Any]:
         path = f"runs/{self.run}/log.jsonl"
         arguments = {"root": self.shell.root, "path": path, "offset": offset, "wait_s": wait_s}
-        return self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s).value
+        answer = self.shell.connection.request("tail", arguments, timeout_s=REQUEST_S + wait_s).value
+        match answer:
+            case {"lines": list(lines), "offset": int(), "size": int()} if all(isinstance(one, str) for one in lines):
+                return answer
+            case _:
+                raise _nonsense("its log", ["lines, offset or size"], answer)
 
     def supervise(self, moola_path: str) -> None:
         """Start a supervisor, which leaves where one is at it already.

@@ -15,6 +15,7 @@ from moola.pods.guards import GuardLimits
 from moola.pods.provider import CloudTier, PodWish
 from moola.pods.providers import PROVIDERS, ProviderOptions
 from moola.pods.runpod_provider import VOLUME_PATH
+from moola.pods.secret_scan import scan_text
 from moola.pods.waiting import PhaseLimits
 
 _GROUP = "pod"
@@ -78,6 +79,7 @@ class PodSettings:
 
     def __post_init__(self) -> None:
         secret = [name for name in self.env if _SECRET_NAME.search(name)]
+        told = [(name, one.rule) for name, value in self.env.items() for one in scan_text("pod.env", str(value))]
         odd = [name for name in self.env if not _ENV_NAME.fullmatch(name)]
         unbounded = self.provider == "runpod" and self.guards.max_hours is None and self.guards.budget is None
         reject(
@@ -96,6 +98,7 @@ class PodSettings:
             *((True, f"guards.{problem}") for problem in self.guards.problems()),
             *((True, f"env: '{name}' is no name of a variable") for name in odd),
             *((True, f"env.{name}: no secrets on a pod: whoever has it can read them") for name in secret),
+            *((True, f"env.{name}: a secret ({rule}), and whoever has the pod reads it") for name, rule in told),
         )
 
     @property

@@ -287,7 +287,7 @@ class _Frames:
     def _end(self, kind: bytes, content: bytes) -> None:
         try:
             self.answer = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RemoteError("broken", "the pod's answer is not JSON", str(error)) from error
         if not isinstance(self.answer, dict):
             raise RemoteError("broken", "the pod's answer is not a JSON object", repr(content[:200]))

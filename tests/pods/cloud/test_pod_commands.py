@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -16,14 +17,17 @@ import pytest
 from fake_runpod import FakeRunpod, PodPlan, Spec
 
 from moola.cli import guarded
+from moola.commands.pod_commands.run_options import under_lease
 from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE
 from moola.layout import Layout
 from moola.pods.acquiring import STARTED
 from moola.pods.ledger import Ledger
-from moola.pods.provider import PodRecord, pod_name
-from moola.pods.providers import open_ledger
+from moola.pods.provider import Offer, PodRecord, pod_name
+from moola.pods.providers import open_ledger, run_keys
+from moola.pods.run_keys import RunKeys
 
 RUN = "market-584a4514f71f"
+OFFER = Offer("NVIDIA RTX A5000", "RTX A5000", 24, "SECURE", "EU-RO-1", "HIGH", 0.36)
 
 
 @dataclass
@@ -153,6 +157,9 @@ def test_costs_are_told_without_the_bill_where_it_cannot_be_had(account):
 
 def test_reap_shows_first_and_ends_when_it_is_told_to(account):
     kept, ghost = account.pod(), account.pod("other-run", known=False)
+    account.ledger.add_event(RUN, kept, STARTED, "")
+    keys = RunKeys(Path("artifacts/metadata/pod_keys"))
+    assert keys.identity(RUN).is_file() and keys.identity("other-run").is_file()
     code, out, _ = account("reap")
     assert code == EXIT_POD and "1 pods would be ended, $0.69 an hour: `moola pod reap --apply`" in out
     assert len(account.fake.billing()) == 2
@@ -164,6 +171,42 @@ def test_reap_shows_first_and_ends_when_it_is_told_to(account):
     }
     assert [pod.pod_id for pod in account.fake.billing()] == [kept]
     assert account("reap")[0] == EXIT_OK
+    assert account("down", RUN, "--yes")[0] == EXIT_OK
+    assert list(Path("artifacts/metadata/pod_keys").iterdir()) == [], "a key goes with the last pod of its run"
+
+
+def test_a_command_that_ends_without_a_pod_leaves_no_key_behind(account):
+    layout = Layout(Path("data"), Path("artifacts"))
+    run: Any = argparse.Namespace(run=RUN, ledger=account.ledger, layout=layout)
+    nothing: Any = lambda: None  # noqa: E731
+    key = run_keys(layout).identity(RUN)
+
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        under_lease(run, interrupted)
+    assert not key.exists()
+    key = run_keys(layout).identity(RUN)
+    intent = account.ledger.intend("runpod", RUN, OFFER)
+    under_lease(run, nothing)
+    assert key.is_file(), "a pod may have come of it"
+    account.ledger.settle(intent, "nothing")
+    account.pod()
+    under_lease(run, nothing)
+    assert key.is_file(), "a pod is open"
+
+
+def test_what_the_account_says_cannot_act_on_the_terminal(account):
+    pod = account.fake.add(pod_name(RUN, account.ledger.owner), dataCenterIds=["EU\x1b[2J\nmoola: fine"])
+    pod.pod_id = "a\x1b]52;c;QQ==\x07"
+    account.fake.pods[pod.pod_id] = pod
+    assert "\\x1b[2J\\nmoola: fine" in account("ps")[1]
+    for command in (["ps"], ["reap"], ["down", RUN]):
+        _, out, err = account(*command)
+        assert pod.pod_id.partition("\x1b")[0] in out + err
+        assert not {"\x1b", "\x07"} & set(out + err)
+        assert "moola: fine" not in [line[:11] for line in out.splitlines()]
 
 
 def test_down_ends_the_pods_of_a_run_also_one_that_nobody_knew(account):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from fake_runpod import GPUS, PodPlan
 
+from moola.pods.acquiring import STARTED
 from moola.pods.provider import PodError, PodWish, pod_name
 from moola.pods.reaping import GRACE, compare, reap
+from moola.pods.run_keys import RunKeys
 
 from .conftest import RUN, World
 
@@ -22,7 +24,10 @@ def verdicts(world: World, any_ledger: bool = False) -> dict[str, tuple[str, str
 def test_a_pod_whose_run_goes_on_is_kept(world):
     got = world.acquisition(CHEAP).acquire()
     world.ledger.add_run(RUN, "market", "b", max_hours=6)
-    assert verdicts(world) == {got.pod.pod_id: ("kept", f"its supervisor works on {RUN}")}
+    assert verdicts(world) == {got.pod.pod_id: ("end", "nothing was started on it, and no client is at it")}
+    world.ledger.add_event(RUN, got.pod.pod_id, STARTED, "attempt 1")
+    [(verdict, why)] = verdicts(world).values()
+    assert verdict == "kept" and "was started on it" in why and "not known" in why
     world.clock.at += 6 * 3600 + GRACE.total_seconds() - 300
     assert verdicts(world)[got.pod.pod_id][0] == "kept"
     world.clock.at += 600
@@ -30,6 +35,32 @@ def test_a_pod_whose_run_goes_on_is_kept(world):
     assert verdict == "end" and "6 h were allowed" in why
     with world.ledger.lease(RUN):
         assert verdicts(world)[got.pod.pod_id] == ("kept", "a client works on it")
+
+
+def test_a_pod_that_outlives_the_budget_of_its_run_is_ended(world):
+    got = world.acquisition(CHEAP).acquire()
+    world.ledger.add_run(RUN, "market", "b", budget=5.0)
+    world.ledger.add_event(RUN, got.pod.pod_id, STARTED, "attempt 1")
+    hours = 5.0 / got.pod.price_per_h
+    world.clock.at += hours * 3600
+    assert verdicts(world)[got.pod.pod_id][0] == "kept"
+    world.clock.at += GRACE.total_seconds() + 60
+    verdict, why = verdicts(world)[got.pod.pod_id]
+    assert verdict == "end" and "$5.00 were allowed" in why
+
+
+def test_the_key_of_a_run_goes_with_its_last_pod(world, tmp_path):
+    keys = RunKeys(tmp_path / "keys")
+    got = world.acquisition(CHEAP).acquire()
+    assert keys.identity(RUN).is_file() and keys.identity("other-0123456789ab").is_file()
+    ghost = world.fake.add(pod_name(RUN, world.ledger.owner))
+    kept = [one for one in compare(world.provider, world.ledger) if one.pod.pod_id == ghost.pod_id]
+    reap(kept, world.provider, world.ledger, keys=keys, clock=world.clock)
+    assert keys.identity(RUN).is_file(), "another pod of the run is open"
+    with world.ledger.lease(RUN):
+        assert got.pod.pod_id in verdicts(world)
+    reap(compare(world.provider, world.ledger), world.provider, world.ledger, keys=keys, clock=world.clock)
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["other-0123456789ab"]
 
 
 def test_a_pod_that_came_of_a_lost_answer_is_ended_with_apply_only(world):

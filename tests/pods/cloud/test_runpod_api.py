@@ -8,10 +8,10 @@ import pytest
 from fake_runpod import FakeRunpod, PodPlan
 
 from moola.errors import ConfigError
-from moola.pods.provider import LostAnswerError, PodError, RefusedHereError
+from moola.pods.provider import LostAnswerError, PodError, PodWish, RefusedHereError
 from moola.pods.runpod_api import ApiError, RunpodApi
 
-from .conftest import SPEC, World
+from .conftest import KEY, RUN, SPEC, World
 
 BODY = {
     "name": "moola-x-00000000",
@@ -112,6 +112,14 @@ def test_a_limit_is_waited_for_as_long_as_it_says(world, api, clock):
     assert clock.slept == [12.0, 7.0]
 
 
+def test_a_limit_that_never_ends_is_given_up(world, api, clock):
+    world.fake.fault("POST", "/pods", 429, "minute window", headers={"Retry-After": "12"}, times=99)
+    with pytest.raises(ApiError, match="limit of requests"):
+        api.create_pod(BODY)
+    assert clock.slept == [12.0] * 4 and world.billing() == []
+    world.fake.faults.clear()
+
+
 def test_a_limit_of_an_hour_is_told_and_not_waited_for(world, api, clock):
     world.fake.fault("GET", "/pods", 429, "hour window", headers={"Retry-After": "1800"})
     with pytest.raises(ApiError, match="1800 s"):
@@ -163,6 +171,44 @@ def test_a_log_is_read_to_its_silence_and_goes_on_where_it_ended(world, clock, s
 
 def test_a_log_that_is_not_there_has_no_lines(api):
     assert api.log_lines("nothere", "system") == []
+
+
+@pytest.mark.parametrize("how", [{"status": 503}, {"status": 500}, {"status": 0, "cut": True}, {"status": 403}])
+def test_a_log_that_cannot_be_read_is_no_empty_log(world, api, how):
+    pod = world.fake.add("x")
+    world.fake.fault("GET", f"/pods/{pod.pod_id}/logs", detail="down", times=99, **how)
+    with pytest.raises(ApiError):
+        api.log_lines(pod.pod_id, "container")
+    [line] = world.provider.system_log(pod.pod_id, 5)
+    assert line.startswith("(the log is out of reach: ")
+    world.fake.faults.clear()
+
+
+def test_no_key_is_taken_on_trust_while_the_log_cannot_be_read(make_world):
+    world = make_world(trust_first_use=True)
+    pod = world.provider.create(PodWish(), RUN, world.provider.offers(PodWish(gpus=("A5000",)))[0], KEY)
+    world.clock.at += 300
+    world.fake.fault("GET", f"/pods/{pod.pod_id}/logs", 503, "down", times=99)
+    with pytest.raises(ApiError, match="503: down"):
+        world.provider.target(pod)
+    assert world.ledger.host_keys("runpod", pod.pod_id) == ()
+    world.fake.faults.clear()
+    target = world.provider.target(pod)
+    assert target is not None and target.host_keys == (KEY,) and world.ledger.events(RUN) == []
+
+
+def test_a_log_that_comes_after_a_failure_is_read(world, api, clock):
+    pod = world.fake.add("x")
+    clock.at += 15
+    world.fake.fault("GET", f"/pods/{pod.pod_id}/logs", 503, "down", times=2)
+    assert api.log_lines(pod.pod_id, "system")
+    assert clock.slept == [2.0, 4.0]
+
+
+def test_a_line_of_a_log_is_one_line_that_cannot_act_on_the_terminal(world, api, monkeypatch):
+    pod = world.fake.add("x")
+    monkeypatch.setattr(world.fake, "log", lambda *_: ["a\x1b[2J\nmoola: all is well\r\n"])
+    assert [line.text for line in api.log_lines(pod.pod_id, "system")] == ["a\\x1b[2J\\nmoola: all is well"]
 
 
 def test_the_bill_adds_up(world, api, clock):

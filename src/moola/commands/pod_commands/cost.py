@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
-from moola.commands.pod_commands.run_options import parser_of
+from moola.commands.pod_commands.run_options import parser_of, tell_aside
 from moola.commands.pod_commands.tables import print_table, usd
 from moola.errors import EXIT_OK, DataError, did_you_mean
 
@@ -53,7 +52,7 @@ def _ask_for_bills(arguments: argparse.Namespace, ledger: Ledger) -> None:
         for provider in askable_providers(ledger, layout_of(arguments)):
             refresh_bills(ledger, provider)
     except PodError as error:
-        print(f"the bill cannot be had, estimates only: {error.what}", file=sys.stderr)
+        tell_aside(f"the bill cannot be had, estimates only: {error.what}")
 
 
 def _print(found: Sequence[RunCost]) -> None:

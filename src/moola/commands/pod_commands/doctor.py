@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.pod_options import add_host_options, given_keys
 from moola.commands.pod_commands.run_options import parser_of
-from moola.errors import EXIT_ENVIRONMENT, EXIT_OK
+from moola.errors import EXIT_ENVIRONMENT, EXIT_OK, printable
 
 if TYPE_CHECKING:
     from moola.pods.examining import Check
@@ -35,11 +35,11 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps([asdict(check) for check in checks], indent=2))
         return EXIT_ENVIRONMENT if missing else EXIT_OK
     for section, of_section in itertools.groupby(checks, lambda check: check.section):
-        print(section)
+        print(printable(section))
         for check in of_section:
-            print(f"{'' if check.is_fine else 'MISSING':9}{check.name:13}{check.found}")
+            print(printable(f"{'' if check.is_fine else 'MISSING':9}{check.name:13}{check.found}"))
             if check.mend:
-                print(f"{'':22}-> {check.mend}")
+                print(printable(f"{'':22}-> {check.mend}"))
     print("\nnothing is missing" if not missing else f"\n{len(missing)} to mend")
     return EXIT_ENVIRONMENT if missing else EXIT_OK
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from moola.commands.layout import layout_of
-from moola.commands.pod_commands.run_options import parser_of
-from moola.errors import EXIT_OK, EXIT_USAGE, DataError, did_you_mean
+from moola.commands.pod_commands.run_options import parser_of, tell_aside
+from moola.errors import EXIT_OK, EXIT_USAGE, DataError, did_you_mean, printable
 
 _DESCRIPTION = """\
 End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
 
     layout = layout_of(arguments)
     ledger = open_ledger(layout)
-    providers = askable_providers(ledger, layout, _tell)
+    providers = askable_providers(ledger, layout, tell_aside)
     pods = own_pods(ledger, providers, arguments.run, any_ledger=arguments.any_ledger)
     if arguments.run and not own_pods(ledger, providers, arguments.run, any_ledger=True):
         known = {pod.run for pod in ledger.pods()}
@@ -40,19 +40,13 @@ def main(words: Sequence[str]) -> int:
     lost = would_lose(ledger, pods)
     if lost and not arguments.yes:
         way_out = "`moola pod pull RUN` brings them, `moola pod stop RUN` ends it well; --yes ends it all the same"
-        print(
-            "\n".join(["moola: nothing was ended", *(f"  - {line}" for line in lost), f"  -> {way_out}"]),
-            file=sys.stderr,
-        )
+        told = "\n".join(["moola: nothing was ended", *(f"  - {line}" for line in lost), f"  -> {way_out}"])
+        print(printable(told), file=sys.stderr)
         return EXIT_USAGE
-    give_up(pods, providers, ledger, layout, tell=_tell, silent_too=arguments.yes)
+    give_up(pods, providers, ledger, layout, tell=tell_aside, silent_too=arguments.yes)
     if arguments.json:
         print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))
     elif not pods:
         asked = " and ".join(provider.name for provider in providers)
         print(f"no pods to end ({asked} asked)")
     return EXIT_OK
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
+from moola.commands.pod_commands.run_options import Speaker, log_line, parser_of, reopened
 from moola.errors import EXIT_OK, MoolaError
 from moola.pods.attaching import FINAL_PHASES, POLL_S, LogCopy, log_copies
+from moola.pods.log_records import read_record
 from moola.pods.provider import PodError, PodRecord
 from moola.pods.running import PodRun
 from moola.pods.session import RunOnPod
@@ -28,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     run = reopened(arguments, Speaker(as_json=True))
 
     def show(record: Mapping[str, Any]) -> None:
-        print(json.dumps(record) if arguments.json else f"{record['step']:>11} | {record['text']}", flush=True)
+        print(json.dumps(record) if arguments.json else log_line(record), flush=True)
 
     found, why_not = _found(run)
     read = _Reading(run.folder, found)
@@ -68,7 +69,7 @@ class _Reading:
         if self._found is not None:
             for line, offset in self._found[1].said():
                 self._offset = offset
-                yield json.loads(line)
+                yield read_record(line)
 
     def news(self) -> Iterator[Mapping[str, Any]]:
         """What the pod says from then on, until the job has ended."""
@@ -77,6 +78,6 @@ class _Reading:
         _, pod = self._found
         while True:
             lines, self._offset = pod.tail(self._offset, POLL_S)
-            yield from map(json.loads, lines)
+            yield from map(read_record, lines)
             if not lines and pod.status().get("phase") in FINAL_PHASES:
                 return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
-from moola.commands.pod_commands.run_options import parser_of
+from moola.commands.pod_commands.run_options import parser_of, tell_aside
 from moola.commands.pod_commands.tables import print_table, usd
 from moola.errors import EXIT_OK
 
@@ -43,7 +42,7 @@ def main(words: Sequence[str]) -> int:
         min_cuda=arguments.min_cuda,
     )
     layout = layout_of(arguments)
-    options = ProviderOptions(tell=lambda line: print(line, file=sys.stderr))
+    options = ProviderOptions(tell=tell_aside)
     offers = open_provider("runpod", open_ledger(layout), layout, options).offers(wish)
     if arguments.json:
         print(json.dumps([asdict(offer) for offer in offers], indent=2))

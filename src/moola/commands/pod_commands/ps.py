@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
-from moola.commands.pod_commands.run_options import parser_of
+from moola.commands.pod_commands.run_options import parser_of, tell_aside
 from moola.commands.pod_commands.tables import duration, print_table, usd
 from moola.errors import EXIT_OK
 
@@ -27,7 +26,7 @@ def main(words: Sequence[str]) -> int:
 
     layout = layout_of(arguments)
     ledger = open_ledger(layout)
-    asked = [] if arguments.offline else askable_providers(ledger, layout, lambda line: print(line, file=sys.stderr))
+    asked = [] if arguments.offline else askable_providers(ledger, layout, tell_aside)
     rows = overview(ledger, asked)
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import layout_of
-from moola.commands.pod_commands.run_options import parser_of
+from moola.commands.pod_commands.run_options import parser_of, tell_aside
 from moola.commands.pod_commands.tables import duration, print_table, usd
 from moola.errors import EXIT_OK, EXIT_POD
 
@@ -27,26 +26,22 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--apply", action="store_true", help="end them")
     parser.add_argument("--any-ledger", action="store_true", help="also those of other machines and checkouts")
     arguments = parser.parse_args(words)
-    from moola.pods.providers import askable_providers, open_api, open_ledger
+    from moola.pods.providers import askable_providers, open_api, open_ledger, run_keys
     from moola.pods.reaping import compare, reap
 
     layout = layout_of(arguments)
     open_api().close()  # without a key there is nothing to compare with, and silence would look like order
-    ledger = open_ledger(layout)
+    ledger, keys = open_ledger(layout), run_keys(layout)
     found: list[Reaped] = []
-    for provider in askable_providers(ledger, layout, _tell):
+    for provider in askable_providers(ledger, layout, tell_aside):
         of_provider = compare(provider, ledger, any_ledger=arguments.any_ledger)
-        found += reap(of_provider, provider, ledger, tell=_tell) if arguments.apply else of_provider
+        found += reap(of_provider, provider, ledger, keys=keys, tell=tell_aside) if arguments.apply else of_provider
     if arguments.json:
         print(json.dumps([_plain(one) for one in found], indent=2))
     else:
         _print(found, ledger, applied=arguments.apply)
     waiting = any(one.verdict == "end" and not one.ended for one in found)
     return EXIT_POD if waiting else EXIT_OK
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _plain(one: Reaped) -> dict[str, Any]:

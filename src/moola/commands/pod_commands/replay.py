@@ -48,8 +48,6 @@ def main(words: Sequence[str]) -> int:
         show=speaker.show,
     )
     check_budget(run)
-    guards = run.settings.guards
-    run.ledger.add_run(run.run, arguments.run.rpartition("-")[0], run.bundle.bundle_id, guards.budget, guards.max_hours)
     ended = under_lease(run, run.go)
     if ended.published is None:
         return report(ended, arguments.json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD
+from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD, printable
 
 if TYPE_CHECKING:
     from moola.pods.attending import Ended
@@ -48,11 +49,22 @@ class Speaker:
 
     def show(self, record: Mapping[str, Any]) -> None:
         """A line of the run."""
-        self._print(f"{record['step']:>11} | {record['text']}")
+        self._print(log_line(record))
 
     def _print(self, line: str) -> None:
+        told = re.sub(r"\n(?=\S)", "\n  ", printable(line))  # what a pod says in it begins no line of moola's own
         with self._lock:  # checkpoints come on a thread of their own
-            print(line, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+            print(told, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+
+def log_line(record: Mapping[str, Any]) -> str:
+    """A line of a run as people read it: its step, and what it said."""
+    return printable(f"{record['step']:>11} | {record['text']}", keep="\t")
+
+
+def tell_aside(line: str) -> None:
+    """Say on stderr what happens, for commands whose stdout is an answer."""
+    Speaker(as_json=True).tell(line)
 
 
 def reopened(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
@@ -72,11 +84,11 @@ def report(ended: Ended, as_json: bool) -> int:
         print(json.dumps(_plain(ended), indent=2))
     else:
         for phase, seconds in ended.seconds.items():
-            print(f"{phase:20}{seconds:8.1f} s")
+            print(f"{printable(phase, keep=''):20}{seconds:8.1f} s")
         if ended.outcome == "detached":
             print(f"the run goes on: moola pod attach {ended.run}")
         elif ended.published is None:
-            print(f"{ended.run} {ended.outcome}: {ended.why}")
+            print(printable(f"{ended.run} {ended.outcome}: {ended.why}", keep="\t"))
         else:
             print(ended.published.folder)
     if ended.outcome in ("finished", "detached"):
@@ -100,16 +112,20 @@ def _plain(ended: Ended) -> dict[str, Any]:
 def under_lease(run: PodRun, work: Callable[[], Ended]) -> Ended:
     """Do something that one client at a time may do; a closed terminal interrupts it as Ctrl-C does.
 
+    The run's key goes when no pod of it is left, however this ends.
+
     Raises:
         PodTakenError: another client is at the run, or took it over.
     """
     from moola.pods.keeping import kept
+    from moola.pods.providers import run_keys
 
     with _interrupted_by(signal.SIGTERM, signal.SIGHUP), kept(run.ledger.lease(run.run)) as run.lease:
         try:
             return work()
         finally:
             run.close()
+            run_keys(run.layout).forget_where_over(run.run, run.ledger)
 
 
 @contextlib.contextmanager

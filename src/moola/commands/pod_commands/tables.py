@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from moola.commands.encoder_lines import table_lines
+from moola.errors import printable
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a head."""
-    print("\n".join(table_lines([head, *rows])))
+    """Print rows under a head; what a lender calls its machines cannot act on the terminal."""
+    print("\n".join(table_lines([[printable(cell, keep="") for cell in row] for row in (head, *rows)])))
 
 
 def usd(amount: float | None) -> str:
