@@ -5,12 +5,14 @@ Nothing is computed here: threads, as those of polars, do not survive a fork.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 from pathlib import Path
 
 import moola
 from moola.pods.composed_run import compose, run_id_of
+from moola.registry import Registry
 
 IN_FUNCTIONS = (
     "cleanlab.filter",
@@ -31,3 +33,5 @@ modules = (module.name for module in pkgutil.walk_packages(moola.__path__, "mool
 for name in (*IN_FUNCTIONS, *(name for name in modules if name.split(".")[1] not in APART)):
     importlib.import_module(name)
 run_id_of(compose([], Path.cwd()), Path.cwd())
+for registry in [thing for thing in gc.get_objects() if isinstance(thing, Registry)]:
+    vars(registry).pop("_announced", None)  # a command may have packages that this process has not

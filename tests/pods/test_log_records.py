@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moola.commands.pod_commands import logs, replay
+from moola.commands.pod_commands import logs
 from moola.commands.pod_commands.run_options import Speaker, log_line, report, tell_aside
 from moola.commands.pod_commands.tables import print_table
 from moola.pods.attaching import LogCopy
 from moola.pods.log_records import STRANGE, read_record
-from moola.pods.provider import LocalTarget
+from moola.pods.provider import LocalTarget, PodError
 from moola.pods.running import Ended
 from moola.pods.session import PodShell, RunOnPod, open_shell
 from moola.pods.wire import Answer, LocalConnection, RemoteError
@@ -69,19 +69,19 @@ def test_a_run_cannot_act_on_the_terminal_of_who_reads_along(capsys: pytest.Capt
     assert "\\x1b]52" in told.err and "\tx" in told.out and "\n  more" in told.out
 
 
-def test_logs_and_replay_show_strange_lines_too(
+def test_logs_show_strange_lines_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = LogCopy(tmp_path / "artifacts" / "runpod_results" / "demo-1" / "logs" / "pod.jsonl")
     lines = [json.dumps(GOOD), "torn \x1b[2J", json.dumps(GOOD)]
     copy.add(lines, 0, sum(len(one) + 1 for one in lines))
-    monkeypatch.chdir(tmp_path)
-    assert replay.main(["demo-1", "--speed", "1000"]) == 0
-    shown = ["        job | step 1", "          ? | torn \\x1b[2J", "        job | step 1"]
-    assert capsys.readouterr().out.splitlines() == shown
-    run = argparse.Namespace(folder=copy.path.parents[1], find=lambda: None)
+    gone = PodError("there is no pod")
+    run = argparse.Namespace(
+        folder=copy.path.parents[1], find=lambda: None, what_became=lambda: gone, close=lambda: None
+    )
     monkeypatch.setattr(logs, "reopened", lambda *_: run)
     assert logs.main(["demo-1"]) == 0
+    shown = ["        job | step 1", "          ? | torn \\x1b[2J", "        job | step 1"]
     assert capsys.readouterr().out.splitlines() == shown
 
 
