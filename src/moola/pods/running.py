@@ -300,7 +300,7 @@ class PodRun:
     def _bring_back(self, record: PodRecord, pod: RunOnPod) -> Published:
         staging = self.folder / "staging"
         began = time.monotonic()
-        folder = pull_results(pod, staging)
+        staged = pull_results(pod, staging)
         size = [path.stat().st_size for path in staging.rglob("*") if path.is_file()]
         self.ledger.add_transfer(
             self.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size)
@@ -313,7 +313,9 @@ class PodRun:
             "bundle": self.bundle.bundle_id,
             "git": self.bundle.facts["git"],
         }
-        published = publish_results(staging, folder, self.layout, project=pod.project, pod=about)
+        published = publish_results(staged, self.layout, pod=about)
+        if published.disarmed:
+            self.tell(f"a browser would run what is in {', '.join(published.disarmed)}: their names say so now")
         shutil.rmtree(staging)
         self.tell(f"{len(size)} files are here, verified; {published.folder}")
         return published
