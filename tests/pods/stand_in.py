@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import moola
+from moola.config import digest_json
 from moola.layout import Layout
 from moola.pods.bundle import Bundle, BundledFile
 from moola.pods.guards import GuardLimits
@@ -36,11 +37,15 @@ PODS = (
 )
 REAL = ("__init__.py", *(f"pods/{name}.py" for name in PODS))
 RUN = "demo-0123456789ab"
-JOB = textwrap.dedent(
-    """
+RECIPE = {"stage": "oof", "config": {}, "inputs": {}, "code": "0" * 64, "outside": ""}
+KEY = digest_json(RECIPE)
+STAGE = f"oof-{KEY[:16]}"
+JOB = (
+    textwrap.dedent(
+        """
     import hashlib, json, os, pathlib, subprocess, sys, time
     here, rid = pathlib.Path("artifacts"), "demo-ffffffffffff"
-    stage = here / "oof/supervised/oof-0123456789abcdef"
+    stage = here / "oof/supervised/STAGE"
     building = stage.with_name(f".{stage.name}.building")
     run, steps = here / "results" / rid, int(os.environ.get("STAND_IN_STEPS", "3"))
 
@@ -67,12 +72,19 @@ JOB = textwrap.dedent(
     if os.environ.get("STAND_IN_FAILS"):
         sys.exit(print("wrong data") or 3)
     write(stage / "oof.parquet", "predictions")
-    write(stage / "manifest.json", json.dumps({"files": digests(stage)}))
+    said = {"stage": "oof", "key": "KEY", "config": {}, "inputs": {}, "code": {"digest": "0" * 64}, "outside": ""}
+    files = digests(stage)
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    write(stage / "manifest.json", json.dumps({**said, "files": files, "digest": digest}))
     write(run / "metrics.json", json.dumps({"accuracy": 0.75}))
-    line = {"stage": "oof", "folder": str(stage.absolute())}
-    write(run / "manifest.json", json.dumps({"status": "finished", "files": digests(run), "stages": [line]}))
+    line = {"stage": "oof", "key": "KEY", "digest": digest, "folder": str(stage.absolute())}
+    told = {"run_id": rid, "status": "finished", "files": digests(run), "stages": [line]}
+    write(run / "manifest.json", json.dumps(told))
     print("finished")
     """
+    )
+    .replace("STAGE", STAGE)
+    .replace("KEY", KEY)
 )
 ENVIRONMENT = textwrap.dedent(
     """

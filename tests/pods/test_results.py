@@ -93,6 +93,8 @@ def project(tmp_path: Path) -> Path:
         ([offer("artifacts/a"), offer("artifacts/a/b")], "a file and a folder"),
         ([offer("artifacts/a/b"), offer("artifacts/A")], "one name on some disks|a file and a folder"),
         ([offer("artifacts/a"), offer("artifacts/a")], "twice"),
+        ([offer("artifacts/.git/config")], "git obeys"),
+        ([offer("artifacts/.g\u200cIT/config")], "git obeys"),
         ([offer(7)], "not described"),
         ([offer("artifacts/a", size=-1)], "not described"),
         ([offer("artifacts/a", size=True)], "not described"),

@@ -69,7 +69,7 @@ def test_a_run_goes_to_a_pod_and_its_results_come_back(stand_in: ModuleType, tmp
     assert on_pod == {True}, "the report is made there, and tells what was spent until then"
     assert results(tmp_path) == {"accuracy": 0.75}
     manifest = read_json(ended.published.folder / "manifest.json")
-    stage = tmp_path / "artifacts" / "oof" / "supervised" / "oof-0123456789abcdef"
+    stage = tmp_path / "artifacts" / "oof" / "supervised" / stand_in.STAGE
     assert manifest["stages"][0]["folder"] == str(stage) and (stage / "oof.parquet").read_text() == "predictions"
     rented = read_rented(ended.published.folder)
     assert (rented.bundle, rented.pods, rented.under_way) == (run.bundle.bundle_id, 1, False)
@@ -202,7 +202,7 @@ def test_results_that_are_not_what_the_run_wrote_are_never_published(
         show(record)
         if record["text"] == "the job is finished":
             [project] = (tmp_path / "artifacts/runpod_results/local_pods").glob("*/runs/*/project")
-            (project / "artifacts/oof/supervised/oof-0123456789abcdef/oof.parquet").write_text("other")
+            (project / "artifacts/oof/supervised" / stand_in.STAGE / "oof.parquet").write_text("other")
 
     run.show = spoil
     with pytest.raises(StorageError, match="not what the run wrote"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moola.pods.secret_scan import TOKENS, key_file, scan_text
@@ -166,6 +166,7 @@ def test_places_are_lines_and_each_rule_is_told_once_a_line():
     assert next(scan_text("a", text)).place == "a:2"
 
 
+@settings(max_examples=50)
 @given(st.sampled_from([*SHAPED.values(), *UNSHAPED.values()]), st.randoms(use_true_random=False))
 def test_no_finding_says_the_value(make, draw):
     line = make(draw)
@@ -187,10 +188,10 @@ def test_lock_files_may_hold_digests_and_no_tokens():
 
 
 def test_a_file_of_one_long_line_is_read_in_time():
-    for text in ("a" * 1_000_000, "aB3" * 300_000, "token=" * 150_000, "://a:" * 200_000, '"' * 500_000):
+    for text in ("a" * 300_000, "aB3" * 100_000, "token=" * 50_000, "://a:" * 60_000, '"' * 150_000):
         started = time.process_time()
         list(scan_text("a.js", text))
-        assert time.process_time() - started < 5
+        assert time.process_time() - started < 1.5
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def read_openings(path: Path) -> list[Opening]:
 def _parsed(lines: list[str], path: Path) -> list[Opening]:
     try:
         return [Opening(**json.loads(line)) for line in lines]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StorageError(
             f"{path} is not what was written",
             f"{type(error).__name__}: {error}",

@@ -29,12 +29,14 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
     """
     staging = run.folder / "staging"
     began = time.monotonic()
-    folder = pull_results(pod, staging)
+    staged = pull_results(pod, staging)
     size = [path.stat().st_size for path in staging.rglob("*") if path.is_file()]
     run.ledger.add_transfer(run.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size))
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now())
     run.hold()
-    published = publish_results(staging, folder, run.shelf, project=pod.project, rented=rented)
+    published = publish_results(staged, run.shelf, rented=rented)
+    if published.disarmed:
+        run.tell(f"a browser would run what is in {', '.join(published.disarmed)}: their names say so now")
     shutil.rmtree(staging)
     run.tell(f"{len(size)} files are here, verified; {published.folder}")
     return published

@@ -1,7 +1,7 @@
 """From a staged copy of a pod's results to the run's place here: checked, then moved; the run folder comes last.
 
 Nothing looks finished before all of it is: a run counts by ``manifest.json`` in its folder, which appears with the
-folder, by one rename, after everything that it names.
+folder, by one rename, after everything that it names. And nothing here gives way to it but what is the same.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moola.encoders.record import read_record
-from moola.encoders.shelf import ROOM, encoder_folders, publish
+from moola.config import digest_json
+from moola.encoders.shelf import ROOM, publish
 from moola.errors import StorageError
 from moola.layout import Layout, changed_files, read_json, replace_folder, write_json
 from moola.pipelines.rented import Rented, write_rented
 from moola.pipelines.sealed_tests import open_sealed_test, read_openings
+from moola.pods.browser_content import disarm
 from moola.pods.bundle import Bundle
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodRecord
+from moola.pods.result_manifest import PullLimits
 from moola.pods.results import pull
 from moola.pods.session import RunOnPod
+from moola.pods.staged_results import RUN_FOLDERS, StagedRun, check_staged, read_staged_run
 
 RESULTS = "artifacts/runpod_results"
 """Folder of the layout with what came back, by run."""
-_RUN_FOLDERS = "artifacts/results"
 _SEALED = "artifacts/metadata/sealed_tests.jsonl"
-_PULL_AGAIN = "pull again: moola pod pull RUN"
+_FIRST = PullLimits(files=1000, file_bytes=64 * 1024**2, bytes=256 * 1024**2)
+"""Of manifests alone, which are read before anything else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,11 @@ class Published:
 
     Attributes:
         folder: the run folder here.
-        status: of the run: ``finished``, or what its manifest says.
-        moved: artifacts of stages that are new here.
-        kept: those that were here before.
-        encoders: named encoders that are new here.
+        disarmed: files that a browser would have run, relative to the folder; their names say so.
     """
 
     folder: Path
-    status: str
-    moved: tuple[str, ...]
-    kept: tuple[str, ...]
-    encoders: tuple[str, ...]
+    disarmed: tuple[str, ...] = ()
 
 
 def result_folder(layout: Layout, run: str) -> Path:
@@ -55,7 +52,7 @@ def result_folder(layout: Layout, run: str) -> Path:
     return layout.room(RESULTS) / run
 
 
-def pull_results(pod: RunOnPod, staging: Path, **options: Any) -> Path:
+def pull_results(pod: RunOnPod, staging: Path, **options: Any) -> StagedRun:
     """Fetch the run folder and every artifact that it was made of.
 
     Args:
@@ -64,45 +61,22 @@ def pull_results(pod: RunOnPod, staging: Path, **options: Any) -> Path:
         options: ``limits``, ``progress`` and ``patience`` of `moola.pods.results.pull`.
 
     Returns:
-        The staged run folder.
+        What is staged, checked.
 
     Raises:
-        StorageError: the pod has no run folder, offers what is refused, or what came is not what its manifests say.
+        StorageError: the pod has no finished run, offers what is refused, or what came is not what its manifests say.
     """
     connection, root = pod.shell.connection, pod.shell.root
-    pull(connection, root, pod.run, [f"{_RUN_FOLDERS}/*/manifest.json"], staging, **options)
-    found = sorted((staging / _RUN_FOLDERS).glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if len(found) != 1:
-        names = ", ".join(path.parent.name for path in found) or "none"
-        raise StorageError("the pod has no one run folder", names, "look at its log: moola pod logs RUN")
-    folder = found[0].parent
-    manifest = read_json(found[0])
-    wanted = [f"{_RUN_FOLDERS}/{folder.name}/**", _SEALED, f"{ROOM}/*/encoder.json"]
-    wanted += [f"{place}/**" for place in _stage_places(manifest, pod.project)]
+    first = {**options, "limits": options.get("limits") or _FIRST}
+    report = pull(connection, root, pod.run, [f"{RUN_FOLDERS}/*/manifest.json"], staging, **first)
+    staged = read_staged_run(staging, [file.path.split("/")[2] for file in report.files], pod)
+    wanted = [f"{RUN_FOLDERS}/{staged.folder.name}/**", _SEALED, f"{ROOM}/*/encoder.json"]
+    wanted += [f"{stage.place}/**" for stage in staged.stages]
     pull(connection, root, pod.run, wanted, staging, **options)
-    names = [record.parent.name for record in (staging / ROOM).glob("*/encoder.json")]
+    names = [folder.name for folder, _ in staged.encoders]
     pull(connection, root, pod.run, [f"{ROOM}/{name}/**" for name in names], staging, **options)
-    check_staged(staging, folder, pod.project)
-    return folder
-
-
-def check_staged(staging: Path, folder: Path, project: str) -> None:
-    """Hold every staged file against its manifest.
-
-    Raises:
-        StorageError: files are missing or are not what was written; all are named.
-    """
-    manifest = read_json(folder / "manifest.json")
-    problems = [f"- {folder.name}/{name} {why}" for name, why in changed_files(folder, manifest["files"]).items()]
-    for place in _stage_places(manifest, project):
-        stage = staging / place
-        if not (stage / "manifest.json").is_file():
-            problems.append(f"- {place} is missing")
-            continue
-        digests = read_json(stage / "manifest.json")["files"]
-        problems += [f"- {place}/{name} {why}" for name, why in changed_files(stage, digests).items()]
-    if problems:
-        raise StorageError("what came back is not what the run wrote", "\n".join(problems), _PULL_AGAIN)
+    check_staged(staged)
+    return staged
 
 
 def rented_by(
@@ -135,73 +109,90 @@ def rented_by(
     )
 
 
-def publish_results(staging: Path, folder: Path, layout: Layout, *, project: str, rented: Rented) -> Published:
+def publish_results(staged: StagedRun, layout: Layout, *, rented: Rented) -> Published:
     """Move staged results to their places; after a crash the same call goes on.
 
     An artifact that is here already stays: its key says that it was made from the same things in the same way.
 
     Args:
-        staging: checked by `check_staged`.
-        folder: the staged run folder.
+        staged: by `pull_results`.
         layout: of the project here.
-        project: the project's folder on the pod, which manifests name.
-        rented: what the run's pods cost, for ``pod.json`` beside its manifest.
-    """
-    manifest = read_json(folder / "manifest.json")
-    moved, kept = list[str](), list[str]()
-    for line in manifest["stages"]:
-        place = _place(line["folder"], project)
-        target = layout.room(place)
-        (kept if _is_whole(target) else moved).append(target.name)
-        if not _is_whole(target):
-            replace_folder(staging / place, target)
-        line["folder"] = str(target)
-    encoders = _publish_encoders(staging, layout)
-    if (staging / _SEALED).is_file():
-        for opening in read_openings(staging / _SEALED):
-            open_sealed_test(layout.room(_SEALED), opening.digest, opening.run_id)
-    write_json(folder / "manifest.json", manifest)
-    write_rented(folder, rented)
-    final = layout.results / folder.name
-    replace_folder(folder, final)
-    return Published(final, manifest["status"], tuple(moved), tuple(kept), tuple(encoders))
-
-
-def _stage_places(manifest: Mapping[str, Any], project: str) -> list[str]:
-    return [_place(line["folder"], project) for line in manifest["stages"]]
-
-
-def _place(folder: str, project: str) -> str:
-    """A folder that a manifest of the pod names, relative to its project.
+        rented: what the run's pods cost, for ``pod.json`` beside its manifest; who computed goes into all manifests.
 
     Raises:
-        StorageError: it is no folder of artifacts there.
+        StorageError: something else stands where results belong; nothing was moved.
     """
-    place = folder.removeprefix(f"{project}/")
-    parts = place.split("/")
-    plain = not any(part in ("", ".", "..") or "*" in part or "?" in part or "\0" in part for part in parts)
-    if place == folder or not plain or parts[0] not in ("data", "artifacts") or len(parts) < 3:
-        raise StorageError("the pod names a folder that holds no artifacts", repr(folder), "look at the pod by hand")
-    return place
+    pod = {
+        "run": staged.run,
+        "provider": rented.provider,
+        "pod_id": rented.pod,
+        "gpu": rented.gpu,
+        "bundle": rented.bundle,
+        "git": rented.git,
+    }
+    final = layout.results / staged.folder.name
+    targets = {stage.place: layout.room(stage.place) for stage in staged.stages}
+    _refuse_to_replace(staged, targets, final)
+    lines: list[dict[str, Any]] = []
+    for stage in staged.stages:
+        target, source = targets[stage.place], staged.staging / stage.place
+        line = {**stage.line, "folder": str(target)}
+        if not _is_whole(target):
+            line["digest"] = _rewrite(source, {"pod": pod})["digest"]
+            replace_folder(source, target)
+        lines.append(line)
+    _publish_encoders(staged, layout)
+    openings = staged.staging / _SEALED
+    for opening in read_openings(openings) if openings.is_file() else []:
+        if opening.run_id == staged.folder.name and isinstance(opening.digest, str):
+            open_sealed_test(layout.room(_SEALED), opening.digest, opening.run_id)
+    manifest = _rewrite(staged.folder, {"stages": lines, "pod": pod})
+    write_rented(staged.folder, rented)
+    replace_folder(staged.folder, final)
+    return Published(final, tuple(name for name in manifest["files"] if name not in staged.manifest["files"]))
+
+
+def _refuse_to_replace(staged: StagedRun, targets: Mapping[str, Path], final: Path) -> None:
+    """Results give way to nothing but themselves: the same artifact, damaged, and what came of the same run before."""
+    problems: list[str] = []
+    for stage in staged.stages:
+        target = targets[stage.place]
+        if target.exists() and _said(target).get("key") != stage.line["key"]:
+            problems.append(f"- {target} is here and is no artifact of that key")
+    came_of = _said(final).get("pod")
+    is_own = isinstance(came_of, Mapping) and came_of.get("run") == staged.run
+    if final.exists() and not is_own and not (final.name == staged.run and _said(final)):
+        problems.append(f"- {final} is here and did not come of {staged.run}")
+    if problems:
+        way_out = "move it away if it is not wanted, then pull again: moola pod pull RUN"
+        raise StorageError("the pod's results would replace something else", "\n".join(problems), way_out)
+
+
+def _said(folder: Path) -> Mapping[str, Any]:
+    """The manifest of a folder that is here; empty where it has none."""
+    path = folder / "manifest.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether an artifact is here as it was written."""
-    path = folder / "manifest.json"
-    return path.is_file() and not changed_files(folder, read_json(path)["files"])
+    manifest = _said(folder)
+    return bool(manifest) and not changed_files(folder, manifest["files"])
 
 
-def _publish_encoders(staging: Path, layout: Layout) -> list[str]:
-    """Put named encoders on the shelf here, under a version that is free; the names of new ones."""
-    new: list[str] = []
-    for folder in encoder_folders(staging / ROOM):
-        record = read_record(folder)
-        wrong = changed_files(folder, record.files)
-        if wrong:
-            why = ", ".join(f"{name} {why}" for name, why in wrong.items())
-            raise StorageError(f"the encoder {folder.name} is not what its record says", why, _PULL_AGAIN)
+def _rewrite(folder: Path, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with changes, and with files under the names that a browser does not run; it is written, too."""
+    manifest = {**_said(folder), **changed}
+    manifest["files"] = disarm(folder, manifest["files"])
+    if "digest" in manifest:
+        manifest["digest"] = digest_json(manifest["files"])
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def _publish_encoders(staged: StagedRun, layout: Layout) -> None:
+    """Put the run's named encoders on the shelf here, under a version that is free."""
+    for folder, record in staged.encoders:
         stem = re.sub(r"_v\d+$", "", record.name)
-        sources = {name: folder / name for name in record.files}
-        done, is_new = publish(layout.room(ROOM), stem, replace(record, name="", files={}), sources)
-        new += [done.name] if is_new else []
-    return new
+        sources = {name: folder / name for name in disarm(folder, record.files)}
+        publish(layout.room(ROOM), stem, replace(record, name="", files={}), sources)

@@ -18,6 +18,8 @@ HALF = ".half"
 """Folder with files that have not come whole; the same pull goes on with them."""
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024
 """Bytes; what common file systems take."""
+_UNSEEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+"""Signs that some disks leave out of names."""
 _SHOWN = 20
 """Refused names that an error lists."""
 
@@ -112,6 +114,8 @@ def _why_refused(file: ResultFile, limits: PullLimits) -> str:
         return "is too long a name"
     if _folded(parts[0]) == HALF:
         return "is a name that moola keeps for itself"
+    if any(_folded(_UNSEEN.sub("", part)) == ".git" for part in parts):
+        return "is a name that git obeys: its configuration names programs to run"
     if file.size > limits.file_bytes:
         return f"has {file.size:,} bytes, more than {limits.file_bytes:,}"
     return ""

@@ -32,6 +32,7 @@ from moola.pods.providers import run_keys
 from moola.pods.publishing import result_folder
 from moola.pods.session import PodShell, RunOnPod, open_shell
 from moola.pods.settings import PodSettings
+from moola.pods.staged_results import REPLAYED
 from moola.pods.starting import start
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class PodRun:
     replays: bool = False
 
     def __post_init__(self) -> None:
-        self.run: str = self.bundle.facts["run_id"] + ("-replay" if self.replays else "")
+        self.run: str = self.bundle.facts["run_id"] + (REPLAYED if self.replays else "")
         self.folder = result_folder(self.layout, self.run)
         self.shelf = Layout(self.layout.data, self.folder / "artifacts") if self.replays else self.layout
         self.moola_path: str = self.bundle.facts["moola"]["path"]
