@@ -18,6 +18,7 @@ from moola.config import digest_json
 from moola.encoders.record import EncoderRecord, Lineage, write_record
 from moola.errors import MoolaError, StorageError
 from moola.layout import Layout, read_json
+from moola.pipelines.rented import POD_FILE, Rented, read_rented
 from moola.pipelines.sealed_tests import open_sealed_test, read_openings
 from moola.pods.browser_content import DISARMED, is_harmless
 from moola.pods.publishing import Published, publish_results, pull_results
@@ -26,7 +27,8 @@ from moola.pods.session import PodShell, RunOnPod
 from moola.pods.wire import Answer
 
 SENT, RUN = "market-584a4514f71f", "market-0123456789ab"
-ABOUT = {"provider": "runpod", "pod_id": "p1"}
+RENTED = Rented("runpod", "p1", "RTX 4090", "EU-1", 0.4, 1, 3600.0, 0.4, 0.0, under_way=False, bundle="b1")
+ABOUT = {"provider": "runpod", "pod_id": "p1", "gpu": "RTX 4090", "bundle": "b1", "git": None}
 PAGE = Path(__file__).parents[2] / "src/moola/drawing/page.html.j2"
 HEAD = PAGE.read_text().partition('<meta name="color-scheme"')[0]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><style>.a{fill:red}</style>%s</svg>'
@@ -115,7 +117,7 @@ class Pod:
 
     def bring_back(self) -> Published:
         staging = self.layout.room("artifacts/runpod_results") / SENT / "staging"
-        published = publish_results(pull_results(self.run, staging), self.layout, pod=ABOUT)
+        published = publish_results(pull_results(self.run, staging), self.layout, rented=RENTED)
         shutil.rmtree(staging)
         return published
 
@@ -152,13 +154,14 @@ def test_results_appear_beside_what_is_there_and_say_whose_they_are(pod: Pod) ->
     assert {path: here.pop(path) for path in HERE} == HERE
     run, encoder = f"artifacts/results/{RUN}", "artifacts/encoders/pretrained/gru_mae_1d_v1"
     assert {path for path in here if not path.endswith(".lock")} == {
-        *(f"{run}/{name}" for name in ("manifest.json", "events.jsonl", "metrics.json", "report.html")),
+        *(f"{run}/{name}" for name in ("manifest.json", "events.jsonl", "metrics.json", "pod.json", "report.html")),
         *(f"{pod.place}/{name}" for name in ("manifest.json", "oof.parquet", "chart.svg")),
         *(f"{encoder}/{name}" for name in ("encoder.json", "encoder-seed0.safetensors")),
         "artifacts/metadata/sealed_tests.jsonl",
     }
     manifest, stage = read_json(published.folder / "manifest.json"), read_json(pod.top / pod.place / "manifest.json")
     assert manifest["pod"] == stage["pod"] == {**ABOUT, "run": SENT}
+    assert read_rented(published.folder) == RENTED and POD_FILE not in manifest["files"]
     assert manifest["stages"][0]["folder"] == str(pod.top / pod.place)
     assert [one.run_id for one in read_openings(pod.top / "artifacts/metadata/sealed_tests.jsonl")] == [RUN]
 

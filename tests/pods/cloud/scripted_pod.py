@@ -111,7 +111,7 @@ class Scripted:
         monkeypatch.setattr(running, "open_shell", self.open_shell)
         monkeypatch.setattr(starting, "push", lambda *_, **__: report)
         monkeypatch.setattr(fetching, "pull_results", self.pull_results)
-        monkeypatch.setattr(fetching, "publish_results", lambda *_, **__: SimpleNamespace(folder="there"))
+        monkeypatch.setattr(fetching, "publish_results", lambda *_, **__: SimpleNamespace(folder="there", disarmed=()))
         monkeypatch.setattr(attending, "write_rented", lambda *_: None)
         for owner in (fetching, checkpoints):
             monkeypatch.setattr(owner, "pull_checkpoint", self.pull_checkpoint)
