@@ -420,13 +420,18 @@ def test_a_folder_that_was_deleted_is_no_lender(tmp_path):
     open_run(run.bundle, settings, run.layout, tell=print, show=print)
 
 
-def test_a_closed_terminal_interrupts_and_nohup_does_not():
-    with pytest.raises(KeyboardInterrupt), _interrupted_by(signal.SIGHUP):
-        os.kill(os.getpid(), signal.SIGHUP)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with _interrupted_by(signal.SIGHUP):
-        os.kill(os.getpid(), signal.SIGHUP)
-    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+@pytest.mark.parametrize(("before", "interrupts"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_interrupts_and_nohup_does_not(before, interrupts):
+    of_tests = signal.signal(signal.SIGHUP, before)
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt) if interrupts else contextlib.nullcontext(),
+            _interrupted_by(signal.SIGHUP),
+        ):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, of_tests)
 
 
 def test_what_became_of_a_pod_that_is_gone_is_told_and_written_down_once(world, scripted, ordered):
