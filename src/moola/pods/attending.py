@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _ROUNDS = 10
 """Connections that may break while results come back, each after one that worked again."""
 
+_COPY_LOOK_S = 0.5
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -96,6 +98,7 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
         published = run.timed("pull", lambda: fetch_results(run, record, pod))
     else:
         all_here = _has_state(run, record, pod)
+        status = _kept(run, pod, status)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
     if published is not None:  # what its last minutes cost is known now
@@ -149,10 +152,22 @@ def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod) -> bool:
     return True
 
 
+def _kept(run: PodRun, pod: RunOnPod, status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the last copy to the volume, where there is one, come to its end; the status then."""
+    until = run.clock.monotonic() + run.settings.guards.checkpoint_s
+    with contextlib.suppress(ConnectionLostError, RemoteError):
+        while (now := pod.status()).get("copying") and run.clock.monotonic() < until:
+            run.clock.sleep(_COPY_LOOK_S)
+        return {**status, "kept": now.get("kept", {})}
+    return status
+
+
 def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
     """End the pod unless it is to stay; whether it is gone. On a host that stays, the run's folder is deleted."""
     if run.settings.keep:
-        run.tell(f"--keep: {run.stays_on(record)}")
+        ends = run.provider.can_end_itself and outcome not in ("finished", "failed")
+        until = f"; its own guard ends it in {run.settings.guards.grace_min:g} minutes" if ends else ""
+        run.tell(f"--keep: {run.stays_on(record)}{until}")
         return False
     run.hold()
     with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it

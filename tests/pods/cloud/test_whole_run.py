@@ -314,6 +314,29 @@ def test_state_that_cannot_be_pulled_keeps_its_pod(world, scripted, ordered, mon
     assert f"moola pod pull {RUN}" in world.told[-1]
 
 
+def test_a_pod_is_not_ended_under_the_last_copy_to_its_volume(world, scripted, ordered):
+    def stop(pod: ScriptedPod) -> None:
+        pod.finish("stopped")
+        copies.append(pod)
+
+    copies: list[ScriptedPod] = []
+    read, looks = ScriptedPod._read_json, iter([True] * 6 + [False] * 99)
+
+    def copying(pod: ScriptedPod, root: str, path: str) -> Any:
+        assert world.billing() or not copies
+        found = read(pod, root, path)
+        if path.endswith("status.json") and copies:
+            found["value"]["copying"] = next(looks)
+        return found
+
+    scripted.script = stop
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ScriptedPod, "_read_json", copying)
+        ended = ordered(guards=GuardLimits(max_hours=1, checkpoint_s=60)).go()
+    assert ended.outcome == "stopped" and nothing_bills(world)
+    assert next(looks) is False, "it waited for the copy"
+
+
 def test_a_pod_whose_results_are_here_is_ended_though_it_answers_no_more(world, scripted, ordered, monkeypatch):
     publish = fetching.publish_results
 
