@@ -220,7 +220,8 @@ class PodRun:
         what = f"{said}; its checkpoint is here: {kept}" if kept else f"{said}; no checkpoint of it is here"
         if place := self.settings.volume_place:
             what += f"; the next pod takes what is newer in {place}/moola/{self.run}"
-        self.ledger.lose_pod(record.provider, record.pod_id, self.run, what, is_gone=False)
+        is_gone = said.startswith("TERMINATED")
+        self.ledger.lose_pod(record.provider, record.pod_id, self.run, what, is_gone=is_gone)
         end_pod(self.provider, record, self.ledger, "lost", clock=self.clock)
 
     def observed(self) -> Observed:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.pods.clock import Clock
-from moola.pods.guards import GuardLimits, Observed, judge, left_s
+from moola.pods.guards import Observed, PricedLimits, judge, left_s
 from moola.pods.pod_end import PodEnd
 from moola.pods.run_files import Ballast, read_object, write_object
 from moola.pods.run_watch import EventWatch, GpuWatch
@@ -52,7 +52,7 @@ class Supervisor:
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.folder, self.job, self.clock = folder, read_object(folder / "job.json"), clock or Clock()
-        self.limits = GuardLimits(**self.job.get("guards", {}))
+        self.limits = PricedLimits(**self.job.get("guards", {}))
         self.log = LineLog(folder / "log.jsonl")
         self.end = PodEnd(self.job.get("end", {}))
         self.copies = VolumeCopies(self.job.get("volume", {}), folder / "project", self.clock.monotonic)

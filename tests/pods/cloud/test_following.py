@@ -11,7 +11,7 @@ from fake_runpod import FakeClock
 
 from moola.pods.attaching import SILENT_HEART_S, Following, LogCopy, PodLostError
 from moola.pods.client_guard import _LATE_GUARD_S, ClientGuard, DeafPodError
-from moola.pods.guards import GuardLimits, Observed
+from moola.pods.guards import Observed, PricedLimits
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
 from moola.pods.wire import ConnectionLostError
@@ -132,7 +132,7 @@ def test_another_log_than_the_copy_loses_no_pod(machine, follow, tmp_path):
 def guard(clock: FakeClock) -> tuple[ClientGuard, list[float]]:
     """A guard with a deadline of one hour, and the hours that the ledger tells."""
     hours = [0.5]
-    limits = GuardLimits(max_hours=1, checkpoint_s=30)
+    limits = PricedLimits(max_hours=1, checkpoint_s=30)
     return ClientGuard(limits, lambda: Observed(hours[0] * 3600), clock), hours
 
 
