@@ -20,6 +20,7 @@ from moola.pods.provider import PodError, PodRecord, PodTakenError
 from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
+from moola.pods.ssh import HostKeyError
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _ROUNDS = 10
 """Connections that may break while results come back, each after one that worked again."""
 
 _COPY_LOOK_S = 0.5
+_SIGHT_S = 60.0
+"""Between two notes that the pod is there: one that is found gone counts up to the last."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
         for _ in range(_ROUNDS):
             try:
                 return _attend(run, record, pod, following)
-            except ConnectionLostError as error:  # while it was brought back
+            except (ConnectionLostError, HostKeyError) as error:  # while it was brought back
                 pod = following.wait_for(error)
         raise PodError(f"the results of {run.run} do not come through", f"{_ROUNDS} connections broke")
     except KeyboardInterrupt:
@@ -126,8 +129,14 @@ def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     checkpoints = CheckpointPuller(run.folder / "checkpoint", every_s, run.tell, run.clock)
     guard = ClientGuard(guard_limits(run.settings, record.price_per_h), run.observed, run.clock)
 
+    seen = float("-inf")
+
     def every(pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        nonlocal seen
         run.hold()
+        if run.clock.monotonic() >= seen + _SIGHT_S:
+            seen = run.clock.monotonic()
+            run.ledger.see_pod(record.provider, record.pod_id)
         guard.look(pod, status)
         checkpoints.look(pod, status)
 

@@ -177,7 +177,7 @@ def test_reap_shows_first_and_ends_when_it_is_told_to(account):
 
 def test_a_command_that_ends_without_a_pod_leaves_no_key_behind(account):
     layout = Layout(Path("data"), Path("artifacts"))
-    run: Any = argparse.Namespace(run=RUN, ledger=account.ledger, layout=layout)
+    run: Any = argparse.Namespace(run=RUN, ledger=account.ledger, layout=layout, close=lambda: None)
     nothing: Any = lambda: None  # noqa: E731
     key = run_keys(layout).identity(RUN)
 
