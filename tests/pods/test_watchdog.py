@@ -41,6 +41,7 @@ class Pod:
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
+        assert self.at < 1e6, "it goes on and on"
 
     def guard(self) -> str:
         wish = {"root": str(self.root), "run": "demo", "attempt": 2, "silence_s": 900.0, "end": {"kind": "runpod"}}
