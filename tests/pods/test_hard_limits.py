@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moola.pods import supervisor
 from moola.pods.clock import Clock
-from moola.pods.guards import GuardLimits, Observed, left_s
+from moola.pods.guards import Observed, PricedLimits, left_s
 from moola.pods.pod_end import PodEnd
 from moola.pods.supervisor import Supervisor
 
@@ -62,7 +62,7 @@ class Simulation:
     stop = abandon = lambda self: None
     probe = lambda self: mock.Mock(armed=True, because="")  # noqa: E731
 
-    def run(self, limits: GuardLimits, **job: Any) -> str:
+    def run(self, limits: PricedLimits, **job: Any) -> str:
         with (
             tempfile.TemporaryDirectory() as folder,
             mock.patch.multiple(
@@ -80,7 +80,7 @@ class Simulation:
 
 
 _LIMITS = st.builds(
-    GuardLimits,
+    PricedLimits,
     max_hours=st.floats(0.02, 100),
     budget=st.none() | st.floats(0.05, 50),
     price_per_h=st.floats(0.05, 10),
@@ -99,7 +99,7 @@ _LIMITS = st.builds(
     hangs=st.booleans(),
 )
 def test_the_end_is_asked_for_by_deadline_and_budget_and_a_checkpoint(
-    limits: GuardLimits, works: float, saves: float, earlier: float, killable: bool, hangs: bool
+    limits: PricedLimits, works: float, saves: float, earlier: float, killable: bool, hangs: bool
 ) -> None:
     whole_s = left_s(limits, Observed(0.0))
     billed_s = earlier * whole_s
@@ -116,7 +116,7 @@ def test_the_end_is_asked_for_by_deadline_and_budget_and_a_checkpoint(
 
 
 def test_a_grace_longer_than_what_is_left_is_cut() -> None:
-    limits = GuardLimits(max_hours=1, grace_min=60, checkpoint_s=60)
+    limits = PricedLimits(max_hours=1, grace_min=60, checkpoint_s=60)
     found = Simulation(1.0, works_s=1e9, saves_s=10)
     assert found.run(limits) == "deadline"
     assert found.job_ended == pytest.approx(0.9 * 3600 + 10, abs=3)
@@ -125,7 +125,7 @@ def test_a_grace_longer_than_what_is_left_is_cut() -> None:
 
 def test_a_job_that_cannot_be_killed_does_not_hold_up_the_end() -> None:
     found = Simulation(1.0, works_s=1e9, saves_s=1e9, killable=False)
-    assert found.run(GuardLimits(max_hours=0.1, grace_min=0, checkpoint_s=10)) == "deadline"
+    assert found.run(PricedLimits(max_hours=0.1, grace_min=0, checkpoint_s=10)) == "deadline"
     assert found.end_asked == pytest.approx(350 + 10 + supervisor._UNKILLABLE_S, abs=3)
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from moola.layout import read_json
-from moola.pods import boot_guard, starting
+from moola.pods import starting, watchdog
 from moola.pods.runpod_provider import RunpodProvider
 
 HERE = Path(__file__).parent
@@ -191,7 +191,7 @@ def test_a_rented_pod_that_vanishes_leaves_its_state_on_the_volume(
     push = starting.push
 
     def watched(*arguments: Any, **more: Any) -> Any:
-        guarded.append(bool(boot_guards(tmp_path)))
+        guarded.append(bool(watchdogs(tmp_path)))
         return push(*arguments, **more)
 
     monkeypatch.setattr(starting, "push", watched)
@@ -200,7 +200,7 @@ def test_a_rented_pod_that_vanishes_leaves_its_state_on_the_volume(
     first.go(detach=True)
     assert guarded == [True], "somebody watches over the pod before its supervisor does"
     wait_for(lambda: steps_kept(volume) >= 3)
-    wait_for(lambda: not boot_guards(tmp_path))
+    assert watchdogs(tmp_path), "it stays beside the supervisor"
     [pod] = account.pods.values()
     assert pod.body["dataCenterIds"] == [account.volumes["vol1"]]
     pod.ended_at = account.clock.now()
@@ -217,12 +217,12 @@ def test_a_rented_pod_that_vanishes_leaves_its_state_on_the_volume(
     assert begins(said) == [kept] and account.billing() == []
 
 
-def boot_guards(folder: Path) -> list[int]:
-    """Processes that guard a pod below a folder before its supervisor does."""
+def watchdogs(folder: Path) -> list[int]:
+    """Processes that watch over a pod below a folder."""
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])
         if (words := process.info["cmdline"])
-        and boot_guard._PROGRAM in words
+        and watchdog._PROGRAM in words
         and any(str(folder) in word for word in words)
     ]

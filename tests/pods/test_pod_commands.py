@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,9 +19,11 @@ import pytest
 
 from moola.cli import main
 from moola.commands.pod import COMMANDS
+from moola.commands.pod_commands import execute
 from moola.errors import ConfigError
 from moola.layout import Layout, digest_file, read_json
 from moola.pods.giving_up import kill_run
+from moola.pods.last_digits import moved_digits
 from moola.pods.provider import NoCapacityError
 from moola.pods.replaying import compare_figures
 from moola.pods.running import PodRun
@@ -79,6 +81,7 @@ def test_settings_are_read_as_hydra_reads_them() -> None:
         (["pod.provider=ssh"], "ssh needs one"),
         (["pod.guards.max_hours=null"], "nothing would end a forgotten pod"),
         (["pod.guards.budget=-1"], "budget: -1 must be above 0"),
+        (["+pod.guards.price_per_h=9"], "guards.price_per_h: unknown key"),
         (["+pod.env.WANDB_API_KEY=x"], "no secrets on a pod"),
         (["+pod.env.HUB=hf" + "_" + "aBcDeFgHiJ" * 4], r"env.HUB: a secret \(Hugging Face token\)"),
         (["+pod.env.PIP_INDEX_URL='https://me:" + "abc12345@pypi.example.org/simple'"], "password in an address"),
@@ -89,6 +92,33 @@ def test_settings_that_make_no_sense_are_told(words: list[str], told: str) -> No
     with pytest.raises(ConfigError, match=told) as caught:
         load_settings(words)
     assert "aBcDeFgHiJ" not in str(caught.value) and "abc12345" not in str(caught.value)
+
+
+def test_a_lowest_cuda_is_asked_for_as_people_write_it() -> None:
+    assert load_settings(["pod.min_cuda=12.8"]).wish.cuda_floor == "12.8"
+    with pytest.raises(ConfigError, match="must look like"):
+        _ = load_settings(["pod.min_cuda=new"]).wish
+
+
+def test_variables_that_move_digits_are_told_where_the_pod_lacks_them() -> None:
+    here = {"OMP_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell", "OMP_DISPLAY_ENV": "true", "MKL_CBWR": "", "A": "b"}
+    told = moved_digits(here, {"OMP_NUM_THREADS": 2, "MKL_NUM_THREADS": 4})
+    assert told.endswith("the pod has no pod.env.OMP_NUM_THREADS=1 pod.env.OPENBLAS_CORETYPE=Haswell")
+    assert moved_digits(here, {"OMP_NUM_THREADS": 1, "OPENBLAS_CORETYPE": "Haswell"}) == ""
+
+
+def test_exec_closes_its_shell_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    closed: list[bool] = []
+    connection = SimpleNamespace(start=interrupted)
+    pod = SimpleNamespace(shell=SimpleNamespace(connection=connection), project="/pod")
+    run = SimpleNamespace(found=lambda: (None, pod), close=lambda: closed.append(True))
+    monkeypatch.setattr("moola.commands.pod_commands.execute.reopened", lambda *_: run)
+    with pytest.raises(KeyboardInterrupt):
+        execute.main([RUN, "--", "true"])
+    assert closed == [True]
 
 
 def test_values_of_variables_that_are_no_secrets_may_travel() -> None:

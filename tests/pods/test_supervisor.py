@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -279,7 +280,7 @@ def test_it_runs_on_an_old_python(supervised: Supervised, tmp_path: Path) -> Non
 class Api(http.server.BaseHTTPRequestHandler):
     """As much of the v2 API as a pod's own key meets."""
 
-    may_change = True
+    may_change, name = True, "moola-x"
     requests: list[tuple[str, str, str]] = []  # noqa: RUF012
 
     def answer(self) -> None:
@@ -288,7 +289,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         known = self.headers["Authorization"] == "Bearer pod-key"
         allowed = known and (self.may_change or self.command == "GET")
         code = 401 if not known else 403 if not allowed else 204 if self.command == "DELETE" else 200
-        content = b"" if code == 204 else json.dumps({"title": "no"} if code > 400 else {"name": "moola-x"}).encode()
+        content = b"" if code == 204 else json.dumps({"title": "no"} if code > 400 else {"name": self.name}).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -384,10 +385,85 @@ def test_a_volume_that_hangs_does_not_hold_up_the_end(supervised: Supervised, ap
     assert Api.requests[-1][0] == "DELETE" and time.monotonic() - began < 10
 
 
-def test_a_stopped_supervisor_leaves_the_pod_to_the_client(supervised: Supervised, api: str) -> None:
+def test_a_supervisor_whose_run_is_started_again_leaves_the_pod_to_the_client(supervised: Supervised, api: str) -> None:
     end = {"kind": "runpod", "api": api, "pod": "p1"}
-    supervised.run(step("job", "print('x')"), end=end, meanwhile=lambda n: supervised.ask("stop"))
+    supervised.run(step("job", "print('x')"), end=end, meanwhile=lambda n: supervised.ask("restart"))
     assert "DELETE" not in methods() and supervised.status["phase"] == "over"
+
+
+@pytest.mark.parametrize("while_it", ["works", "waits"])
+def test_a_client_that_asks_to_stop_and_never_comes_back_leaves_no_pod(
+    supervised: Supervised, api: str, while_it: str
+) -> None:
+    end, guards = {"kind": "runpod", "api": api, "pod": "p1"}, {"grace_min": 0.002, "checkpoint_s": 5}
+    if while_it == "works":
+        supervised.ask("stop", why="moola pod stop")
+    job = step("job", "import time; time.sleep(60)" if while_it == "works" else "print('x')")
+    supervised.run(job, end=end, guards=guards, meanwhile=lambda n: supervised.ask("stop", why="moola pod stop"))
+    assert methods()[-1] == "DELETE" and "moola pod stop" in supervised.status["why"]
+
+
+@pytest.mark.parametrize("code", ["print('x')", "import time; time.sleep(60)"], ids=["waits", "works"])
+def test_a_supervisor_that_is_told_to_end_leaves_its_client_the_grace(
+    supervised: Supervised, api: str, code: str
+) -> None:
+    """SIGTERM, as of somebody who looks around on the pod: what nobody pulled is not deleted at once."""
+    end, guards = {"kind": "runpod", "api": api, "pod": "p1"}, {"grace_min": 60, "checkpoint_s": 5}
+    supervised.order(step("job", code), end=end, guards=guards)
+    at_work = Supervisor(supervised.folder, impatient(lambda n: supervised.ask("pulled") if n == 5 else None))
+    if "sleep" in code:
+        at_work.signal = signal.SIGTERM
+    else:
+        at_work.say = lambda line: setattr(at_work, "signal", signal.SIGTERM)
+    at_work.run()
+    assert methods()[-1] == "DELETE" and supervised.status["pulled"] is True
+    assert "SIGTERM" in supervised.status["why"]
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(supervised: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is an `OSError`: http.client raises errors of its own."""
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"no HTTP at all\r\n\r\n", b"HTTP/1.1 204 \r\n\r\n"]
+    answers.insert(1, b"HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\n{")
+    monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
+    n_asked = len(answers)
+
+    def serve(server: socket.socket) -> None:
+        for _ in range(n_asked):
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(answers.pop(0))
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        end = PodEnd({"kind": "runpod", "api": f"http://127.0.0.1:{server.getsockname()[1]}/v2", "pod": "p1"})
+        assert "IncompleteRead" in end.probe().because
+        told: list[str] = []
+        assert end.insist(lambda because, pause_s: told.append(because) is None) == ""
+        thread.join()
+    assert len(told) == 2 and not answers
+
+
+def test_a_pod_without_a_name_is_given_none(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Api, "name", "")
+    armed = PodEnd({"kind": "runpod", "api": api, "pod": "p1"}).probe()
+    assert not armed.armed and "has no name" in armed.because and methods() == ["GET"]
+
+
+def test_a_last_copy_is_told_of_as_long_as_it_is_under_way(supervised: Supervised, api: str, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    volume = {"mount": str(tmp_path / "mount"), "run": "demo-1", "mounted": False, "every_s": 600, "limit_s": 60}
+    seen: list[bool] = []
+
+    def look(n: int) -> None:
+        seen.append(supervised.status["copying"])
+        if not seen[-1]:
+            supervised.ask("pulled")
+
+    end = {"kind": "runpod", "api": api, "pod": "p1"}
+    supervised.run(step("job", "print('x')"), end=end, volume=volume, meanwhile=look)
+    assert seen[0] is True and seen[-1] is False and supervised.status["kept"]["at"]
 
 
 def test_a_key_that_may_not_end_the_pod_is_told(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,6 +551,23 @@ def test_events_of_before_are_not_news(tmp_path: Path) -> None:
     with path.open("a") as handle:
         handle.write("aN}\n")
     assert watch.look() and watch.bad_loss == "training: loss is nan"
+
+
+def test_a_tool_of_the_gpus_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a wedged driver it outlives SIGKILL: it is never waited for, and never asked twice at a time."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nexec sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda self: killed.append(self))
+    watch, killed, began = GpuWatch(), list[Any](), time.monotonic()
+    for at in range(0, 100):
+        watch.look(float(at))
+    assert time.monotonic() - began < 0.2 and watch.idle_s is None
+    assert len({process.pid for process in killed}) == 1
+    monkeypatch.undo()
+    watch.stop()
+    assert killed[0].returncode == -signal.SIGKILL
 
 
 def test_where_no_gpu_can_be_asked_nothing_is_idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

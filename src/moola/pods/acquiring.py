@@ -29,7 +29,7 @@ from moola.pods.provider import (
     RefusedHereError,
     alive,
 )
-from moola.pods.ssh import HostKeyError, SshTarget
+from moola.pods.ssh import AccessError, HostKeyError, SshTarget
 from moola.pods.waiting import PhaseLimits, wait_for_session
 
 Session = TypeVar("Session")
@@ -82,6 +82,8 @@ class Acquisition(Generic[Session]):
     limits: PhaseLimits = field(default_factory=PhaseLimits)
     tell: Callable[[str], None] = print
     clock: Clock = field(default_factory=Clock)
+    _shut: dict[tuple[str, str, str], AccessError] = field(default_factory=dict[tuple[str, str, str], AccessError])
+    """Places that refused the key: it is no other one the next time."""
 
     def acquire(self) -> Acquired[Session]:
         """The run's pod: the one there is, else a new one that came up.
@@ -94,6 +96,7 @@ class Acquisition(Generic[Session]):
             NoCapacityError: nobody has a machine as wished for.
             BadDrawError: several machines in a row did not come up.
             HostKeyError: whoever answers is not the pod; it is ended.
+            AccessError: none of the places lets us in.
             PodError: the lender refuses the request, or the pod that runs does not answer.
         """
         bad: list[Offer] = []
@@ -111,6 +114,15 @@ class Acquisition(Generic[Session]):
                 bad += [offer] if offer else []
                 if len(bad) >= _MAX_DRAWS:
                     raise BadDrawError(f"{len(bad)} pods in a row did not come up", error.spoken()) from error
+            except AccessError as error:
+                if started:
+                    raise
+                self.tell(f"{error.what}: {error.why}")
+                end_pod(self.provider, pod, self.ledger, "refused the key", clock=self.clock)
+                bad += [offer] if offer else []
+                self._shut[pod.gpu, pod.data_center, pod.cloud] = error
+                if len(self._shut) >= _MAX_DRAWS:
+                    raise
             except BaseException as error:
                 if not started:
                     self._give_up(error)
@@ -218,6 +230,10 @@ class Acquisition(Generic[Session]):
             PodError: all were refused alike, so that it is the request.
         """
         offers = self.provider.offers(self.wish)
+        there = [one for one in offers if (one.gpu, one.data_center, one.cloud) not in self._shut]
+        if not there and self._shut:
+            raise list(self._shut.values())[-1]
+        offers = there
         places = {(one.gpu, one.data_center, one.cloud) for one in bad}
         fresh = [one for one in offers if (one.gpu, one.data_center, one.cloud) not in places]
         refusals: list[RefusedHereError] = []

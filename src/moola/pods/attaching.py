@@ -6,7 +6,6 @@ request goes on, whichever client asks.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from moola.pods.clock import Clock
 from moola.pods.log_records import read_record
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
+from moola.pods.ssh import HostKeyError
 from moola.pods.supervisor import SELF
 from moola.pods.wire import ConnectionLostError
 
@@ -135,7 +135,8 @@ class Following:
         """Stay until the job has ended; the pod as it is connected then, and its last status.
 
         Raises:
-            PodLostError: the pod is gone.
+            PodLostError: the pod is gone, or the run on it.
+            HostKeyError: somebody else answered for `patience_s`.
             PodError: it did not answer for `patience_s`, though its lender has it.
         """
         self.log.mend()
@@ -147,6 +148,9 @@ class Following:
                     continue  # there may be more
                 looked = self.clock.monotonic()
                 status = pod.status()
+                if not status:
+                    why = "its disk is new: its container was started anew, or its folder was deleted"
+                    raise PodLostError("the run is not on its pod any more", why)
                 self._is_armed, self._seen_at = bool((status.get("armed") or {}).get("armed")), self.clock.now()
                 if status.get("phase") in FINAL_PHASES:
                     self._read_rest(pod)
@@ -154,7 +158,7 @@ class Following:
                 if heart.is_silent(status):
                     self._revive(pod, status)
                 self.every(pod, status)
-            except ConnectionLostError as error:
+            except (ConnectionLostError, HostKeyError) as error:
                 pod = self.wait_for(error)
 
     def _read(self, pod: RunOnPod, wait_s: float) -> bool:
@@ -180,9 +184,11 @@ class Following:
 
         Raises:
             PodLostError: the pod is gone.
+            HostKeyError: somebody else answered for `patience_s`.
             PodError: it did not answer for `patience_s`, though its lender has it.
         """
         waited_s, pause_s, cut_off = 0.0, 1.0, False
+        refusal: HostKeyError | None = None
         self.tell(f"{error.what} ({error.why}); the run goes on, connecting again")
         while waited_s < self.patience_s:
             began, said = self.clock.monotonic(), self.is_dead()
@@ -193,14 +199,23 @@ class Following:
             if said is None and not cut_off:
                 self.tell("its lender does not answer either: this machine may be off the network; waiting for it")
             cut_off = said is None
-            with contextlib.suppress(ConnectionLostError, PodError):  # its lender may not say where it is
+            try:
                 pod = self.reconnect()
                 if pod is not None:
                     self.tell("connected again")
                     return pod
+                refusal = None
+            except HostKeyError as stranger:  # an old port may lead to another pod for a while
+                if refusal is None:
+                    self.tell(f"{stranger.what}; nothing is sent to it")
+                refusal = stranger
+            except (ConnectionLostError, PodError):  # its lender may not say where it is
+                refusal = None
             self.clock.sleep(pause_s)
             pause_s = min(2 * pause_s, 30.0)
             waited_s += 0.0 if cut_off else self.clock.monotonic() - began
+        if refusal is not None:
+            raise refusal
         raise PodError("the pod does not answer", f"not for {waited_s:.0f} s: {error.why}", "its lender still has it")
 
 

@@ -20,6 +20,7 @@ from moola.pods.provider import PodError, PodRecord, PodTakenError
 from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
+from moola.pods.ssh import HostKeyError
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 _ROUNDS = 10
 """Connections that may break while results come back, each after one that worked again."""
+
+_COPY_LOOK_S = 0.5
+_SIGHT_S = 60.0
+"""Between two notes that the pod is there: one that is found gone counts up to the last."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
         for _ in range(_ROUNDS):
             try:
                 return _attend(run, record, pod, following)
-            except ConnectionLostError as error:  # while it was brought back
+            except (ConnectionLostError, HostKeyError) as error:  # while it was brought back
                 pod = following.wait_for(error)
         raise PodError(f"the results of {run.run} do not come through", f"{_ROUNDS} connections broke")
     except KeyboardInterrupt:
@@ -96,6 +101,7 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
         published = run.timed("pull", lambda: fetch_results(run, record, pod))
     else:
         all_here = _has_state(run, record, pod)
+        status = _kept(run, pod, status)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
     if published is not None:  # what its last minutes cost is known now
@@ -123,8 +129,14 @@ def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     checkpoints = CheckpointPuller(run.folder / "checkpoint", every_s, run.tell, run.clock)
     guard = ClientGuard(guard_limits(run.settings, record.price_per_h), run.observed, run.clock)
 
+    seen = float("-inf")
+
     def every(pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        nonlocal seen
         run.hold()
+        if run.clock.monotonic() >= seen + _SIGHT_S:
+            seen = run.clock.monotonic()
+            run.ledger.see_pod(record.provider, record.pod_id)
         guard.look(pod, status)
         checkpoints.look(pod, status)
 
@@ -149,10 +161,22 @@ def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod) -> bool:
     return True
 
 
+def _kept(run: PodRun, pod: RunOnPod, status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the last copy to the volume, where there is one, come to its end; the status then."""
+    until = run.clock.monotonic() + run.settings.guards.checkpoint_s
+    with contextlib.suppress(ConnectionLostError, RemoteError):
+        while (now := pod.status()).get("copying") and run.clock.monotonic() < until:
+            run.clock.sleep(_COPY_LOOK_S)
+        return {**status, "kept": now.get("kept", {})}
+    return status
+
+
 def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
     """End the pod unless it is to stay; whether it is gone. On a host that stays, the run's folder is deleted."""
     if run.settings.keep:
-        run.tell(f"--keep: {run.stays_on(record)}")
+        ends = run.provider.can_end_itself and outcome not in ("finished", "failed")
+        until = f"; its own guard ends it in {run.settings.guards.grace_min:g} minutes" if ends else ""
+        run.tell(f"--keep: {run.stays_on(record)}{until}")
         return False
     run.hold()
     with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it

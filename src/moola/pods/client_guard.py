@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from moola.pods.clock import Clock
-from moola.pods.guards import GuardLimits, Observed, Verdict, judge
+from moola.pods.guards import Observed, PricedLimits, Verdict, judge
 from moola.pods.session import RunOnPod
 
 _LATE_GUARD_S = 60.0
@@ -36,7 +36,7 @@ class ClientGuard:
         clock: for tests.
     """
 
-    def __init__(self, limits: GuardLimits, observed: Callable[[], Observed], clock: Clock | None = None) -> None:
+    def __init__(self, limits: PricedLimits, observed: Callable[[], Observed], clock: Clock | None = None) -> None:
         self._limits, self._observed, self._clock = limits, observed, clock or Clock()
         self._since: float | None = None
         self._is_asked = False

@@ -47,7 +47,9 @@ def would_lose(ledger: Ledger, pods: Sequence[PodRecord]) -> list[str]:
         if pod.owner != ledger.owner:
             lines.append(f"pod {pod.pod_id} ({pod.run}) is another machine's or checkout's")
         elif was_started(ledger, pod) and not pulled:
-            lines.append(f"pod {pod.pod_id} works on {pod.run}, and its results are not here")
+            holder = ledger.lease_holder(pod.run)
+            follows = f"; {holder} follows it" if holder else ""
+            lines.append(f"pod {pod.pod_id} works on {pod.run}, and its results are not here{follows}")
     return lines
 
 
@@ -80,7 +82,7 @@ def give_up(
             if pod.provider in lenders:
                 if pod.owner == ledger.owner:
                     ledger.add_pod(pod)
-                    ledger.give_up_pod(pod.provider, pod.pod_id, pod.run)
+                    _announce(pod, ledger, tell)
                 end_pod(lenders[pod.provider], pod, ledger, "given up")
             else:
                 _leave_host(pod, ledger, layout, tell, silent_too=silent_too)
@@ -92,6 +94,13 @@ def give_up(
     if failures:
         told = "\n".join(error.spoken() for error in failures)
         raise PodError(f"{len(failures)} of {len(pods)} pods could not be ended", told, "run the same command again")
+
+
+def _announce(pod: PodRecord, ledger: Ledger, tell: Callable[[str], None]) -> None:
+    """Have whoever follows a run know that its pod is about to be ended, and the user know who that is."""
+    ledger.give_up_pod(pod.provider, pod.pod_id, pod.run)
+    if holder := ledger.lease_holder(pod.run):
+        tell(f"another client works on {pod.run} ({holder}): it hears that its pod is ended, and rents no other")
 
 
 def _leave_host(
@@ -111,10 +120,12 @@ def _leave_host(
         if not silent_too:
             way_out = f"`moola pod down {pod.run}` when it answers; if it never will: `moola pod down {pod.run} --yes`"
             raise PodError(f"nobody knows whether {pod.run} goes on there", why, way_out)
+        _announce(pod, ledger, tell)
         tell(f"{why}: what runs there may go on, and {order.provider.root}/runs/{pod.run} stays there")
         end_pod(order.provider, pod, ledger, "given up, the host was silent")
         return
     record, run = found
+    _announce(record, ledger, tell)
     try:
         kill_run(run)
         clear_host(run, keep_cache=order.settings.keep_cache, tell=tell)

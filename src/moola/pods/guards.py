@@ -23,8 +23,7 @@ class GuardLimits:
 
     Attributes:
         max_hours: from the pod's first billed second to its end.
-        budget: of the run, in the currency of the price; what earlier pods of the run cost is in it.
-        price_per_h: of the pod.
+        budget: of the run, US dollars; what earlier pods of the run cost is in it.
         idle_gpu_min: minutes in which no GPU works, though the job runs.
         stalled_min: minutes without an event or a line of output of the job.
         grace_min: minutes that the client has for a last pull before the pod is ended, fewer where deadline or budget
@@ -34,7 +33,6 @@ class GuardLimits:
 
     max_hours: float | None = None
     budget: float | None = None
-    price_per_h: float = 0.0
     idle_gpu_min: float | None = None
     stalled_min: float | None = None
     grace_min: float = 10.0
@@ -48,8 +46,19 @@ class GuardLimits:
             if getattr(self, name) is not None
         }
         found = [f"{name}: {value:g} must be above 0" for name, value in given.items() if not value > 0]
-        kept = {"price_per_h": self.price_per_h, "grace_min": self.grace_min, "checkpoint_s": self.checkpoint_s}
+        kept = {"grace_min": self.grace_min, "checkpoint_s": self.checkpoint_s}
         return found + [f"{name}: {value:g} must not be negative" for name, value in kept.items() if not value >= 0]
+
+
+@dataclass(frozen=True)
+class PricedLimits(GuardLimits):
+    """The same on a pod.
+
+    Attributes:
+        price_per_h: of the pod, US dollars.
+    """
+
+    price_per_h: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Verdict:
     why: str
 
 
-def judge(limits: GuardLimits, observed: Observed) -> Verdict | None:
+def judge(limits: PricedLimits, observed: Observed) -> Verdict | None:
     """The first guard that has something against a run going on, the costliest first; None where none has."""
     for verdict in (_deadline(limits, observed), _budget(limits, observed)):
         if verdict:
@@ -100,7 +109,7 @@ def judge(limits: GuardLimits, observed: Observed) -> Verdict | None:
     return None
 
 
-def left_s(limits: GuardLimits, observed: Observed) -> float:
+def left_s(limits: PricedLimits, observed: Observed) -> float:
     """Seconds until deadline or budget, whichever comes first: negative behind it, infinite where there is neither."""
     found = [math.inf]
     if limits.max_hours is not None:
@@ -110,14 +119,14 @@ def left_s(limits: GuardLimits, observed: Observed) -> float:
     return min(found)
 
 
-def _deadline(limits: GuardLimits, observed: Observed) -> Verdict | None:
+def _deadline(limits: PricedLimits, observed: Observed) -> Verdict | None:
     if limits.max_hours is None or observed.billed_s < _last_call_s(limits, limits.max_hours):
         return None
     hours = observed.billed_s / 3600
     return Verdict("deadline", f"{hours:.2f} of {limits.max_hours:g} hours are over; the rest is for the last pull")
 
 
-def _budget(limits: GuardLimits, observed: Observed) -> Verdict | None:
+def _budget(limits: PricedLimits, observed: Observed) -> Verdict | None:
     if limits.budget is None or not limits.price_per_h:
         return None
     hours = limits.budget / limits.price_per_h
@@ -127,7 +136,7 @@ def _budget(limits: GuardLimits, observed: Observed) -> Verdict | None:
     return Verdict("budget", f"{observed.spent:.2f} of {limits.budget:.2f} are spent; the rest is for the last pull")
 
 
-def _last_call_s(limits: GuardLimits, hours: float) -> float:
+def _last_call_s(limits: PricedLimits, hours: float) -> float:
     """Seconds after which the end has to begin, so that it is over after `hours`."""
     end_s = limits.grace_min * 60 + limits.checkpoint_s
     return hours * 3600 - min(end_s, MAX_GRACE_SHARE * hours * 3600)

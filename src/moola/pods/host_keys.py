@@ -104,6 +104,16 @@ def unprinted(pod: str) -> HostKeyError:
     )
 
 
+def unconfirmed(pod: str) -> HostKeyError:
+    """The error for a pod whose port shows other keys than were pinned, where nothing says that they are its own."""
+    return HostKeyError(
+        f"whoever answers for pod {pod} shows another host key than before",
+        "its log shows no fingerprint that confirms it",
+        "nothing was sent. `moola pod logs RUN` has what came before; `moola pod down RUN` ends the pod, and "
+        "`moola pod resume RUN` goes on with another",
+    )
+
+
 def _type(key: str) -> str:
     name = key.partition(" ")[0]
     return _TYPES.get(name, "ECDSA")

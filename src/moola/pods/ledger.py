@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.resources
 import json
-import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from moola.errors import StorageError
 from moola.pods.clock import Clock
 from moola.pods.leases import Lease, holder_of, take_lease
+from moola.pods.ledger_file import LedgerFile
 from moola.pods.provider import BILLING, Offer, PodRecord, PodState, PodStatus, pod_name
 
 LEDGER_PLACE = "metadata/pods.sqlite"
 """Below the artifacts folder."""
-_VERSION = 1
-_BUSY_S = 30.0
-"""How long a client waits for another one's write."""
-_DURABILITY = "FULL"
-"""Of SQLite: what was written survives a power cut. Tests, which have none, need not wait for the disk."""
 _BILL_LAG_S = 7200.0
 """After the end of a pod until its bill is whole; RunPod's lags by up to an hour, in buckets."""
 
@@ -127,16 +119,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self.path, self._clock = path, clock or Clock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._writing() as book:
-            if self._version(book) < _VERSION:
-                schema = importlib.resources.files("moola.pods").joinpath("ledger.sql").read_text()
-                for statement in schema.split(";\n"):
-                    book.execute(statement)
-                book.execute(f"PRAGMA user_version = {_VERSION}")
-                book.execute("INSERT INTO facts VALUES ('owner', ?)", [secrets.token_hex(4)])
-            self.owner: str = book.execute("SELECT value FROM facts WHERE name = 'owner'").fetchone()[0]
+        self.path, self._clock, self._file = path, clock or Clock(), LedgerFile(path)
+        self.owner: str = self._file.rows("SELECT value FROM facts WHERE name = 'owner'")[0][0]
 
     def lease(self, run: str) -> Lease:
         """The right to work on a run, for one process at a time; a context manager that gives it back.
@@ -144,34 +128,38 @@ class Ledger:
         Raises:
             PodTakenError: another client has it.
         """
-        return take_lease(self._writing, run, self._clock)
+        return take_lease(self._file.writing, run, self._clock)
+
+    def lease_holder(self, run: str) -> str | None:
+        """The client that works on a run now, by process and machine; None: there is none."""
+        with self._file.reading() as book:
+            return holder_of(book, run, self._clock)
 
     def is_leased(self, run: str) -> bool:
         """Whether a client works on a run now."""
-        with self._writing() as book:
-            return holder_of(book, run, self._clock) is not None
+        return self.lease_holder(run) is not None
 
     def add_run(
         self, run: str, experiment: str, bundle: str, budget: float | None = None, max_hours: float | None = None
     ) -> None:
         """Note what a run is, so that costs can be told by experiment; the last word counts."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             row = (run, experiment, bundle, budget, max_hours, self._clock.now())
             book.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def max_hours(self, run: str) -> float | None:
         """How long a run may take; None: nobody said."""
-        rows = self._rows("SELECT max_hours FROM runs WHERE run = ?", run)
+        rows = self._file.rows("SELECT max_hours FROM runs WHERE run = ?", run)
         return rows[0][0] if rows else None
 
     def budget(self, run: str) -> float | None:
         """US dollars that all pods of a run may cost; None: nobody said."""
-        rows = self._rows("SELECT budget FROM runs WHERE run = ?", run)
+        rows = self._file.rows("SELECT budget FROM runs WHERE run = ?", run)
         return rows[0][0] if rows else None
 
     def intend(self, provider: str, run: str, offer: Offer) -> int:
         """Write down that a pod is about to be asked for; on disk when this returns. The number settles it."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             row = (provider, run, json.dumps(asdict(offer)), self._clock.now())
             done = book.execute("INSERT INTO intents (provider, run, offer, at) VALUES (?, ?, ?, ?)", row)
             return int(done.lastrowid or 0)
@@ -180,23 +168,23 @@ class Ledger:
         self, intent: int, outcome: Literal["created", "adopted", "refused", "nothing"], detail: str = ""
     ) -> None:
         """Write down what came of an intent."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             book.execute("UPDATE intents SET outcome = ?, detail = ? WHERE intent = ?", (outcome, detail, intent))
 
     def open_intents(self, run: str | None = None) -> list[Intent]:
         """Intents of which nobody knows what came: of one run, or all."""
         query = "SELECT intent, provider, run, offer, at FROM intents WHERE outcome IS NULL AND run = coalesce(?, run)"
-        return [Intent(*row) for row in self._rows(f"{query} ORDER BY intent", run)]
+        return [Intent(*row) for row in self._file.rows(f"{query} ORDER BY intent", run)]
 
     def add_pod(self, pod: PodRecord) -> None:
         """Write down a pod that exists; a known one gets its state, and has not ended after all."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             self._add(book, pod)
 
     def claim(self, pod: PodRecord, slots: int) -> bool:
         """Write down a pod on a host that takes `slots` at a time; False where it has them, also just now."""
         taken = "SELECT count(*) FROM pods WHERE provider = ? AND data_center = ? AND ended_at IS NULL"
-        with self._writing() as book:
+        with self._file.writing() as book:
             free = book.execute(taken, (pod.provider, pod.data_center)).fetchone()[0] < slots
             if free:
                 self._add(book, pod)
@@ -204,15 +192,29 @@ class Ledger:
 
     def add_state(self, provider: str, pod_id: str, state: PodState) -> None:
         """Write down what a known pod does and costs, where it differs from the last word."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             self._note(book, provider, pod_id, state.status, state.price_per_h)
 
-    def end_pod(self, provider: str, pod_id: str, why: str) -> None:
-        """Write down that a pod is gone; the first word counts."""
-        with self._writing() as book:
+    def see_pod(self, provider: str, pod_id: str) -> None:
+        """Write down that a pod was there just now."""
+        with self._file.writing() as book:
+            self._see(book, provider, pod_id)
+
+    def end_pod(self, provider: str, pod_id: str, why: str, *, was_found_gone: bool = False) -> None:
+        """Write down that a pod is gone; the first word counts.
+
+        Args:
+            provider: its lender.
+            pod_id: the lender's id.
+            why: what ended it.
+            was_found_gone: nobody saw its end, so that it counts up to the last sight; its bill tells what came after.
+        """
+        with self._file.writing() as book:
+            seen = "SELECT max(at) FROM sights WHERE provider = ? AND pod_id = ?"
+            last = book.execute(seen, (provider, pod_id)).fetchone()[0] if was_found_gone else None
             book.execute(
                 "UPDATE pods SET ended_at = ?, ended_why = ? WHERE provider = ? AND pod_id = ? AND ended_at IS NULL",
-                (self._clock.now(), why, provider, pod_id),
+                (last or self._clock.now(), why, provider, pod_id),
             )
             self._note(book, provider, pod_id, "TERMINATED", 0.0)
 
@@ -228,7 +230,7 @@ class Ledger:
         """
         self.add_event(run, pod_id, "lost", said)
         if is_gone:
-            self.end_pod(provider, pod_id, "lost")
+            self.end_pod(provider, pod_id, "lost", was_found_gone=True)
 
     def give_up_pod(self, provider: str, pod_id: str, run: str) -> None:
         """Write down that a command is about to end a pod, so that whoever follows the run rents no other."""
@@ -240,7 +242,7 @@ class Ledger:
 
     def set_billed(self, provider: str, pod_id: str, usd: float) -> None:
         """Write down what the lender's bill says of a pod so far."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             book.execute(
                 "UPDATE pods SET billed = ?, billed_at = ? WHERE provider = ? AND pod_id = ?",
                 (usd, self._clock.now(), provider, pod_id),
@@ -267,37 +269,38 @@ class Ledger:
             size: their bytes.
             sent: bytes that travelled; the rest was there.
         """
-        with self._writing() as book:
+        with self._file.writing() as book:
             row = (run, pod_id, direction, self._clock.now(), seconds, files, size, sent)
             book.execute("INSERT INTO transfers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def pin_host_keys(self, provider: str, pod_id: str, lines: Sequence[str]) -> None:
-        """Write down the host keys of a pod."""
-        with self._writing() as book:
+        """Write down the host keys of a pod, in place of those before."""
+        with self._file.writing() as book:
+            book.execute("DELETE FROM host_keys WHERE provider = ? AND pod_id = ?", (provider, pod_id))
             rows = [(provider, pod_id, line) for line in lines]
-            book.executemany("INSERT OR IGNORE INTO host_keys VALUES (?, ?, ?)", rows)
+            book.executemany("INSERT INTO host_keys VALUES (?, ?, ?)", rows)
 
     def host_keys(self, provider: str, pod_id: str) -> tuple[str, ...]:
         """Host keys that were written down for a pod."""
         query = "SELECT line FROM host_keys WHERE provider = ? AND pod_id = ? ORDER BY line"
-        return tuple(line for (line,) in self._rows(query, provider, pod_id))
+        return tuple(line for (line,) in self._file.rows(query, provider, pod_id))
 
     def add_event(self, run: str, pod_id: str, kind: str, detail: str) -> None:
         """Write down what happened to a run: ``guard``, ``lost``, ``host_key`` and the like."""
-        with self._writing() as book:
+        with self._file.writing() as book:
             row = (run, pod_id, self._clock.now(), kind, detail)
             book.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
 
     def events(self, run: str) -> list[dict[str, Any]]:
         """What happened to a run, the oldest first: pod_id, at, kind, detail."""
         names = ("pod_id", "at", "kind", "detail")
-        rows = self._rows("SELECT pod_id, at, kind, detail FROM events WHERE run = ? ORDER BY rowid", run)
+        rows = self._file.rows("SELECT pod_id, at, kind, detail FROM events WHERE run = ? ORDER BY rowid", run)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def transfers(self, run: str) -> list[dict[str, Any]]:
         """Transfers of a run, the oldest first: pod_id, direction, at, seconds, files, bytes, sent."""
         names = ("pod_id", "direction", "at", "seconds", "files", "bytes", "sent")
-        rows = self._rows(f"SELECT {', '.join(names)} FROM transfers WHERE run = ? ORDER BY rowid", run)  # noqa: S608
+        rows = self._file.rows(f"SELECT {', '.join(names)} FROM transfers WHERE run = ? ORDER BY rowid", run)  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def pods(self, run: str | None = None, *, open_only: bool = False) -> list[LedgerPod]:
@@ -307,28 +310,24 @@ class Ledger:
             run: of this run only.
             open_only: those that have not ended as far as the ledger knows.
         """
-        rows = self._rows(
+        query = (
             "SELECT provider, pod_id, pods.run, coalesce(experiment, ''), gpu, cloud, data_center, created_at,"
             " ended_at, ended_why, billed, billed_at FROM pods LEFT JOIN runs ON runs.run = pods.run"
-            " WHERE pods.run = coalesce(?, pods.run) AND (ended_at IS NULL OR NOT ?) ORDER BY created_at, pod_id",
-            run,
-            open_only,
+            " WHERE pods.run = coalesce(?, pods.run) AND (ended_at IS NULL OR NOT ?) ORDER BY created_at, pod_id"
         )
-        return [self._pod(*row) for row in rows]
+        with self._file.reading() as book:
+            return [self._pod(book, *row) for row in book.execute(query, (run, open_only)).fetchall()]
 
     def age(self, pod: PodRecord) -> float:
         """Seconds since a pod was created."""
         return max(self._clock.now() - pod.created_at.timestamp(), 0.0)
 
-    def _pod(self, *row: Any) -> LedgerPod:
+    def _pod(self, book: sqlite3.Connection, *row: Any) -> LedgerPod:
         ended_at: float | None
         billed_at: float | None
         provider, pod_id, run, experiment, gpu, cloud, data_center, created_at, ended_at, why, billed, billed_at = row
-        seen = self._rows(
-            "SELECT at, status, price_per_h FROM states WHERE provider = ? AND pod_id = ? ORDER BY at, rowid",
-            provider,
-            pod_id,
-        )
+        states = "SELECT at, status, price_per_h FROM states WHERE provider = ? AND pod_id = ? ORDER BY at, rowid"
+        seen = book.execute(states, (provider, pod_id)).fetchall()
         until = self._clock.now() if ended_at is None else ended_at
         return LedgerPod(
             provider=provider,
@@ -368,40 +367,16 @@ class Ledger:
         if known and last != (status, price):
             row = (provider, pod_id, self._clock.now(), status, price)
             book.execute("INSERT INTO states VALUES (?, ?, ?, ?, ?)", row)
+        if known and status in BILLING:
+            self._see(book, provider, pod_id)
 
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._writing() as book:
-            return book.execute(query, values).fetchall()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, whole and on disk or not at all; a connection of its own, so threads may share a ledger."""
-        try:
-            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)) as book:
-                book.execute(f"PRAGMA synchronous = {_DURABILITY}")
-                book.execute("PRAGMA foreign_keys = ON")
-                book.execute("BEGIN IMMEDIATE")
-                try:
-                    yield book
-                except BaseException:
-                    book.execute("ROLLBACK")
-                    raise
-                book.execute("COMMIT")
-        except sqlite3.Error as error:
-            way_out = "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs"
-            raise StorageError(f"the ledger of pods {self.path} cannot be used", str(error), way_out) from error
-
-    def _version(self, book: sqlite3.Connection) -> int:
-        version = int(book.execute("PRAGMA user_version").fetchone()[0])
-        if version > _VERSION:
-            why = f"it has version {version}, this moola knows version {_VERSION}"
-            raise StorageError(f"the ledger of pods {self.path} was written by a later moola", why, "upgrade moola")
-        return version
+    def _see(self, book: sqlite3.Connection, provider: str, pod_id: str) -> None:
+        book.execute("INSERT OR REPLACE INTO sights VALUES (?, ?, ?)", (provider, pod_id, self._clock.now()))
 
 
 def _integral(seen: list[tuple[Any, ...]], since: float, until: float) -> float:
-    """Prices times hours: each price holds from when it was seen, the first from the pod's creation."""
-    starts = [since, *(max(at, since) for at, _, _ in seen[1:])]
+    """Prices times hours: each price holds from when it was seen, the first from the pod's creation, until its end."""
+    starts = [since, *(min(max(at, since), until) for at, _, _ in seen[1:])]
     ends = [*starts[1:], until]
     prices = [price if status in BILLING else 0.0 for _, status, price in seen]
     return sum(max(end - start, 0.0) / 3600 * price for start, end, price in zip(starts, ends, prices, strict=True))

@@ -21,6 +21,10 @@ CREATE TABLE IF NOT EXISTS states (
     provider TEXT NOT NULL, pod_id TEXT NOT NULL, at REAL NOT NULL, status TEXT NOT NULL, price_per_h REAL NOT NULL,
     FOREIGN KEY (provider, pod_id) REFERENCES pods
 ) STRICT;
+-- When a pod was last known to be there: one whose end nobody saw counts up to then.
+CREATE TABLE IF NOT EXISTS sights (
+    provider TEXT NOT NULL, pod_id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (provider, pod_id)
+) STRICT;
 CREATE INDEX IF NOT EXISTS states_of_pod ON states (provider, pod_id, at);
 CREATE TABLE IF NOT EXISTS transfers (
     run TEXT NOT NULL, pod_id TEXT NOT NULL, direction TEXT NOT NULL CHECK (direction IN ('push', 'pull')),

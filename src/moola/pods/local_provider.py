@@ -71,7 +71,7 @@ class LocalProvider:
         """Running as long as the folder is there."""
         return PodState("RUNNING", uptime_s=0.0) if self._place(pod_id).is_dir() else PodState("TERMINATED")
 
-    def target(self, pod: PodRecord) -> LocalTarget | None:
+    def target(self, pod: PodRecord, *, keys_changed: bool = False) -> LocalTarget | None:
         """The folder."""
         place = self._place(pod.pod_id)
         return LocalTarget(place) if place.is_dir() else None

@@ -53,7 +53,9 @@ class PodEnd:
         status, answer = self._ask("GET")
         if status != 200:
             return Armed(False, f"the pod's own key may not read the pod: {_spoken(status, answer)}")
-        status, answer = self._ask("PATCH", {"name": answer.get("name", "")})
+        if not answer.get("name"):  # to give itself another one would hide it from its client
+            return Armed(False, "the pod has no name by which it could be tried whether its own key may change it")
+        status, answer = self._ask("PATCH", {"name": answer["name"]})
         if status != 200:
             return Armed(False, f"the pod's own key may read the pod and not change it: {_spoken(status, answer)}")
         return Armed(True, "the pod's own key may change the pod")
@@ -86,7 +88,7 @@ class PodEnd:
         return status in _HOPELESS, "" if status in _DONE else _spoken(status, answer)
 
     def _ask(self, method: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        import urllib.error
+        import http.client
         import urllib.request
 
         request = urllib.request.Request(  # noqa: S310 (the address is the client's)
@@ -96,13 +98,21 @@ class PodEnd:
             headers={"Authorization": f"Bearer {pod_key()}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                return answer.status, _json(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, _json(error.read())
-        except OSError as error:
-            return 0, {"title": str(error)}
+            with _opened(request) as answer:
+                return answer.code, _json(answer.read())
+        except (OSError, http.client.HTTPException) as error:  # an answer that breaks off is no OSError
+            return 0, {"title": str(error) or type(error).__name__}
+
+
+def _opened(request: Any) -> Any:
+    """The answer to a request; a refusal is one, too."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 (the address is the client's)
+    except urllib.error.HTTPError as refusal:
+        return refusal
 
 
 def pod_key() -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from moola.pods.bundle import Bundle
-from moola.pods.guards import GuardLimits
+from moola.pods.guards import PricedLimits
 from moola.pods.session import RunOnPod
 from moola.pods.settings import PodSettings
 
@@ -135,9 +135,9 @@ def _steps(
     return steps
 
 
-def guard_limits(settings: PodSettings, price_per_h: float) -> GuardLimits:
+def guard_limits(settings: PodSettings, price_per_h: float) -> PricedLimits:
     """The guards of the settings, with the price that was agreed."""
-    return GuardLimits(**{**asdict(settings.guards), "price_per_h": price_per_h})
+    return PricedLimits(**asdict(settings.guards), price_per_h=price_per_h)
 
 
 def _volume(pod: RunOnPod, settings: PodSettings) -> dict[str, Any]:

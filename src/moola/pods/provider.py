@@ -271,8 +271,12 @@ class Provider(Protocol):
         """What a pod is doing now."""
         ...
 
-    def target(self, pod: PodRecord) -> SshTarget | LocalTarget | None:
+    def target(self, pod: PodRecord, *, keys_changed: bool = False) -> SshTarget | LocalTarget | None:
         """Where its shell is, its host key verified; None: not reachable yet.
+
+        Args:
+            pod: which.
+            keys_changed: whoever answers has other keys than were verified once: see whether they are the pod's now.
 
         Raises:
             HostKeyError: whoever answers there is not the pod.

@@ -83,7 +83,7 @@ def reap(
     for one in found:
         ended = False
         if one.verdict == "gone":
-            ledger.end_pod(one.pod.provider, one.pod.pod_id, one.why)
+            ledger.end_pod(one.pod.provider, one.pod.pod_id, one.why, was_found_gone=True)
         elif one.verdict == "end":
             ledger.add_pod(one.pod)
             try:

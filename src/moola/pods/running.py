@@ -32,6 +32,7 @@ from moola.pods.providers import run_keys
 from moola.pods.publishing import result_folder
 from moola.pods.session import PodShell, RunOnPod, open_shell
 from moola.pods.settings import PodSettings
+from moola.pods.ssh import HostKeyError
 from moola.pods.staged_results import REPLAYED
 from moola.pods.starting import start
 
@@ -198,10 +199,21 @@ class PodRun:
                 self._shells.pop().connection.close()
 
     def connect(self, record: PodRecord) -> RunOnPod | None:
-        """The run on its pod over a new connection; None while the pod does not answer."""
-        target = self.provider.target(record)
-        shell = None if target is None else self._open(target)
+        """The run on its pod over a new connection; None while the pod does not answer.
+
+        Raises:
+            HostKeyError: whoever answers has other keys, and the lender does not say that they are the pod's.
+        """
+        try:
+            shell = self._opened(self.provider.target(record))
+        except HostKeyError as error:
+            shell = self._opened(self.provider.target(record, keys_changed=True))
+            if shell is not None:
+                self.tell(f"{error.what}: its lender's log has the new key, so it was started anew")
         return None if shell is None else shell.of_run(self.run)
+
+    def _opened(self, target: SshTarget | LocalTarget | None) -> PodShell | None:
+        return None if target is None else self._open(target)
 
     def death(self, record: PodRecord) -> str | None:
         """What the lender says of a pod that is gone; empty while it runs, None where the lender does not answer."""
@@ -221,7 +233,8 @@ class PodRun:
         what = f"{said}; its checkpoint is here: {kept}" if kept else f"{said}; no checkpoint of it is here"
         if place := self.settings.volume_place:
             what += f"; the next pod takes what is newer in {place}/moola/{self.run}"
-        self.ledger.lose_pod(record.provider, record.pod_id, self.run, what, is_gone=False)
+        is_gone = said.startswith("TERMINATED")
+        self.ledger.lose_pod(record.provider, record.pod_id, self.run, what, is_gone=is_gone)
         end_pod(self.provider, record, self.ledger, "lost", clock=self.clock)
 
     def observed(self) -> Observed:

@@ -89,14 +89,15 @@ class RunpodProvider:
         uptime = runtime.get("uptime")
         return PodState(_status(pod), float(pod["cost"]), None if uptime is None else float(uptime))
 
-    def target(self, pod: PodRecord) -> SshTarget | None:
+    def target(self, pod: PodRecord, *, keys_changed: bool = False) -> SshTarget | None:
         """Where its sshd is once it is mapped, its host key verified; None: not yet."""
         seen = self._api.pod(pod.pod_id)
         found = _endpoint(seen) if seen is not None and _status(seen) == "RUNNING" else None
         if found is None:
             return None
         host, port, user = found
-        keys = self._ledger.host_keys(self.name, pod.pod_id) or self._checked(pod, host, port)
+        known = self._ledger.host_keys(self.name, pod.pod_id)
+        keys = self._checked(pod, host, port, known) if keys_changed or not known else known
         if not keys:
             return None
         return SshTarget(
@@ -138,8 +139,11 @@ class RunpodProvider:
             raise ConfigError([f"{problem}; pod.data_centers names {', '.join(wish.data_centers)}"])
         return center
 
-    def _checked(self, pod: PodRecord, host: str, port: int) -> tuple[str, ...]:
+    def _checked(self, pod: PodRecord, host: str, port: int, before: tuple[str, ...]) -> tuple[str, ...]:
         """Host keys, checked and written down; none while nobody answers there.
+
+        A container that was started anew has other keys than `before`: those count where it printed them, and are
+        never taken on trust.
 
         Raises:
             HostKeyError: they are not the pod's, or nothing tells.
@@ -151,6 +155,11 @@ class RunpodProvider:
         printed = host_keys.printed_fingerprints(log)
         if printed:
             keys = host_keys.verified(shown, printed, pod=pod.pod_id)
+            if before and keys != before:
+                told = ", ".join(map(host_keys.fingerprint, keys))
+                self._ledger.add_event(pod.run, pod.pod_id, "host_key", f"started anew, printed in its log: {told}")
+        elif before:
+            raise host_keys.unconfirmed(pod.pod_id)
         elif self._trust_first_use:
             keys = shown
             told = ", ".join(map(host_keys.fingerprint, shown))

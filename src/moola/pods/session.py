@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import StorageError
-from moola.pods.boot_guard import SILENCE_S, boot_guard_argv
 from moola.pods.provider import LocalTarget
+from moola.pods.watchdog import SILENCE_S, watchdog_argv
 from moola.pods.wire import ConnectionLostError, LocalConnection, PodConnection, RemoteError
 
 if TYPE_CHECKING:
@@ -207,15 +207,15 @@ class RunOnPod:
             },
         )
 
-    def guard_boot(self, attempt: int, end: Mapping[str, Any]) -> None:
-        """Have the pod end itself should this client fall silent before a supervisor is at work.
+    def watch(self, attempt: int, end: Mapping[str, Any]) -> None:
+        """Have the pod end itself should this client fall silent before a supervisor is at work, or that be gone.
 
         Args:
             attempt: that is to be started.
             end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
         """
         wish = {"root": self.shell.root, "run": self.run, "attempt": attempt, "silence_s": SILENCE_S, "end": dict(end)}
-        self._ask("spawn", {"argv": boot_guard_argv(self.shell.python, wish), "cwd": self.shell.root})
+        self._ask("spawn", {"argv": watchdog_argv(self.shell.python, wish), "cwd": self.shell.root})
 
     def is_supervised(self, status: Mapping[str, Any]) -> bool:
         """Whether the supervisor that wrote a status lives."""

@@ -29,7 +29,8 @@ class PodSettings:
 
     Attributes:
         provider: ``runpod``, ``ssh`` or ``local``.
-        gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume: see `PodWish`.
+        gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume,
+            min_cuda: see `PodWish`.
         mount: folder of the host, absolute, in which a run's state outlives the pod; for ``ssh`` and ``local``.
         host: ``user@host:port`` for ssh, or several: each run draws the first that is free; one that is named twice
             takes two runs at a time.
@@ -45,7 +46,7 @@ class PodSettings:
         checkpoint_every_min: between two pulls while training.
         retries: further pods, where one dies under the run.
         expected_hours: of the run.
-        guards: see `GuardLimits`; the price is the pod's own.
+        guards: see `GuardLimits`.
         limits: see `PhaseLimits`.
     """
 
@@ -59,6 +60,7 @@ class PodSettings:
     disk_gb: int = 40
     image: str = PodWish.image
     network_volume: str = ""
+    min_cuda: str | float = ""
     mount: str = ""
     host: str | tuple[str, ...] = ""
     identity: str = ""
@@ -114,6 +116,7 @@ class PodSettings:
             image=self.image,
             count=self.count,
             network_volume=self.network_volume,
+            min_cuda=str(self.min_cuda),
         )
 
     @property

@@ -114,8 +114,8 @@ class SshProvider:
         known = any(pod.pod_id == pod_id for pod in self.find())
         return PodState("RUNNING", uptime_s=0.0) if known else PodState("TERMINATED")
 
-    def target(self, pod: PodRecord) -> SshTarget:
-        """The host's sshd."""
+    def target(self, pod: PodRecord, *, keys_changed: bool = False) -> SshTarget:
+        """The host's sshd; its keys are the user's to change."""
         return self.targets[pod.data_center]
 
     def system_log(self, pod_id: str, tail: int) -> list[str]:

@@ -50,7 +50,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
             return pod
         attempt = int(job.get("attempt", 0)) + 1
         if run.provider.can_end_itself:
-            pod.guard_boot(attempt, _own_end(run, record))
+            pod.watch(attempt, _own_end(run, record))
         if not status or job.get("bundle") != run.bundle.bundle_id:
             _send(run, pod, status)
         _begin(run, pod, record, attempt=attempt, before=status)
@@ -108,8 +108,9 @@ def _merged(here: Path, kept: Path | None, to: Path) -> Path:
 
 def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: Mapping[str, Any]) -> None:
     """Write the job and start its supervisor; one that still waits is told to leave first."""
+    before = pod.status() if before else before  # it may have been started anew meanwhile
     if before and pod.is_supervised(before):
-        pod.write("stop.json", {"attempt": before.get("attempt"), "why": "the run is started again"})
+        pod.write("restart.json", {"attempt": before.get("attempt")})
         _until(lambda: not pod.is_supervised(before), _LEAVES_S, "the supervisor before this one does not leave")
     observed = run.observed()
     job = make_job(

@@ -99,6 +99,8 @@ class StepProcess:
             start_new_session=True,
         )
         assert self._process.stdout is not None
+        with contextlib.suppress(OSError):  # where memory runs out, the job is to go and not who watches over it
+            Path("/proc/%d/oom_score_adj" % self._process.pid).write_text("500")  # noqa: UP031 (Python 3.8)
         self.pid, self._pipe = self._process.pid, self._process.stdout
         os.set_blocking(self._pipe.fileno(), False)
         self._selector = selectors.DefaultSelector()

@@ -10,6 +10,7 @@ Standard library only, Python 3.8 or newer: this file travels to the pod.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.pods.clock import Clock
-from moola.pods.guards import GuardLimits, Observed, judge, left_s
+from moola.pods.guards import Observed, PricedLimits, judge, left_s
 from moola.pods.pod_end import PodEnd
 from moola.pods.run_files import Ballast, read_object, write_object
 from moola.pods.run_watch import EventWatch, GpuWatch
@@ -35,6 +36,7 @@ SELF = "supervisor"
 """The step that its own lines in the log belong to."""
 _UNKILLABLE_S = 5.0
 """After SIGKILL: a process that waits for a broken disk or driver is not waited for, the pod bills meanwhile."""
+_RESTART_LOOK_S = 5.0
 _CANNOT_START, _KILLED = 127, -9
 _FULL_BYTES = 1 << 20
 """Free on a disk that is full for all that a run writes."""
@@ -50,7 +52,7 @@ class Supervisor:
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.folder, self.job, self.clock = folder, read_object(folder / "job.json"), clock or Clock()
-        self.limits = GuardLimits(**self.job.get("guards", {}))
+        self.limits = PricedLimits(**self.job.get("guards", {}))
         self.log = LineLog(folder / "log.jsonl")
         self.end = PodEnd(self.job.get("end", {}))
         self.copies = VolumeCopies(self.job.get("volume", {}), folder / "project", self.clock.monotonic)
@@ -83,6 +85,7 @@ class Supervisor:
         armed = self.end.probe()
         self.status["armed"] = {"armed": armed.armed, "because": armed.because}
         outcome, why = self._steps()
+        self._tell_of_copies(self.copies.begin(self.billed_s()))
         self.status.update(phase="waiting", outcome=outcome, why=why, step=None, pid=None, pid_ticks=None)
         self.ballast.drop()  # the client writes here, too
         self.say(f"the job is {outcome}" + (f": {why}" if why else ""))
@@ -138,6 +141,7 @@ class Supervisor:
         while True:
             said, code = process.pump(TICK_S)
             if code is not None:
+                gpus.stop()
                 return code, outcome, why
             at = self.clock.monotonic()
             if events.look() or said:
@@ -156,16 +160,22 @@ class Supervisor:
                     process.kill(signal.SIGTERM)
             elif at >= kill_at + _UNKILLABLE_S:
                 process.abandon()
+                gpus.stop()
                 return _KILLED, outcome, f"{why}; step {step['name']} could not be killed"
             elif at >= kill_at:
                 process.kill(signal.SIGKILL)
             self.tell()
 
-    def _reason_to_end(self, observed: Observed, step: dict[str, Any], taken_s: float) -> tuple[str, str]:
+    def _stop_why(self) -> str:
+        """Why somebody wants the job to end; empty: nobody does."""
         if self.signal:
-            return "stopped", f"the supervisor got {signal.Signals(self.signal).name}"
-        if request := self.request("stop"):
-            return "stopped", str(request.get("why", ""))
+            return f"the supervisor got {signal.Signals(self.signal).name}"
+        request = self.request("stop")
+        return str(request.get("why") or "stopped") if request else ""
+
+    def _reason_to_end(self, observed: Observed, step: dict[str, Any], taken_s: float) -> tuple[str, str]:
+        if why := self._stop_why():
+            return "stopped", why
         verdict = judge(self.limits, observed)
         if verdict:
             return verdict.guard, verdict.why
@@ -177,41 +187,46 @@ class Supervisor:
     def _wait(self, outcome: str) -> bool:
         """Wait for the client to fetch what there is, and for the last copy; whether the pod is this side's to end.
 
-        A job that a guard ended waits `grace_min`, any other until a guard speaks: neither longer than deadline and
-        budget allow. Only the copy may pass those, and that no further than a checkpoint may take.
+        A job that ended by itself waits until a guard speaks or somebody asks it to stop, then `grace_min` as any other
+        does: neither longer than deadline and budget allow. Only the copy may pass those, and that no further than a
+        checkpoint may take. A client that starts the run again on this pod has the supervisor leave.
         """
         ends = self.job.get("end", {}).get("kind") == "runpod"
-        until = self.clock.monotonic() + self.limits.grace_min * 60 if ends else float("-inf")
-        if outcome in ("finished", "failed", "stopped") and ends:
+        grace_s = self.limits.grace_min * 60
+        until = self.clock.monotonic() + grace_s if ends else float("-inf")
+        if ends and outcome in ("finished", "failed"):
             until = float("inf")
-        self._tell_of_copies(self.copies.begin(self.billed_s()))
-        while not self.signal and not self.request("pulled"):
-            if self.request("stop"):  # the client ends or restarts, and sees to the pod itself
+        while not self.request("pulled"):
+            if self.request("restart"):
                 return False
             observed = Observed(self.billed_s(), self.spent())
             verdict, allowed_s = judge(self.limits, observed), left_s(self.limits, observed)
-            if verdict and until == float("inf"):
-                until = self.clock.monotonic() + self.limits.grace_min * 60
-                self.status["why"] = f"{self.status['why']}; {verdict.guard}: {verdict.why}".lstrip("; ")
+            if until == float("inf") and (verdict or self._stop_why()):
+                until = self.clock.monotonic() + grace_s
+                why = f"{verdict.guard}: {verdict.why}" if verdict else self._stop_why()
+                self.status["why"] = f"{self.status['why']}; {why}".lstrip("; ")
             wait_s = min(until - self.clock.monotonic(), allowed_s)
             if wait_s <= 0 and not (self.copies.is_busy and allowed_s > -self.limits.checkpoint_s):
                 break
             self.status["ends_in_s"] = round(max(wait_s, 0.0), 1) if ends and wait_s < float("inf") else None
+            was_busy = self.copies.is_busy
             self._tell_of_copies(self.copies.attend())
-            self.tell()
+            self.tell(force=was_busy and not self.copies.is_busy)  # a client may wait for it
             self.clock.sleep(TICK_S)
         return ends
 
     def _end(self) -> None:
-        """End the pod, and ask again where that is not taken."""
+        """End the pod, and ask again where that is not taken; only a client that starts the run again stops that."""
         self.status.update(phase="ending", pulled=bool(self.request("pulled")))
         self.tell(force=True)
 
         def try_again(because: str, pause_s: float) -> bool:
             self.status["not_ended"] = because
             self.tell(force=True)
-            self.clock.sleep(pause_s)
-            return not self.signal
+            until = self.clock.monotonic() + pause_s
+            while self.clock.monotonic() < until and not self.request("restart"):
+                self.clock.sleep(min(_RESTART_LOOK_S, pause_s))
+            return not self.request("restart")
 
         self.status["not_ended"] = self.end.insist(try_again)
 
@@ -229,7 +244,7 @@ class Supervisor:
         self.log.write(SELF, line)
 
     def request(self, name: str) -> dict[str, Any] | None:
-        """What the client asks for (``stop``, ``pulled``) of this attempt, if anything."""
+        """What the client asks for (``stop``, ``pulled``, ``restart``) of this attempt, if anything."""
         request = read_object(self.folder / f"{name}.json")
         return request if request.get("attempt") == self.status["attempt"] else None
 
@@ -243,19 +258,25 @@ class Supervisor:
         return self.job.get("spent", 0.0) + own_s / 3600 * self.limits.price_per_h
 
     def tell(self, force: bool = False) -> None:
-        """Write the status where it is due; a full disk gets the ballast for it, once."""
+        """Write the status where it is due; a full disk gets the ballast for it, once.
+
+        The file's time is the heartbeat that `moola.pods.watchdog` looks at, so it goes on where the disk is full.
+        """
         at = self.clock.monotonic()
         if not force and at - self._written < HEARTBEAT_S:
             return
         self._written = at
         self.status.update(at=now_utc(), at_s=self.clock.now(), boot=_boot(), boot_s=at)
         self.status.update(billed_s=self.billed_s(), log_lines=self.log.n, lost_lines=self.log.lost)
+        self.status["copying"] = self.copies.is_busy
         for _ in range(2):
             try:
                 write_object(self.folder / "status.json", self.status)
                 return
             except OSError:
                 self.ballast.drop()
+        with contextlib.suppress(OSError):
+            os.utime(str(self.folder / "status.json"))
 
 
 def main(words: list[str]) -> int:

@@ -96,7 +96,7 @@ def wait_for_session(
             tell(f"pod {pod.pod_id}: {_SPOKEN[phase]}")
         if phase == "ssh":
             try:
-                target = provider.target(pod)
+                target = provider.target(pod, keys_changed=refusal is not None)  # it may have been started anew
                 session = None if target is None else open_session(target)
                 refusal = None
             except HostKeyError as error:  # an old port may lead to another pod for a while

@@ -99,7 +99,7 @@ def world(make_world: Callable[..., World]) -> World:
 @pytest.fixture(autouse=True)
 def nothing_that_costs_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test loses power, and no fake has a certificate: 40 ms for each client would go to reading authorities."""
-    monkeypatch.setattr("moola.pods.ledger._DURABILITY", "OFF")
+    monkeypatch.setattr("moola.pods.ledger_file._DURABILITY", "OFF")
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 

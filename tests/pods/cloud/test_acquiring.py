@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_runpod import FakeRunpod, PodPlan
 
 from moola.errors import ConfigError
+from moola.pods import host_keys
 from moola.pods.acquiring import LAG_S, STARTED
 from moola.pods.ending import end_pod, end_run
 from moola.pods.ledger import Ledger
@@ -263,6 +265,26 @@ def test_each_phase_has_its_own_limit(world):
 def test_a_session_counts_and_not_a_port(world):
     tries = iter([None, None, "open"])
     assert world.acquisition(CHEAP, open_session=lambda _: next(tries)).acquire().session == "open"
+
+
+def test_a_container_that_was_started_anew_is_known_by_what_it_printed_then(make_world, monkeypatch):
+    """Its keys are new, and so is its log; what was pinned before is no reason to trust anybody else."""
+    world = make_world(trust_first_use=True)
+    pod = world.acquisition(CHEAP).acquire().pod
+    lent = world.fake.pods[pod.pod_id]
+    new = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "D" * 43
+    world.shown = (new,)
+    assert world.provider.target(pod).host_keys == (KEY,), "what was pinned counts until it is seen to be wrong"
+    with pytest.raises(HostKeyError, match="its host key is another"):
+        world.provider.target(pod, keys_changed=True)
+    lines: list[str] = []
+    monkeypatch.setattr(world.provider._api, "log_lines", lambda *_: [SimpleNamespace(text=line) for line in lines])
+    with pytest.raises(HostKeyError, match="another host key than before"):  # also where first use is trusted
+        world.provider.target(pod, keys_changed=True)
+    lines.append(f"256 {host_keys.fingerprint(new)} root@pod (ED25519)")
+    assert world.provider.target(pod, keys_changed=True).host_keys == (new,)
+    assert world.provider.target(pod).host_keys == (new,) and lent.pod_id == pod.pod_id
+    assert "started anew" in world.ledger.events(RUN)[-1]["detail"]
 
 
 def test_an_old_port_is_not_taken_for_the_pods(world, monkeypatch, printed):

@@ -11,9 +11,10 @@ from fake_runpod import FakeClock
 
 from moola.pods.attaching import SILENT_HEART_S, Following, LogCopy, PodLostError
 from moola.pods.client_guard import _LATE_GUARD_S, ClientGuard, DeafPodError
-from moola.pods.guards import GuardLimits, Observed
+from moola.pods.guards import Observed, PricedLimits
 from moola.pods.provider import PodError
 from moola.pods.session import RunOnPod
+from moola.pods.ssh import HostKeyError
 from moola.pods.wire import ConnectionLostError
 
 from .scripted_pod import ScriptedPod
@@ -111,6 +112,45 @@ def test_a_network_that_is_away_is_waited_for_and_told_of(machine, follow, clock
     assert sum("off the network" in line for line in follow.told) == 1 and follow.told[-1] == "connected again"
 
 
+STRANGER = HostKeyError("me@pod is not known to be the machine it should be", "another key")
+
+
+def test_a_stranger_at_the_pods_address_gets_nothing_and_is_told_of_once(machine, follow, clock):
+    def reconnect() -> RunOnPod:
+        raise STRANGER
+
+    began = clock.monotonic()
+    with pytest.raises(HostKeyError) as caught:
+        follow(reconnect=reconnect).wait_for(LOST)
+    assert caught.value is STRANGER and clock.monotonic() - began >= 900
+    assert sum("nothing is sent to it" in line for line in follow.told) == 1
+
+
+def test_a_pod_that_shows_its_new_key_after_a_while_is_followed_again(machine, follow):
+    answers = iter([STRANGER, None, STRANGER, run_on(machine)])
+
+    def reconnect() -> RunOnPod | None:
+        if isinstance(answer := next(answers), HostKeyError):
+            raise answer
+        return answer
+
+    def script(pod: ScriptedPod) -> None:
+        if pod.moments == 2:
+            raise STRANGER  # as of a request that has to log in again
+        if pod.moments > 3:
+            pod.finish()
+
+    machine.script = script
+    follow(reconnect=reconnect).follow(run_on(machine))
+    assert follow.told[-1] == "connected again"
+
+
+def test_a_run_that_a_new_disk_has_not_is_lost(machine, follow):
+    machine.script = lambda pod: pod.files.clear()
+    with pytest.raises(PodLostError, match="not on its pod any more"):
+        follow().follow(run_on(machine))
+
+
 def test_patience_with_a_pod_that_its_lender_has_ends_and_does_not_call_it_lost(machine, follow, clock):
     began = clock.monotonic()
     with pytest.raises(PodError) as caught:
@@ -132,7 +172,7 @@ def test_another_log_than_the_copy_loses_no_pod(machine, follow, tmp_path):
 def guard(clock: FakeClock) -> tuple[ClientGuard, list[float]]:
     """A guard with a deadline of one hour, and the hours that the ledger tells."""
     hours = [0.5]
-    limits = GuardLimits(max_hours=1, checkpoint_s=30)
+    limits = PricedLimits(max_hours=1, checkpoint_s=30)
     return ClientGuard(limits, lambda: Observed(hours[0] * 3600), clock), hours
 
 

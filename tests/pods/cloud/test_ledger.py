@@ -114,12 +114,13 @@ def test_transfers_events_and_host_keys_are_kept(ledger, clock):
     ledger.add_transfer(RUN, "p1", "push", 2.5, files=10, size=1000, sent=300)
     ledger.add_event(RUN, "p1", "guard", "deadline")
     ledger.pin_host_keys("runpod", "p1", ["ssh-rsa B", "ssh-ed25519 A"])
+    assert ledger.host_keys("runpod", "p1") == ("ssh-ed25519 A", "ssh-rsa B")
     ledger.pin_host_keys("runpod", "p1", ["ssh-rsa B"])
     assert ledger.transfers(RUN) == [
         {"pod_id": "p1", "direction": "push", "at": clock.at, "seconds": 2.5, "files": 10, "bytes": 1000, "sent": 300}
     ]
     assert ledger.events(RUN) == [{"pod_id": "p1", "at": clock.at, "kind": "guard", "detail": "deadline"}]
-    assert ledger.host_keys("runpod", "p1") == ("ssh-ed25519 A", "ssh-rsa B")
+    assert ledger.host_keys("runpod", "p1") == ("ssh-rsa B",)
     assert ledger.host_keys("runpod", "p2") == ()
 
 
@@ -216,11 +217,44 @@ def test_of_clients_that_ask_at_the_same_moment_one_gets_the_run(tmp_path):
 
 def test_nobody_writes_between_a_look_and_what_follows_from_it(ledger):
     with (
-        ledger._writing(),
+        ledger._file.writing(),
         contextlib.closing(sqlite3.connect(ledger.path, timeout=0)) as other,
         pytest.raises(sqlite3.OperationalError, match="locked"),
     ):
         other.execute("BEGIN IMMEDIATE")
+
+
+def test_who_only_reads_waits_for_no_writer(ledger, clock, monkeypatch):
+    monkeypatch.setattr("moola.pods.ledger_file._BUSY_S", 0.0)
+    ledger.add_pod(record(clock))
+    with Ledger(ledger.path, clock)._file.writing() as book:
+        book.execute("UPDATE pods SET gpu = 'half written'")
+        assert ledger.pods()[0].gpu == "A5000" and not ledger.is_leased(RUN) and ledger.events(RUN) == []
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path, clock):
+    before = Ledger(tmp_path / "pods.sqlite", clock)
+    before.add_pod(record(clock))
+    with contextlib.closing(sqlite3.connect(before.path)) as book:
+        book.executescript("DROP TABLE sights; PRAGMA user_version = 1")
+    now = Ledger(before.path, clock)
+    assert now.owner == before.owner and [pod.pod_id for pod in now.pods()] == ["p1"]
+    clock.at += 60
+    now.lose_pod("runpod", "p1", RUN, "gone")  # never seen since
+    assert now.pods()[0].seconds == 60
+
+
+def test_a_pod_whose_end_nobody_saw_counts_up_to_the_last_sight(ledger, clock):
+    ledger.add_pod(record(clock, price=0.5))
+    clock.at += 3600
+    ledger.see_pod("runpod", "p1")
+    clock.at += 12.5 * 3600
+    ledger.add_state("runpod", "p1", PodState("TERMINATED", 0.0))
+    ledger.lose_pod("runpod", "p1", RUN, "TERMINATED")
+    (pod,) = ledger.pods(RUN)
+    assert pod.seconds == 3600 and pod.cost == pytest.approx(0.5)
+    ledger.set_billed("runpod", "p1", 3.1)
+    assert ledger.pods(RUN)[0].cost == 3.1, "what nobody saw is on its bill"
 
 
 def write_many(path: Path, which: int) -> None:

@@ -20,7 +20,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import LocalTarget, NoCapacityError, PodError, PodWish, RefusedHereError
 from moola.pods.providers import ProviderOptions, find_key, open_ledger, open_provider
-from moola.pods.ssh import SshTarget
+from moola.pods.ssh import AccessError, SshTarget
 from moola.pods.ssh_provider import SshProvider, unreachable
 
 from .conftest import KEY, RUN
@@ -132,6 +132,29 @@ def test_a_host_that_is_down_is_passed_over_and_told(ledger, clock):
         wanted.acquire()
     assert caught.value.why == "- one:22 does not answer: Connection refused\n- two:22 does not answer: timed out"
     assert "address and port" in caught.value.way_out
+
+
+def test_a_host_that_refuses_the_key_is_passed_over_and_told(ledger, clock):
+    said: list[str] = []
+    refusing = {"one"}
+
+    def open_session(target):
+        assert len(said) < 30, "it goes on and on"
+        if target.host in refusing:
+            raise AccessError(f"{target.host} refuses to let you in", "Permission denied (publickey)", "check the key")
+        return target
+
+    wanted = Acquisition(
+        hosts(ledger, "me@one", "me@two"), ledger, PodWish(), RUN, "", open_session, tell=said.append, clock=clock
+    )
+    assert wanted.acquire().pod.data_center == "two:22"
+    assert "one refuses to let you in: Permission denied (publickey)" in said
+    end_run(wanted.provider, RUN, ledger, "done", clock=clock)
+    refusing.add("two")
+    again = dataclasses.replace(wanted, provider=hosts(ledger, "me@one", "me@two"), _shut={})
+    with pytest.raises(AccessError, match="two refuses"):
+        again.acquire()
+    assert ledger.pods(open_only=True) == []
 
 
 def test_a_host_is_knocked_at():

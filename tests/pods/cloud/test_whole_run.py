@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from moola.pods.attaching import LogCopy, PodLostError
 from moola.pods.checkpoints import kept_checkpoint
 from moola.pods.ending import end_pod
 from moola.pods.estimating import check_budget
-from moola.pods.giving_up import give_up
+from moola.pods.giving_up import give_up, would_lose
 from moola.pods.guards import GuardLimits
 from moola.pods.ledger import Ledger
 from moola.pods.pod_end import PodEnd
@@ -256,6 +257,44 @@ def test_a_pod_that_another_command_ended_is_followed_by_no_other(world, scripte
     assert len(world.fake.pods) == 1 and nothing_bills(world) and "lost" not in kinds(world)
 
 
+def test_down_names_the_client_that_follows_the_run(world, scripted, ordered):
+    run = ordered()
+    run._acquire()
+    world.ledger.add_event(RUN, world.billing()[0], STARTED, "")
+    with world.ledger.lease(RUN):
+        (line,) = would_lose(world.ledger, world.provider.find(RUN))
+        assert f"process {os.getpid()} on {socket.gethostname()} follows it" in line
+        give_up(world.provider.find(RUN), [world.provider], world.ledger, run.layout, tell=world.told.append)
+    assert f"another client works on {RUN} (process {os.getpid()} on {socket.gethostname()})" in told(world)
+
+
+def test_a_night_in_which_nobody_looked_is_not_counted(world, scripted, ordered):
+    def sleep(pod: ScriptedPod) -> None:
+        if pod.moments == 300:
+            world.fake.pods[pod.pod_id].ended_at = world.clock.at
+            world.clock.close_lid(12 * 3600.0)
+            pod.is_away = True
+
+    scripted.script = sleep
+    with pytest.raises(PodLostError, match="guard on the pod may have ended it"):
+        ordered(guards=GuardLimits(max_hours=6)).go()
+    (pod,) = world.ledger.pods(RUN)
+    assert 1200 < pod.seconds < 1800 and pod.cost < 0.2
+
+
+def test_a_container_that_was_started_anew_is_followed_by_another_pod(world, scripted, ordered):
+    def start_anew(pod: ScriptedPod) -> None:
+        if len(world.fake.pods) > 1:
+            pod.finish()
+        elif pod.moments == 3:
+            pod.files.clear()
+            pod.log = b""
+
+    scripted.script = start_anew
+    assert ordered(retries=1).go().outcome == "finished"
+    assert len(world.fake.pods) == 2 and nothing_bills(world) and kinds(world) == [STARTED, "lost", STARTED]
+
+
 def test_a_pod_that_a_guard_may_have_ended_unseen_is_followed_by_no_other(world, scripted, ordered):
     def sleep(pod: ScriptedPod) -> None:
         if pod.moments == 2:
@@ -312,6 +351,29 @@ def test_state_that_cannot_be_pulled_keeps_its_pod(world, scripted, ordered, mon
     ended = ordered().go()
     assert (ended.outcome, ended.pod_ended) == ("failed", False) and len(world.billing()) == 1
     assert f"moola pod pull {RUN}" in world.told[-1]
+
+
+def test_a_pod_is_not_ended_under_the_last_copy_to_its_volume(world, scripted, ordered):
+    def stop(pod: ScriptedPod) -> None:
+        pod.finish("stopped")
+        copies.append(pod)
+
+    copies: list[ScriptedPod] = []
+    read, looks = ScriptedPod._read_json, iter([True] * 6 + [False] * 99)
+
+    def copying(pod: ScriptedPod, root: str, path: str) -> Any:
+        assert world.billing() or not copies
+        found = read(pod, root, path)
+        if path.endswith("status.json") and copies:
+            found["value"]["copying"] = next(looks)
+        return found
+
+    scripted.script = stop
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ScriptedPod, "_read_json", copying)
+        ended = ordered(guards=GuardLimits(max_hours=1, checkpoint_s=60)).go()
+    assert ended.outcome == "stopped" and nothing_bills(world)
+    assert next(looks) is False, "it waited for the copy"
 
 
 def test_a_pod_whose_results_are_here_is_ended_though_it_answers_no_more(world, scripted, ordered, monkeypatch):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
 import threading
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
+
+if TYPE_CHECKING:
+    from moola.pods.session import RunOnPod
 
 
 def main(words: Sequence[str]) -> int:
@@ -18,7 +22,14 @@ def main(words: Sequence[str]) -> int:
     parser.usage = "moola pod exec [-h] [--json] [--data FOLDER] [--artifacts FOLDER] RUN -- PROGRAM [ARGUMENT ...]"
     parser.add_argument("argv", nargs="+", metavar="PROGRAM", help="and its arguments; no shell reads them")
     arguments = parser.parse_args(words)
-    _, pod = reopened(arguments, Speaker(as_json=True)).found()
+    run = reopened(arguments, Speaker(as_json=True))
+    try:
+        return _executed(run.found()[1], arguments)
+    finally:
+        run.close()
+
+
+def _executed(pod: RunOnPod, arguments: argparse.Namespace) -> int:
     output, errors = (io.BytesIO(), io.BytesIO()) if arguments.json else (sys.stdout.buffer, sys.stderr.buffer)
     with pod.shell.connection.start(arguments.argv, cwd=pod.project) as process:
         pipes: list[tuple[IO[bytes] | None, IO[bytes]]] = [(process.stdout, output), (process.stderr, errors)]
@@ -27,7 +38,6 @@ def main(words: Sequence[str]) -> int:
             thread.start()
         for thread in threads:
             thread.join()
-    pod.shell.connection.close()
     if isinstance(output, io.BytesIO) and isinstance(errors, io.BytesIO):
         said = {name: kept.getvalue().decode(errors="replace") for name, kept in (("out", output), ("err", errors))}
         print(json.dumps({"exit_code": process.returncode, "stdout": said["out"], "stderr": said["err"]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
     """Everything that can be found wrong before a pod exists."""
     from moola.pods.estimating import check_budget
+    from moola.pods.last_digits import moved_digits
     from moola.pods.packing import PackLimits, pack
     from moola.pods.resuming import open_run
     from moola.pods.settings import load_settings, split_words
@@ -56,6 +58,9 @@ def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
     facts, files = packed.bundle.facts, packed.bundle.files
     size = sum(file.size for file in files) / 1e6
     speaker.tell(f"run {facts['run_id']}, bundle {packed.bundle.bundle_id}: {len(files)} files, {size:.1f} MB")
+    words = moved_digits(os.environ, settings.env) if settings.provider != "local" else ""  # it inherits them
+    if words:
+        speaker.tell(words)
     run = open_run(packed.bundle, settings, layout, tell=speaker.tell, show=speaker.show)
     check_budget(run)
     return run

@@ -55,10 +55,8 @@ def read_json(root: str, path: str) -> dict[str, Any]:
     return {"value": files.read_json(inside(root, path))}
 
 
-def tail(
-    root: str, path: str, offset: int = 0, from_line: int = 0, most_bytes: int = 1 << 20, wait_s: float = 0
-) -> dict[str, Any]:
-    """Whole lines of a growing file from a byte on, without its first `from_line` lines.
+def tail(root: str, path: str, offset: int = 0, most_bytes: int = 1 << 20, wait_s: float = 0) -> dict[str, Any]:
+    """Whole lines of a growing file from a byte on.
 
     Where there are none yet, up to `wait_s` seconds are waited for one. The answer's ``offset`` is where the next
     request goes on; ``size`` is that of the file.
@@ -75,7 +73,7 @@ def tail(
             end = most_bytes  # a line too long for one answer comes in parts
         if end or time.monotonic() >= deadline:
             lines = content[:end].decode("utf-8", "replace").split("\n")
-            return {"lines": lines[: len(lines) - (not lines[-1])][from_line:], "offset": offset + end, "size": size}
+            return {"lines": lines[: len(lines) - (not lines[-1])], "offset": offset + end, "size": size}
         time.sleep(0.1)
 
 
