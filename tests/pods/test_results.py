@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from moola.errors import StorageError
 from moola.pods.patience import Patience
+from moola.pods.remote import results as remote_results
 from moola.pods.result_manifest import HALF, PullLimits, checked_results
 from moola.pods.results import pull
 from moola.pods.wire import Answer, ConnectionLostError, LocalConnection
@@ -217,17 +218,47 @@ def test_growing_file_comes_as_it_was_when_listed(local: LocalConnection, projec
     assert (tmp_path / "into/artifacts/log").read_bytes() == b"one\n"
 
 
-@pytest.mark.parametrize("content", [b"M" * 700_000, b"short", None])
-def test_file_that_is_replaced_meanwhile_is_asked_for_anew(
+@pytest.mark.parametrize("content", [b"M" * 700_000, b"short"])
+def test_file_that_is_written_over_meanwhile_is_asked_for_anew(
+    local: LocalConnection, project: Path, tmp_path: Path, content: bytes
+) -> None:
+    working = Working(local, lambda: (project / "artifacts/model").write_bytes(content))
+    pull(working, str(tmp_path / "root"), RUN, WANTED, tmp_path / "into", patience=patience())
+    assert working.requests.count("list_files") == 2
+    assert (tmp_path / "into/artifacts/model").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"M" * 700_000, None])
+def test_file_that_is_replaced_more_often_than_it_travels_comes_as_it_was_listed(
     local: LocalConnection, project: Path, tmp_path: Path, content: bytes | None
 ) -> None:
     model = project / "artifacts/model"
-    working = Working(local, lambda: model.unlink() if content is None else model.write_bytes(content))
-    report = pull(working, str(tmp_path / "root"), RUN, WANTED, tmp_path / "into", patience=patience())
-    assert working.requests.count("list_files") == 2
-    here = tmp_path / "into/artifacts/model"
-    assert (here.read_bytes() if content is not None else here.exists()) == (content or False)
-    assert len(report.files) == (2 if content is None else 3)
+    held = project.parent / "held"
+
+    def replace() -> None:
+        model.unlink()
+        if content is not None:
+            model.write_bytes(content)
+
+    working = Working(local, replace)
+    pull(working, str(tmp_path / "root"), RUN, WANTED, tmp_path / "into", patience=patience(1))
+    assert (tmp_path / "into/artifacts/model").read_bytes() == CONTENTS["artifacts/model"]
+    assert list(held.iterdir()) == [], "nothing is held any more"
+
+
+def test_where_the_disk_gives_no_second_name_the_file_itself_is_read(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", refused)
+    root = str(tmp_path / "root")
+    found = remote_results.list_files(root, RUN, WANTED, 100, "here")["files"]
+    pieces = [[one["path"], 0, one["size"]] for one in found]
+    assert b"".join(remote_results.read_files(root, RUN, pieces, "here")) == b"".join(
+        CONTENTS[one["path"]] for one in found
+    )
 
 
 def test_links_and_special_files_are_refused(local: LocalConnection, project: Path, tmp_path: Path) -> None:

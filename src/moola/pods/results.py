@@ -5,7 +5,9 @@ Not by tar or rsync, whose receivers have been tricked into writing elsewhere (C
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -58,7 +60,8 @@ def pull(
     """Fetch what fits the patterns below the run's project.
 
     A name that could do harm here refuses all of it before a byte is fetched. Files that are here already stay; what
-    was cut goes on at the byte; what the run replaces meanwhile is asked for anew.
+    was cut goes on at the byte; what the run replaces meanwhile comes as it was when it was listed, or is asked for
+    anew.
 
     Args:
         connection: to the pod.
@@ -76,16 +79,17 @@ def pull(
     """
     started, limits, patience = time.monotonic(), limits or PullLimits(), patience or Patience()
     arrivals = _Arrivals(into, progress)
-    arguments = {"root": root, "run": run, "patterns": list(wanted), "most_files": limits.files}
+    here = {"root": root, "run": run, "hold": secrets.token_hex(8)}
     while True:
         try:
-            listing = connection.request("list_files", arguments, timeout_s=_LISTING_S)
+            asked = {**here, "patterns": list(wanted), "most_files": limits.files}
+            listing = connection.request("list_files", asked, timeout_s=_LISTING_S)
             found = checked_results(listing.value, wanted, limits)
             arrivals.expect(found)
             if arrivals.pieces:
                 connection.request(
                     "read_files",
-                    {"root": root, "run": run, "pieces": arrivals.pieces},
+                    {**here, "pieces": arrivals.pieces},
                     timeout_s=_SILENCE_S,
                     sink=arrivals.take,
                 )
@@ -99,6 +103,8 @@ def pull(
             patience.failed(error, arrivals.left)
         finally:
             arrivals.close()
+    with contextlib.suppress(ConnectionLostError, RemoteError):  # the pod lets it go by itself after a day
+        connection.request("release_files", here, timeout_s=_SILENCE_S)
     sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
     shutil.rmtree(into / HALF, ignore_errors=True)
     return PullReport(tuple(found), arrivals.fetched_files, arrivals.fetched_bytes, time.monotonic() - started)

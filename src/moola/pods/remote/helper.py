@@ -83,6 +83,7 @@ ACTIONS = {
     "materialise": objects.materialise,
     "list_files": results.list_files,
     "read_files": results.read_files,
+    "release_files": results.release_files,
     "write_json": write_json,
     "read_json": read_json,
     "tail": tail,
