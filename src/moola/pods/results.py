@@ -10,10 +10,10 @@ import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from moola.errors import StorageError
 from moola.layout import digest_file, sync_files
@@ -82,18 +82,7 @@ def pull(
     here = {"root": root, "run": run, "hold": secrets.token_hex(8)}
     while True:
         try:
-            asked = {**here, "patterns": list(wanted), "most_files": limits.files}
-            listing = connection.request("list_files", asked, timeout_s=_LISTING_S)
-            found = checked_results(listing.value, wanted, limits)
-            arrivals.expect(found)
-            if arrivals.pieces:
-                connection.request(
-                    "read_files",
-                    {**here, "pieces": arrivals.pieces},
-                    timeout_s=_SILENCE_S,
-                    sink=arrivals.take,
-                )
-            arrivals.check_complete()
+            found = _attempt(connection, here, wanted, limits, arrivals)
             break
         except ConnectionLostError as error:
             patience.failed(error, arrivals.left)
@@ -108,6 +97,21 @@ def pull(
     sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
     shutil.rmtree(into / HALF, ignore_errors=True)
     return PullReport(tuple(found), arrivals.fetched_files, arrivals.fetched_bytes, time.monotonic() - started)
+
+
+def _attempt(
+    connection: PodConnection, here: Mapping[str, Any], wanted: Sequence[str], limits: PullLimits, arrivals: _Arrivals
+) -> list[ResultFile]:
+    """All that the pod has of what is wanted, after what is missing of it has come."""
+    asked = {**here, "patterns": list(wanted), "most_files": limits.files}
+    listing = connection.request("list_files", asked, timeout_s=_LISTING_S)
+    found = checked_results(listing.value, wanted, limits)
+    arrivals.expect(found)
+    if arrivals.pieces:
+        pieces = {**here, "pieces": arrivals.pieces}
+        connection.request("read_files", pieces, timeout_s=_SILENCE_S, sink=arrivals.take)
+    arrivals.check_complete()
+    return found
 
 
 class _Arrivals:
