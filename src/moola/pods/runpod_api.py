@@ -11,15 +11,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from moola.errors import ConfigError, printable
+from moola.errors import ConfigError
 from moola.pods.clock import Clock
+from moola.pods.log_stream import LogLine, read_log_stream
 from moola.pods.provider import LostAnswerError, PodError, RefusedHereError
 
 if TYPE_CHECKING:
@@ -52,19 +52,6 @@ class ApiError(PodError):
     def __init__(self, what: str, why: str = "", way_out: str = "", *, status: int = 0) -> None:
         super().__init__(what, why, way_out)
         self.status = status
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line of a pod's log.
-
-    Attributes:
-        event: the cursor behind it.
-        text: the line.
-    """
-
-    event: str
-    text: str
 
 
 class RunpodApi:
@@ -219,7 +206,7 @@ class RunpodApi:
         until = self._clock.now() + _TIMEOUT_S
         answer.request.extensions["timeout"]["read"] = self._log_idle_s  # its beginning may take as long as any answer
         with contextlib.closing(answer), contextlib.suppress(httpx.ReadTimeout):
-            for line in _events(answer.iter_lines()):
+            for line in read_log_stream(answer.iter_lines()):
                 lines.append(line)
                 if self._clock.now() > until or len(lines) == most:
                     break
@@ -375,29 +362,3 @@ def _refusal(answer: httpx.Response) -> ApiError:
 def _unreachable(http: httpx.Client, error: Exception) -> ApiError:
     way_out = "look at the network and at HTTPS_PROXY, then run the same command again"
     return ApiError(f"cannot reach {http.base_url}", _words(error), way_out)
-
-
-def _events(lines: Iterator[str]) -> Iterator[LogLine]:
-    """Server-sent events whose data is JSON with a line (https://html.spec.whatwg.org/multipage/server-sent-events)."""
-    event, data = "", list[str]()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == "id":
-            event = value.removeprefix(" ")
-        elif name == "data":
-            data.append(value.removeprefix(" "))
-        elif not line and data:
-            parsed = _line_of("\n".join(data))
-            if parsed is not None:
-                yield LogLine(event, parsed)
-            data = []
-
-
-def _line_of(data: str) -> str | None:
-    try:
-        parsed = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(parsed, dict) or "line" not in parsed:
-        return None
-    return printable(str(parsed["line"]).rstrip(), keep="\t")  # a line is one line, whatever a pod printed
