@@ -76,6 +76,18 @@ def test_silence_ends_and_leaves_no_process(tmp_path: Path) -> None:
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
 
+@pytest.mark.parametrize("python", ["/nowhere/python3", "/etc", "/etc/passwd"])
+def test_a_folder_whose_python_cannot_be_run_says_which_flag_names_another(tmp_path: Path, python: str) -> None:
+    pod = LocalConnection(tmp_path, python=python)
+    for asked in (
+        lambda: pod.request("hello", {"root": str(tmp_path)}, timeout_s=20),
+        lambda: pod.start(["true"], cwd=str(tmp_path)),
+    ):
+        with pytest.raises(RemoteError, match="no Python") as caught:
+            asked()
+        assert "--python" in caught.value.way_out and python in caught.value.why
+
+
 def test_bytes_go_both_ways_at_the_same_time(tmp_path: Path) -> None:
     """Megabytes each way through pipes of kilobytes: who only writes, or only reads, would wait for ever."""
     program = f"""

@@ -40,6 +40,7 @@ class LocalProvider:
 
     name = "local"
     can_end_itself = False
+    makes_machines = False
 
     def __init__(self, folder: Path, ledger: Ledger, *, clock: Clock | None = None) -> None:
         self._folder, self._ledger, self._clock = folder.absolute(), ledger, clock or Clock()

@@ -238,6 +238,11 @@ class Provider(Protocol):
         """Whether a pod may be able to end itself, so that its own guard can stop the bill."""
         ...
 
+    @property
+    def makes_machines(self) -> bool:
+        """Whether a machine is made for each pod, so that its address, port and host keys may yet change."""
+        ...
+
     def offers(self, wish: PodWish) -> list[Offer]:
         """Where a pod as wished for could be made, in the order in which to try.
 

@@ -39,6 +39,7 @@ class RunpodProvider:
     name = "runpod"
     root = "/root/moola"
     can_end_itself = True
+    makes_machines = True
 
     def __init__(
         self,

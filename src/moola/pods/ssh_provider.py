@@ -59,6 +59,7 @@ class SshProvider:
 
     name = "ssh"
     can_end_itself = False
+    makes_machines = False
 
     def __init__(
         self,

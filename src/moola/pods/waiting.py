@@ -79,7 +79,7 @@ def wait_for_session(
 
     Raises:
         BadDrawError: the pod died, or a phase took too long; the lender's last lines are in it.
-        HostKeyError: whoever answers is still not the pod when the phase is over.
+        HostKeyError: whoever answers is not the pod; of a machine that was made for it, still when the phase is over.
     """
     clock = clock or Clock()
     spent: defaultdict[str, float] = defaultdict(float)
@@ -91,18 +91,20 @@ def wait_for_session(
         watch.look(state)
         if state.status in ("EXITED", "ERROR", "TERMINATED"):
             raise _bad_draw(provider, pod, f"it is {state.status}" + (f": {state.detail}" if state.detail else ""))
-        if watch.phase != phase:
-            phase = watch.phase
-            tell(f"pod {pod.pod_id}: {_SPOKEN[phase]}")
-        if phase == "ssh":
+        if watch.phase == "ssh":
             try:
                 target = provider.target(pod, keys_changed=refusal is not None)  # it may have been started anew
                 session = None if target is None else open_session(target)
                 refusal = None
             except HostKeyError as error:  # an old port may lead to another pod for a while
+                if not provider.makes_machines:
+                    raise
                 session, refusal = None, error
             if session is not None:
                 return session
+        if watch.phase != phase:
+            phase = watch.phase
+            tell(f"pod {pod.pod_id}: {_SPOKEN[phase]}")
         clock.sleep(every_s)
         spent[phase] += clock.monotonic() - began
         if spent[phase] > limits.of(phase):
@@ -116,6 +118,7 @@ _SPOKEN = {
     "boot": "starts the container",
     "ssh": "waits for its sshd",
 }
+"""Of each phase; a session that opens at once was not waited for."""
 
 
 class _Watch:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, Self, cast
+from typing import IO, Any, Protocol, cast
 
 from moola.errors import EXIT_POD, MoolaError, StorageError
 from moola.pods.remote.helper import FRAME, GREETING
@@ -148,9 +148,7 @@ def ask(
     """Run `argv`, which leads to `helper_argv` on a pod, and have it answer; see `PodConnection.request`."""
     sent_at, started = time.time(), time.monotonic()
     frames = _Frames(sink)
-    process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd=cwd
-    )
+    process = _process(argv, bufsize=0, cwd=cwd)
     try:
         content = itertools.chain([encode_request(action, arguments)], body)
         complaint = _exchange(process, content, frames, timeout_s)
@@ -163,6 +161,20 @@ def ask(
     if frames.refusal is not None:
         raise frames.refusal
     return Answer(frames.answer, sent_at, time.monotonic() - started)
+
+
+def _process(argv: Sequence[str], *, bufsize: int = -1, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    """A process with three pipes; one that cannot be run is the Python of a folder, for ssh was found before."""
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=bufsize, cwd=cwd
+        )
+    except OSError as error:
+        if error.filename is None:  # it is not the program: no memory, or too many open files
+            raise
+        if cwd is not None and not cwd.is_dir():
+            raise _no_folder(cwd) from error
+        raise _no_python(f"{argv[0]}: {error.strerror}") from error
 
 
 def _exchange(process: subprocess.Popen[bytes], content: Iterator[bytes], frames: _Frames, timeout_s: float) -> str:
@@ -313,8 +325,17 @@ def _no_answer(code: int, complaint: str, noise: bytes) -> MoolaError:
     if code == _SSH_FAILED or code < 0:
         return ConnectionLostError("the connection to the pod broke", why, "try again; the run goes on")
     if code in (126, 127):
-        return RemoteError("broken", "the pod has no Python that can be run", why, "name its interpreter, 3.8 or newer")
+        return _no_python(why)
     return RemoteError("broken", f"the pod ended with code {code} instead of an answer", why)
+
+
+def _no_python(why: str) -> RemoteError:
+    way_out = "name its interpreter, 3.8 or newer, with --python PATH"
+    return RemoteError("broken", "the pod has no Python that can be run", why, way_out)
+
+
+def _no_folder(folder: Path) -> ConnectionLostError:
+    return ConnectionLostError("the folder that stands for a pod is gone", f"{folder} was deleted")
 
 
 _SSH_FAILED = 255
@@ -342,9 +363,9 @@ class LocalConnection:
         sink: Callable[[bytes], None] | None = None,
     ) -> Answer:
         """See `PodConnection.request`."""
-        argv = helper_argv(self.python)
         if not self.folder.is_dir():
-            raise ConnectionLostError("the folder that stands for a pod is gone", str(self.folder))
+            raise _no_folder(self.folder)
+        argv = helper_argv(self.python)
         return ask(argv, action, arguments, timeout_s=timeout_s, body=body, sink=sink, cwd=self.folder)
 
     def start(
@@ -360,18 +381,16 @@ class LocalConnection:
     def close(self) -> None:
         """See `PodConnection.close`."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def start(
     lead: Sequence[str], argv: Sequence[str], cwd: str, environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
-    """Run a program on the pod to which `lead` leads; see `PodConnection.start`."""
-    process = subprocess.Popen(lead, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """Run a program on the pod to which `lead` leads; see `PodConnection.start`.
+
+    Raises:
+        RemoteError: what leads there cannot be run.
+    """
+    process = _process(lead)
     arguments = {"argv": list(argv), "cwd": cwd, "environment": dict(environment or {})}
     with contextlib.suppress(BrokenPipeError):  # its exit code and stderr say why
         assert process.stdin is not None

@@ -20,7 +20,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import LocalTarget, NoCapacityError, PodError, PodWish, RefusedHereError
 from moola.pods.providers import ProviderOptions, find_key, open_ledger, open_provider
-from moola.pods.ssh import AccessError, SshTarget
+from moola.pods.ssh import AccessError, HostKeyError, SshTarget
 from moola.pods.ssh_provider import SshProvider, unreachable
 
 from .conftest import KEY, RUN
@@ -96,6 +96,28 @@ def test_a_run_on_a_host_is_gone_on_with_until_it_is_ended(ledger, clock):
     assert ledger.pods(open_only=True) == [] and provider.find() == []
     assert not acquisition(provider, ledger, clock).acquire().adopted
     assert all(pod.cost == 0 for pod in ledger.pods())
+
+
+def test_a_hosts_wrong_key_is_refused_at_once_and_a_session_that_opens_at_once_is_not_waited_for(ledger, clock):
+    """Nothing can change a host's key while one waits; only a machine that is being made may have another soon."""
+    told: list[str] = []
+    provider, began = hosts(ledger, "me@box"), clock.monotonic()
+
+    def stranger(target):
+        raise HostKeyError("another host key")
+
+    attempt = acquisition(provider, ledger, clock)
+    attempt.tell = told.append
+    with pytest.raises(HostKeyError):
+        dataclasses.replace(attempt, open_session=stranger).acquire()
+    assert clock.monotonic() - began < 5 and not ledger.pods(open_only=True)
+    attempt.acquire()
+    assert not [line for line in told if "sshd" in line]
+    answers = iter([None, "open"])
+    dataclasses.replace(
+        attempt, open_session=lambda _: next(answers), run="late-run", provider=hosts(ledger, "me@late")
+    ).acquire()
+    assert [line for line in told if "waits for its sshd" in line]
 
 
 def test_each_run_draws_the_next_host_that_is_free(ledger, clock):
