@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -230,6 +231,26 @@ def test_who_only_reads_waits_for_no_writer(ledger, clock, monkeypatch):
     with Ledger(ledger.path, clock)._file.writing() as book:
         book.execute("UPDATE pods SET gpu = 'half written'")
         assert ledger.pods()[0].gpu == "A5000" and not ledger.is_leased(RUN) and ledger.events(RUN) == []
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_ledger_that_stays_locked_is_told_of_with_who_has_it_and_given_up(ledger, clock, monkeypatch, capsys, lock):
+    monkeypatch.setattr("moola.pods.ledger_file._TELL_S", 0.02)
+    monkeypatch.setattr("moola.pods.ledger_file._BUSY_S", 0.06)
+    with contextlib.closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute(lock)
+        asked = [lambda: ledger.add_pod(record(clock))] + [ledger.pods] * lock.endswith("EXCLUSIVE")
+        for ask in asked:
+            began = time.monotonic()
+            with pytest.raises(StorageError, match="is locked by") as caught:
+                ask()
+            assert 0.05 < time.monotonic() - began < 2
+            told = capsys.readouterr().err
+            assert "is locked by" in told and told.count("\n") == 1 and "at most" in told
+            if Path("/proc/locks").exists():
+                assert f"process {os.getpid()}" in told and f"process {os.getpid()}" in caught.value.what
+    ledger.add_pod(record(clock))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path, clock):
