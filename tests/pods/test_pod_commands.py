@@ -236,7 +236,7 @@ def test_the_doctor_looks_at_a_host(
     assert found["python"]["found"].startswith(".".join(map(str, sys.version_info[:3])))
     other = make_other_key(tmp_path)
     for changed, name, mend in (
-        ({"host-key": other}, "host key", "pin its host key"),
+        ({"host-key": other}, "host key", "pin the key: --host-key"),
         ({"identity": str(tmp_path / "other")}, "key", "check the user name and the key"),
         ({"python": "/nowhere/python3"}, "python", "--python"),
     ):

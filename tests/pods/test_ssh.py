@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from moola.errors import ConfigError, MissingPackageError
-from moola.pods.ssh import AccessError, HostKeyError, SshConnection, SshTarget
+from moola.pods.ssh import AccessError, HostKeyError, SshConnection, SshTarget, fingerprint
 from moola.pods.wire import ConnectionLostError
 
 Connect = Callable[..., SshConnection]
@@ -80,8 +80,11 @@ def test_swapped_host_key_is_refused(connect: Connect, sshd: Any) -> None:
     sshd.stop()
     sshd.new_host_key()
     sshd.start()
-    with pytest.raises(HostKeyError, match="not known to be the machine"):
+    with pytest.raises(HostKeyError, match="not known to be the machine") as caught:
         hello(connect(target), sshd)
+    told = str(caught.value)
+    assert fingerprint(sshd.host_key) in told and fingerprint(target.host_keys[0]) in told and "--host-key" in told
+    assert "moola-" not in told and "known_hosts" not in told, "ssh's own advice is about moola's temporary files"
     assert not sshd.root.joinpath("objects").exists()
     hello(connect(sshd.target()), sshd)
 
@@ -99,8 +102,9 @@ def test_machine_that_comes_back_as_another_is_refused_in_mid_work(connect: Conn
 
 def test_host_that_nobody_knows_is_refused(connect: Connect, sshd: Any) -> None:
     """Without pinned keys the user's known_hosts decides, which holds no key of a server made just now."""
-    with pytest.raises(HostKeyError):
+    with pytest.raises(HostKeyError, match=r"known_hosts has no key for \[127.0.0.1\]:") as caught:
         hello(connect(sshd.target(host_keys=None)), sshd)
+    assert "--host-key" in caught.value.way_out and f"-p {sshd.port} 127.0.0.1" in caught.value.way_out
 
 
 def test_wrong_key_is_refused(connect: Connect, sshd: Any, make_sshd: Any) -> None:

@@ -7,14 +7,12 @@ unprotected port shows is pinned only where that log knows it. ``ssh`` itself th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
 
 from moola.errors import ConfigError, MissingPackageError
-from moola.pods.ssh import HostKeyError
+from moola.pods.ssh import HostKeyError, fingerprint
 
 _PRINTED = re.compile(r"(?:^|\s)\d+ (SHA256:[A-Za-z0-9+/]{43}) .*\(([A-Z0-9-]+)\)\s*$")
 """A line of ``ssh-keygen -lf``: bits, fingerprint, comment, type."""
@@ -30,12 +28,6 @@ def printed_fingerprints(log: Iterable[str]) -> dict[str, str]:
     """
     found = filter(None, map(_PRINTED.search, log))
     return {match[2]: match[1] for match in found}
-
-
-def fingerprint(key: str) -> str:
-    """``SHA256:...`` of a public key line, as OpenSSH writes it."""
-    blob = base64.b64decode(key.split()[1])
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def checked_host(host: str) -> str:

@@ -6,6 +6,8 @@ no forwarding, and host keys only from where they were verified (ssh_config(5)).
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -26,6 +28,8 @@ _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@$-]*")
 _PYTHON = re.compile(r"[A-Za-z0-9_./~][A-Za-z0-9_./~+-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_KEY = re.compile(r"(ssh|ecdsa|sk)-[a-zA-Z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+_SSH_PORT = 22
 _CONFIG = """\
 Host pod
   HostName {host}
@@ -51,6 +55,12 @@ Host pod
   ControlPath {folder}/s
   ControlPersist {idle_s}
 """
+
+
+def fingerprint(key: str) -> str:
+    """``SHA256:...`` of a public key line, as OpenSSH writes it."""
+    blob = base64.b64decode(key.split()[1])
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 class HostKeyError(MoolaError):
@@ -253,14 +263,32 @@ class SshConnection:
     def _failure(self, complaint: str) -> MoolaError:
         why = complaint or f"nobody let us in within {self.connect_timeout_s:g} s"
         if "ost key" in complaint or "HOST IDENTIFICATION" in complaint:
-            return HostKeyError(
-                f"{self.describe()} is not known to be the machine it should be",
-                why,
-                "if this is a surprise, somebody may stand between; else pin its host key, or add it to known_hosts",
-            )
+            return _host_key_error(self.target, self.describe(), complaint)
         if "Permission denied" in complaint or "Too many authentication failures" in complaint:
             return AccessError(f"{self.describe()} refuses to let you in", why, "check the user name and the key")
         return ConnectionLostError(f"cannot reach {self.describe()}", why, "check that it runs, its address and port")
+
+
+def _host_key_error(target: SshTarget, place: str, complaint: str) -> HostKeyError:
+    """What ssh's complaint means here: its own advice is about files of moola's that are gone a moment later."""
+    shown = _FINGERPRINT.search(complaint)
+    seen = f"it shows {shown[0]}" if shown else "it shows a host key"
+    keys = ", ".join(map(fingerprint, target.host_keys or ()))
+    name = target.host if target.port == _SSH_PORT else f"[{target.host}]:{target.port}"
+    if keys:
+        why = f"{seen}; the key that counts is {keys}"
+    elif shown:
+        why = f"{seen}; your known_hosts has another for {name}"
+    else:
+        why = f"your known_hosts has no key for {name}"
+    return HostKeyError(
+        f"{place} is not known to be the machine it should be",
+        f"{why}. Nothing was sent",
+        "if this is a surprise, somebody may stand between. Else pin the key: --host-key 'ssh-ed25519 AAAA...', the "
+        "line that `cat /etc/ssh/ssh_host_ed25519_key.pub` prints on the host itself (or `ssh-keyscan -t ed25519 -p "
+        f"{target.port} {target.host}` here, on a network that you trust)"
+        + (f"; `ssh-keygen -R '{name}'` drops an old one from known_hosts" if shown and not keys else ""),
+    )
 
 
 def _private_folder() -> Path:

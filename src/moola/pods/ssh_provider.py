@@ -175,6 +175,12 @@ def _target(address: str, place: str, identity: Path | None, host_key: str) -> S
         port=int(port),
         user=_parts(address)["user"],
         identity=identity,
-        host_keys=(" ".join(host_key.split()[:2]),) if host_key else None,
+        host_keys=(_key_of(host_key),) if host_key else None,
         alias=re.sub(r"[^A-Za-z0-9_.-]", "-", place),
     )
+
+
+def _key_of(line: str) -> str:
+    """Type and key of a line as the host's ``.pub`` file has it, or ``ssh-keyscan`` and known_hosts, name in front."""
+    words = line.split()
+    return " ".join(words[1:3] if len(words) > 2 and words[2].startswith("AAAA") else words[:2])

@@ -60,7 +60,8 @@ def test_hosts_with_pinned_keys(ledger, clock, tmp_path):
     identity = tmp_path / "key"
     identity.write_text("x")
     other = KEY[:-4] + "AAAA"
-    provider = hosts(ledger, "me@box:2222", "me@box2", identity=identity, host_keys=[f"{KEY} root@box", other])
+    lines = [f"{KEY} root@box", f"[box2]:22 {other}"]  # of the host's own file, and of ssh-keyscan
+    provider = hosts(ledger, "me@box:2222", "me@box2", identity=identity, host_keys=lines)
     target = acquisition(provider, ledger, clock).acquire().session
     assert isinstance(target, SshTarget)
     assert (target.host_keys, target.identity, target.alias) == ((KEY,), identity, "box-2222")
