@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -205,7 +204,9 @@ def test_killed_client_leaves_no_connection(sshd: Any) -> None:
         client.send_signal(signal.SIGKILL)
     assert folder.exists()
     wait_until(lambda: not masters(folder))
-    shutil.rmtree(folder)
+    with SshConnection(target) as other, SshConnection(target):
+        assert not folder.exists(), "the next client deletes it"
+        assert other._folder.exists(), "and none that is in use"
 
 
 def test_identity_may_have_any_name(connect: Connect, sshd: Any, tmp_path: Path) -> None:

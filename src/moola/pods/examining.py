@@ -6,13 +6,15 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from moola.errors import MoolaError
 from moola.layout import Layout
 from moola.pods.clock import Clock
-from moola.pods.ledger import Ledger
+from moola.pods.ledger import LEDGER_PLACE, Ledger
 from moola.pods.provider import BILLING, run_and_owner
 from moola.pods.providers import ProviderOptions, api_url, find_key, open_api, open_ledger
 from moola.pods.runpod_api import KEY_PAGE, RunpodApi
@@ -73,19 +75,27 @@ def examine(
     Raises:
         ConfigError: a host, or its key, cannot be one.
     """
+    with tempfile.TemporaryDirectory(prefix="moola-doctor-") as scratch:  # a look makes nothing that stays
+        yield from _checks(
+            layout, provider, options or ProviderOptions(), python, offline, clock or Clock(), Path(scratch)
+        )
+
+
+def _checks(
+    layout: Layout, provider: str, options: ProviderOptions, python: str, offline: bool, clock: Clock, scratch: Path
+) -> Iterator[Check]:
     yield from map(_program, _NEEDED[provider or "runpod"])
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     told = f"{', '.join(missing)} not installed" if missing else f"{', '.join(_PACKAGES)} are installed"
     yield Check(HERE, "packages", not missing, told, "pip install 'moola[pods]'" if missing else "")
-    ledger = yield from _ledger(layout)
+    ledger = yield from _ledger(layout, scratch)
     yield _disk(layout)
     if provider in ("", "runpod"):
-        yield from _runpod(ledger, clock or Clock(), is_wanted=bool(provider), ask=not (offline or missing))
+        yield from _runpod(ledger, clock, is_wanted=bool(provider), ask=not (offline or missing))
     elif provider == "ssh" and ledger is not None:
         from moola.pods.examining_hosts import examine_host
         from moola.pods.ssh_provider import SshProvider
 
-        options = options or ProviderOptions()
         hosts = SshProvider(
             options.hosts, ledger, identity=options.identity, host_keys=options.host_keys, root=options.root
         )
@@ -116,8 +126,12 @@ def _program(name: str) -> Check:
     return Check(HERE, name, True, f"{path}{version}")
 
 
-def _ledger(layout: Layout) -> Generator[Check, None, Ledger | None]:
-    """Checks of the ledger; the generator's value is the ledger, or None."""
+def _ledger(layout: Layout, scratch: Path) -> Generator[Check, None, Ledger | None]:
+    """Checks of the ledger; the generator's value is the ledger, an empty one in `scratch`, or None."""
+    path = layout.artifacts / LEDGER_PLACE
+    if not path.exists():
+        yield Check(HERE, "ledger", True, f"{path}: none yet, the first run makes it")
+        return Ledger(scratch / path.name)
     try:
         ledger = open_ledger(layout)
     except (MoolaError, OSError) as error:

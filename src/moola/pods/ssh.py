@@ -7,6 +7,8 @@ no forwarding, and host keys only from where they were verified (ssh_config(5)).
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -30,6 +32,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_KEY = re.compile(r"(ssh|ecdsa|sk)-[a-zA-Z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SSH_PORT = 22
+_PREFIX, _IN_USE = "moola-ssh-", "in-use"
 _CONFIG = """\
 Host pod
   HostName {host}
@@ -151,7 +154,7 @@ class SshConnection:
         if ssh is None:
             raise MissingPackageError("there is no ssh on this machine", "", "install OpenSSH's client")
         self.target, self.connect_timeout_s, self.idle_s, self._log = target, connect_timeout_s, idle_s, log
-        self._folder = _private_folder()
+        self._folder, self._in_use = _private_folder()
         self._ssh = [ssh, "-F", str(self._folder / "config")]
         *words, program = helper_argv(python)
         self._lead = [*self._ssh, "pod", f"exec {' '.join(words)} '{program}'"]  # constant, without a quote in it
@@ -215,6 +218,9 @@ class SshConnection:
                 argv = [*self._ssh, "-O", "exit", "pod"]
                 subprocess.run(argv, check=False, capture_output=True, timeout=_LEAVING_S)
             shutil.rmtree(self._folder, ignore_errors=True)
+            if self._in_use >= 0:
+                os.close(self._in_use)
+                self._in_use = -1
 
     @property
     def _socket(self) -> Path:
@@ -291,7 +297,24 @@ def _host_key_error(target: SshTarget, place: str, complaint: str) -> HostKeyErr
     )
 
 
-def _private_folder() -> Path:
-    """A folder for this user alone; its path is short, for a socket's may have about a hundred signs, and plain."""
+def _private_folder() -> tuple[Path, int]:
+    """A folder for this user alone, and the lock that says that it is in use; those of killed clients are deleted.
+
+    Its path is short, for a socket's may have about a hundred signs, and plain.
+    """
     short = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there
-    return Path(tempfile.mkdtemp(prefix="moola-", dir=short if os.access(short, os.W_OK) else None))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short if os.access(short, os.W_OK) else None))
+    _sweep(folder.parent)
+    lock = os.open(folder / _IN_USE, os.O_CREAT | os.O_WRONLY, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when this process ends, however it ends
+    return folder, lock
+
+
+def _sweep(room: Path) -> None:
+    """Delete what clients left that were killed: whose lock nobody has."""
+    for path in room.glob(f"{_PREFIX}*/{_IN_USE}"):
+        with contextlib.suppress(OSError):  # it is in use, another's, or gone meanwhile
+            if path.parent.lstat().st_uid == os.geteuid():
+                with path.open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path.parent, ignore_errors=True)

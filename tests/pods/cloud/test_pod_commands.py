@@ -357,6 +357,14 @@ def test_the_doctor_tells_which_host_cannot_be_reached(account):
     assert account("doctor", "--host", "me@127.0.0.1:1", "--offline")[0] == EXIT_OK
 
 
+def test_the_doctor_makes_nothing_where_there_is_nothing(account, tmp_path):
+    """Somebody may look before they have a project."""
+    elsewhere = tmp_path / "elsewhere" / "artifacts"
+    code, checks = account.json("doctor", "--artifacts", str(elsewhere))
+    [ledger] = [check for check in checks if check["name"] == "ledger"]
+    assert code == EXIT_OK and "none yet" in ledger["found"] and not elsewhere.parent.exists()
+
+
 def test_the_doctor_can_leave_the_account_out(account):
     assert account("doctor", "--offline")[0] == EXIT_OK
     assert account.fake.requests == []
