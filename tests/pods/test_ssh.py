@@ -58,8 +58,14 @@ def test_program_runs_and_shell_is_told(connect: Connect, sshd: Any, tmp_path: P
     process = connection.start(argv, cwd=str(tmp_path), environment={"WORD": "`id`"})
     output, _ = process.communicate(timeout=20)
     assert (output, process.returncode) == (b"$(id) ; 'quoted' \n `id`\n", 9)
-    shell = connection.shell_argv()
-    assert Path(shell[0]).name == "ssh" and shell[-1] == "pod"
+
+
+def test_shell_for_people_opens_in_the_folder_whatever_its_name(connect: Connect, sshd: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "a 'b' $(id); c"
+    folder.mkdir()
+    argv = connect(sshd.target()).shell_argv(str(folder))
+    shell = subprocess.run(argv, input=b"echo at=$PWD\nexit\n", capture_output=True, timeout=20, check=False)
+    assert f"at={folder}".encode() in shell.stdout, shell
 
 
 def test_nothing_is_left_of_a_closed_connection(connect: Connect, sshd: Any) -> None:

@@ -32,6 +32,11 @@ _ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
 _HOST_KEY = re.compile(r"(ssh|ecdsa|sk)-[a-zA-Z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _SSH_PORT = 22
+_SHELL = (
+    "import os,pwd,sys;d=bytes.fromhex(sys.argv[1]);os.path.isdir(d) and os.chdir(d);"
+    's=pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh";os.execv(s,["-"+os.path.basename(s)])'
+)
+"""Becomes the user's login shell in a folder; without a quote of the pod's shell in it."""
 _PREFIX, _IN_USE = "moola-ssh-", "in-use"
 _CONFIG = """\
 Host pod
@@ -156,6 +161,7 @@ class SshConnection:
         self.target, self.connect_timeout_s, self.idle_s, self._log = target, connect_timeout_s, idle_s, log
         self._folder, self._in_use = _private_folder()
         self._ssh = [ssh, "-F", str(self._folder / "config")]
+        self._python = python
         *words, program = helper_argv(python)
         self._lead = [*self._ssh, "pod", f"exec {' '.join(words)} '{program}'"]  # constant, without a quote in it
         self._lock, self._was_in = threading.Lock(), False
@@ -187,9 +193,13 @@ class SshConnection:
         self.connect()
         return start(self._lead, argv, cwd, environment)
 
-    def shell_argv(self) -> list[str]:
-        """The command that opens a shell for people, through this connection while it is open."""
-        return [*self._ssh, "-o", "RequestTTY=force", "-o", "EscapeChar=~", "pod"]
+    def shell_argv(self, folder: str) -> list[str]:
+        """The command that opens a login shell for people in a folder there, through this connection while it is open.
+
+        The folder goes as hexadecimal digits: no name of it is a word of the pod's shell.
+        """
+        terminal = ["-o", "RequestTTY=force", "-o", "EscapeChar=~"]
+        return [*self._ssh, *terminal, "pod", f"exec {self._python} -I -S -c '{_SHELL}' {os.fsencode(folder).hex()}"]
 
     def describe(self) -> str:
         """``user@host:port``."""

@@ -15,7 +15,9 @@ from moola.pods.wire import LocalConnection
 
 def main(words: Sequence[str]) -> int:
     """The exit code is the shell's."""
-    description = "Open a shell on a run's pod, its host key verified; --json tells where it is and opens none."
+    description = (
+        "Open a shell in a run's project on its pod, its host key verified; --json tells where it is and opens none."
+    )
     arguments = parser_of("ssh", description).parse_args(words)
     _, pod = reopened(arguments, Speaker(as_json=True)).found()
     connection = pod.shell.connection
@@ -26,6 +28,6 @@ def main(words: Sequence[str]) -> int:
             return EXIT_OK
         if isinstance(connection, LocalConnection):
             return subprocess.call([os.environ.get("SHELL", "/bin/sh")], cwd=pod.project)
-        return subprocess.call(connection.shell_argv())  # type: ignore[attr-defined] - the other one is ssh
+        return subprocess.call(connection.shell_argv(pod.project))  # type: ignore[attr-defined] - the other one is ssh
     finally:
         connection.close()
