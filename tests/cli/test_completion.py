@@ -16,6 +16,7 @@ from argcomplete.shell_integration import shellcode
 from moola.pods.ledger import LEDGER_PLACE, Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import PodWish
+from moola.pods.ssh_provider import SshProvider
 
 Ask = Callable[[Sequence[str]], list[list[str]]]
 _PROGRAM = """\
@@ -52,8 +53,14 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     provider = LocalProvider(here / "pods", ledger)
     for run in ("market-584a4514f71f", "ucr-000000000000"):
         ledger.add_pod(provider.create(PodWish(), run, provider.offers(PodWish())[0], ""))
+    hosts = SshProvider(["me@gpu.lab:2222"], ledger, knock=lambda _: "")
+    ledger.add_pod(hosts.create(PodWish(), "ucr-000000000000", hosts.offers(PodWish())[0], ""))
+    (here / ".ssh").mkdir()
+    (here / ".ssh/known_hosts").write_text(
+        "# mine\n|1|hash= ssh-rsa A\n\n[box]:2200 ssh-rsa A\nold,10.0.0.5 ssh-rsa A\n"
+    )
     functions = _BASH.format(shellcode=shellcode(["moola"], shell="bash"))
-    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "HOME": str(here)}
 
     def answer(lines: Sequence[str]) -> list[list[str]]:
         script = functions + "".join(f"ask {shlex.quote(line)}\n" for line in lines)
@@ -67,10 +74,12 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 
 def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
-    commands, runs, providers = ask(["moola pod re", "moola pod attach m", "moola pod run --provider "])
+    lines = ["moola pod re", "moola pod attach m", "moola pod run --provider ", "moola pod run --host me@g"]
+    commands, runs, providers, hosts = ask(lines)
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]
+    assert hosts == ["gpu.lab:2222"], "@ ends a word of bash, which puts this behind it"
 
 
 @pytest.mark.slow
@@ -80,7 +89,10 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
         ("moola enc", ["encoders"]),
         ("moola pod run --tr", ["--trust-first-use"]),
         ("moola pod run --gpu RTX\\ 40", ["RTX\\ 4000\\ Ada", "RTX\\ 4090"]),
-        ('moola pod run --gpu "RTX 4090,A4', ["RTX 4090,A40"]),
+        ('moola pod run --gpu "RTX 4090,A4', ["RTX 4090,A40", "RTX 4090,A4000", "RTX 4090,A4500"]),
+        ('moola pod run --gpu "RTX 4090, A5', ["RTX 4090, A5000"]),
+        ("moola pod run --gpu A40,A4", ["A40,A4000", "A40,A4500"]),
+        ("moola pod run --host me@", ["gpu.lab:2222", "box:2200", "old:22", "10.0.0.5:22"]),
         ("moola pod logs ", ["market-584a4514f71f", "ucr-000000000000"]),
         ("moola pod cost u", ["ucr-000000000000"]),
         ("moola pod run experiment=u", ["ucr"]),

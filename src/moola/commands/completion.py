@@ -13,9 +13,13 @@ import importlib
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from moola.pods.ledger import LedgerPod
 
 _HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun")
+_SSH_PORT = 22
 _TAKES_OVERRIDES = ("bench", "data")
 """Commands that are no jobs and take overrides all the same."""
 
@@ -125,10 +129,9 @@ def _values(
 
         return PROVIDERS
     if action.dest == "gpu":
-        from moola.pods.candidates import COMMON_GPUS
-
-        before = "".join(prefix.rpartition(",")[:2])
-        return [f"{before}{name}" for name in COMMON_GPUS]
+        return _gpus(prefix)
+    if action.dest == "host":
+        return _hosts(prefix, artifacts)
     if action.dest in ("overrides", "pod"):
         typed = getattr(parsed_args, action.dest, None) or []
         return _overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod)
@@ -138,11 +141,43 @@ def _values(
 
 
 def _runs_on_pods(artifacts: Path) -> list[str]:
-    """Ids of the runs that the ledger knows, the latest first; no ledger is made."""
+    """Ids of the runs that the ledger knows, the latest first."""
+    return list(dict.fromkeys(pod.run for pod in reversed(_pods(artifacts))))
+
+
+def _pods(artifacts: Path) -> list[LedgerPod]:
+    """Pods that the ledger knows, the oldest first; no ledger is made."""
     from moola.pods.ledger import LEDGER_PLACE, Ledger
 
     path = artifacts / LEDGER_PLACE
-    return list(dict.fromkeys(pod.run for pod in reversed(Ledger(path).pods()))) if path.is_file() else []
+    return Ledger(path).pods() if path.is_file() else []
+
+
+def _gpus(prefix: str) -> list[str]:
+    """The last name of a list that is parted by commas, those before it left out; ``A5000`` also without its RTX."""
+    from moola.pods.candidates import COMMON_GPUS
+
+    before, comma, last = prefix.rpartition(",")
+    head = before + comma + " " * (len(last) - len(last.lstrip()))
+    named = {name.strip().removeprefix("RTX ") for name in before.split(",")}
+    offered = [name for name in COMMON_GPUS if name.removeprefix("RTX ") not in named]
+    short = [name.removeprefix("RTX ") for name in offered if last.strip() and name.startswith("RTX ")]
+    return [f"{head}{name}" for name in dict.fromkeys([*offered, *short])]
+
+
+def _hosts(prefix: str, artifacts: Path) -> list[str]:
+    """``USER@HOST:PORT`` of hosts that had a run, the latest first, then of those that known_hosts names in clear."""
+    import getpass
+
+    places = [pod.data_center for pod in reversed(_pods(artifacts)) if pod.provider == "ssh"]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        lines = Path("~/.ssh/known_hosts").expanduser().read_text().splitlines()
+        names = [name for line in lines if line[:1] not in ("", "#", "|", "@") for name in line.split()[0].split(",")]
+        places += [
+            f"{host}:{port or _SSH_PORT}" for host, _, port in (name.strip("[").partition("]:") for name in names)
+        ]
+    user = prefix.partition("@")[0] if "@" in prefix else getpass.getuser()
+    return [f"{user}@{place}" for place in dict.fromkeys(places)]
 
 
 def _folders(room: Path) -> list[str]:
