@@ -530,6 +530,14 @@ def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, smaller_files
     assert records[-1]["text"] == "four" and log.lost > 0
 
 
+@pytest.mark.parametrize("after", ["", "os.makedirs(here); "])
+def test_a_folder_that_was_deleted_is_why_a_step_failed(supervised: Supervised, after: str) -> None:
+    """Also where the job made it again: what it finds missing then says nothing of the cause."""
+    code = f"import os, shutil; here = os.getcwd(); shutil.rmtree(here); {after}open('x/y')"
+    assert supervised.run(step("job", code)) == "failed"
+    assert "exit code 1: its folder was deleted while it ran" in supervised.status["why"]
+
+
 def test_a_disk_that_is_full_is_why_a_step_failed(supervised: Supervised) -> None:
     assert supervised.run(step("job", "import errno, os; raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")) == (
         "failed"

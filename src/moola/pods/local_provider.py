@@ -70,7 +70,8 @@ class LocalProvider:
 
     def status(self, pod_id: str) -> PodState:
         """Running as long as the folder is there."""
-        return PodState("RUNNING", uptime_s=0.0) if self._place(pod_id).is_dir() else PodState("TERMINATED")
+        there = self._place(pod_id).is_dir()
+        return PodState("RUNNING", uptime_s=0.0) if there else PodState("TERMINATED", detail="its folder is gone")
 
     def target(self, pod: PodRecord, *, keys_changed: bool = False) -> LocalTarget | None:
         """The folder."""

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Supervisor:
         self.copies = VolumeCopies(self.job.get("volume", {}), folder / "project", self.clock.monotonic)
         self.ballast = Ballast(folder)
         self.signal = 0
+        self._is_there: Callable[[], bool] = lambda: True
         before = read_object(folder / "status.json")
         self._started, self._written = self.clock.monotonic(), float("-inf")
         self._billed_before_s = _billed_before(self.job, before, self.clock)
@@ -84,7 +86,8 @@ class Supervisor:
         self.tell(force=True)
         armed = self.end.probe()
         self.status["armed"] = {"armed": armed.armed, "because": armed.because}
-        outcome, why = self._steps()
+        with _held(self.folder / "project") as self._is_there:
+            outcome, why = self._steps()
         self._tell_of_copies(self.copies.begin(self.billed_s()))
         self.status.update(phase="waiting", outcome=outcome, why=why, step=None, pid=None, pid_ticks=None)
         self.ballast.drop()  # the client writes here, too
@@ -128,6 +131,9 @@ class Supervisor:
         code, outcome, why = self._attend(process, step)
         record.update(ended=now_utc(), exit_code=code, seconds=round(self.clock.monotonic() - began, 3))
         self.log.write(SELF, f"step {step['name']} ended with exit code {code} after {record['seconds']:.1f} s")
+        if code and not outcome and not self._is_there():
+            why = "its folder was deleted while it ran; the same command sends it anew"
+            return code, "failed", f"step {step['name']} ended with exit code {code}: {why}"
         if code and not outcome and (process.no_space or self._free_bytes() < _FULL_BYTES):
             way_out = "the same command goes on from its checkpoint on a pod with a larger disk (pod.disk_gb=...)"
             return code, "failed", f"step {step['name']} ended with exit code {code}: its disk is full; {way_out}"
@@ -309,6 +315,23 @@ def _billed_before(job: dict[str, Any], before: dict[str, Any], clock: Clock) ->
     same_boot = before.get("boot") == _boot()
     since_s = clock.monotonic() - before["boot_s"] if same_boot else clock.now() - before["at_s"]
     return max(said, before["billed_s"] + max(0.0, since_s))
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Gives whether a folder is the one that it was; a job makes one that was deleted anew as soon as it writes."""
+    handle = os.open(str(folder), os.O_RDONLY) if folder.is_dir() else None  # open, its number goes to no other
+
+    def is_there() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return handle is None or os.path.samestat(os.fstat(handle), os.stat(str(folder)))
+        return False
+
+    try:
+        yield is_there
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _boot() -> str:
