@@ -217,7 +217,8 @@ def test_down_ends_the_pods_of_a_run_also_one_that_nobody_knew(account):
     assert [pod.run for pod in account.ledger.pods(open_only=True)] == ["other-run"]
     assert account("down", "--all")[0] == EXIT_OK
     assert account.fake.billing() == [] and account.ledger.pods(open_only=True) == []
-    assert "no pods to end (local and runpod asked)" in account("down", "--all")[1]
+    told = account("down", "--all")[1]
+    assert "no pods to end: the ledger has none open" in told and "nor has the RunPod account" in told
     assert account("down", RUN)[0] == EXIT_OK
     code, _, err = account("down", "market-584a4514f71e")
     assert code == EXIT_DATA and f"did you mean '{RUN}'" in err

@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))
     elif not pods:
-        asked = " and ".join(provider.name for provider in providers)
-        print(f"no pods to end ({asked} asked)")
+        has_key = any(provider.name == "runpod" for provider in providers)
+        account = "nor has the RunPod account" if has_key else "RunPod was not asked: there is no API key"
+        print(f"no pods to end: the ledger has none open, of any lender; {account}")
     return EXIT_OK
