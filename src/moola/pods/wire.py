@@ -313,7 +313,12 @@ def _no_answer(code: int, complaint: str, noise: bytes) -> MoolaError:
     if code == _SSH_FAILED or code < 0:
         return ConnectionLostError("the connection to the pod broke", why, "try again; the run goes on")
     if code in (126, 127):
-        return RemoteError("broken", "the pod has no Python that can be run", why, "name its interpreter, 3.8 or newer")
+        return RemoteError(
+            "broken",
+            "the pod has no Python that can be run",
+            why,
+            "name its interpreter, 3.8 or newer, with --python PATH",
+        )
     return RemoteError("broken", f"the pod ended with code {code} instead of an answer", why)
 
 
