@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from moola.commands.pod_commands.pack import main
 from moola.data.sources.problems import Problems
-from moola.errors import ConfigError, DataError, StorageError
+from moola.errors import ConfigError, DataError, MoolaError, StorageError
 from moola.layout import Layout
 from moola.pods import packing
 from moola.pods.bundle import Bundle
@@ -315,7 +315,11 @@ def test_the_command_as_json_names_everything(command, with_bars):
 
 
 def test_the_command_refuses_what_is_no_override(command):
-    with pytest.raises(ConfigError, match="--multirun"):
+    with pytest.raises(MoolaError, match="--multirun: sweeps on pods are not there yet"):
         command("--multirun")
+    with pytest.raises(MoolaError, match="did you mean '--dry-run'"):
+        command("--dry-rum")
+    with pytest.raises(ConfigError, match=r"task.draw=0,1: sweeps[\s\S]*task.draw='\[0,1\]'"):
+        command("task.draw=0,1", "seeds=[0,1]", "data.path='a,b'")
     with pytest.raises(ConfigError, match="uplink"):
         command("--uplink-mbit", "0")

@@ -56,6 +56,34 @@ def test_a_command_with_a_typo_is_asked_for(capsys: pytest.CaptureFixture[str]) 
     assert "did you mean 'attach'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "--gpuu", "A5000"], "--gpuu: there is no such flag; did you mean '--gpu'?"),
+        (["run", "--max-hours", "abc"], "--max-hours: 'abc' is no number"),
+        (["run", "--min-vram", "1.5"], "--min-vram: '1.5' is no whole number"),
+        (["run", "-m"], "-m: sweeps on pods are not there yet"),
+        (["logs", RUN, "-n", "-3"], "-n/--lines: -3 must not be negative"),
+        (["offers", "--cloud", "SECUR"], "did you mean 'SECURE'?"),
+        (["export", "--to", "skypilt"], "did you mean 'skypilot'?"),
+        (["ps", "--offlin"], "did you mean '--offline'?"),
+        (["attach"], "the following arguments are required: RUN"),
+    ],
+)
+def test_a_wrong_line_is_told_with_near_names_and_as_json_once(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNPOD_API_KEY", "none")
+    assert main(["pod", *words]) == 2
+    out, err = capsys.readouterr()
+    assert told in err and out == ""
+    assert main(["pod", *words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert told in error["why"] and error["exit_code"] == 2 and error["what"] in err and told in err
+
+
 def test_help_needs_no_heavy_package() -> None:
     code = (
         "import sys; from moola.cli import main; main(['pod', '--help']);"
@@ -358,8 +386,7 @@ def test_a_replay_runs_the_same_bundle_and_holds_the_figures_against_the_recorde
     assert main(["pod", "replay", RUN]) == 1
     assert "1 of 1 figures differ: not the same" in capsys.readouterr().out
     assert main(["pod", "replay", RUN, "--tolerance", "1e-6"]) == 0
-    with pytest.raises(SystemExit):
-        main(["pod", "replay", RUN, "seeds=[1]"])
+    assert main(["pod", "replay", RUN, "seeds=[1]"]) == 2
     assert "changes nothing but the pod" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any, cast
 from moola.config import RunConfig, from_omegaconf
 from moola.errors import ConfigError, MoolaError
 from moola.layout import Layout
+
+NO_SWEEPS = "sweeps on pods are not there yet: one bundle is one configuration, start a run of each"
+_MAY_SWEEP = re.compile("[,(]")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def words_of(overrides: Sequence[str]) -> tuple[str, ...]:
     """Overrides with ``--force[=STAGE]`` as the key that it stands for.
 
     Raises:
-        ConfigError: other flags of `moola run`.
+        ConfigError: other flags of `moola run`, and sweeps.
     """
     words: list[str] = []
     problems: list[str] = []
@@ -45,15 +49,30 @@ def words_of(overrides: Sequence[str]) -> tuple[str, ...]:
         if name == "--force":
             words.append(f"force=[{value or 'all'}]")
         elif name in ("-m", "--multirun"):
-            problems.append(f"{word}: one bundle is one configuration; pack each of them")
+            problems.append(f"{word}: {NO_SWEEPS}")
         elif word.startswith("-"):
             problems.append(f"{word}: only KEY=VALUE and --force[=STAGE] travel")
+        elif _is_sweep(word):
+            problems.append(f"{word}: {NO_SWEEPS}; a list is written {name}='[{value}]'")
         else:
             words.append(word)
     if problems:
         way_out = "configurations in a folder of the project are found with 'hydra.searchpath=[file://FOLDER]'"
         raise ConfigError(problems, way_out)
     return tuple(words)
+
+
+def _is_sweep(word: str) -> bool:
+    """Whether Hydra would make several runs of it; what it cannot read it tells itself."""
+    if not _MAY_SWEEP.search(word):
+        return False
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except HydraException:
+        return False
 
 
 def compose(words: Sequence[str], project: Path) -> ComposedRun:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moola.commands.pod_commands.pod_parser import PodParser, number
 from moola.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -32,21 +33,23 @@ _UPLINK_MBIT = 20.0
 
 def main(words: Sequence[str]) -> int:
     """Pack, or say what would be packed."""
-    parser = argparse.ArgumentParser(
+    parser = PodParser(
         prog="moola pod pack",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`")
     parser.add_argument("--dry-run", action="store_true", help="say what would travel and write nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object: every file, every fact")
     parser.add_argument(
-        "--uplink-mbit", type=float, default=_UPLINK_MBIT, metavar="N", help="of your line, for the estimate (20)"
+        "--uplink-mbit", type=number, default=_UPLINK_MBIT, metavar="N", help="of your line, for the estimate (20)"
     )
     add_limits(parser)
-    arguments, others = parser.parse_known_args(words)  # they are overrides, too, or told as none
+    arguments, others = parser.parse_known_args(words)
+    strange = [word for word in others if word.startswith("-") and word.partition("=")[0] != "--force"]
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
     overrides = [*arguments.overrides, *others]
     from moola.config import reject
     from moola.pods.composed_run import compose, layout_of, words_of
@@ -78,9 +81,9 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="PATH[:LINE]",
         help="a finding of the scans that is harmless; may be repeated",
     )
-    parser.add_argument("--max-file-mb", type=float, metavar="N", help="largest file of the project (50)")
-    parser.add_argument("--max-data-mb", type=float, metavar="N", help="largest file of data (20,000)")
-    parser.add_argument("--max-total-mb", type=float, metavar="N", help="of everything (50,000)")
+    parser.add_argument("--max-file-mb", type=number, metavar="N", help="largest file of the project (50)")
+    parser.add_argument("--max-data-mb", type=number, metavar="N", help="largest file of data (20,000)")
+    parser.add_argument("--max-total-mb", type=number, metavar="N", help="of everything (50,000)")
 
 
 def limits_of(arguments: argparse.Namespace) -> PackLimits:
