@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from moola.errors import ConfigError
-from moola.pods.provider import Offer
+from moola.pods.provider import Offer, PodError
+from moola.pods.providers import find_key, open_api
 from moola.pods.running import PodRun
 from moola.pods.settings import PodSettings
 
@@ -42,6 +44,11 @@ class Estimate:
         parts = f"({SET_UP_H:g} h set-up + {self.hours - SET_UP_H:g} h)"
         return f"{earlier}{parts} x ${self.offer.price_per_h:.2f}/h = ${self.cost:.2f}"
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"usd": round(self.cost, 4), "hours": self.hours, "spent_usd": self.spent, "offer": asdict(self.offer)}
+
     def __str__(self) -> str:
         return f"estimate: {self.sum} on {self.offer}"
 
@@ -49,6 +56,26 @@ class Estimate:
 def estimate_of(settings: PodSettings, offers: Sequence[Offer]) -> Estimate | None:
     """What a run of these settings costs on the first offer; None where nobody bills."""
     return Estimate(offers[0], SET_UP_H + settings.expected_hours) if offers[0].price_per_h else None
+
+
+def estimate_now(settings: PodSettings) -> tuple[Estimate | None, str]:
+    """The estimate by what is offered now, and a line: it, why there is none, or how to get one. Nothing is written.
+
+    Raises:
+        ConfigError: a GPU or data centre is unknown; near names are shown.
+    """
+    if settings.provider != "runpod":
+        return None, f"estimate: nothing bills with --provider {settings.provider}"
+    if not find_key()[0]:
+        return None, "estimate: offers need a RunPod key, export RUNPOD_API_KEY=... (`moola pod doctor`)"
+    from moola.pods.runpod_provider import offers_of
+
+    try:
+        with open_api() as api:
+            estimate = estimate_of(settings, offers_of(api, settings.wish))
+    except PodError as error:
+        return None, f"estimate: {error.what}; `moola pod offers` shows what there is"
+    return estimate, "estimate: nothing bills" if estimate is None else str(estimate)
 
 
 def check_budget(run: PodRun) -> Estimate | None:

@@ -18,13 +18,17 @@ from fake_runpod import FakeRunpod, PodPlan, Spec
 
 from moola.cli import guarded
 from moola.commands.pod_commands.run_options import under_lease
-from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE
+from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE, ConfigError
 from moola.layout import Layout
+from moola.pods import packing
 from moola.pods.acquiring import STARTED
+from moola.pods.bundle import Bundle
+from moola.pods.estimating import estimate_now
 from moola.pods.ledger import Ledger
 from moola.pods.provider import Offer, PodRecord, pod_name
 from moola.pods.providers import open_ledger, run_keys
 from moola.pods.run_keys import RunKeys
+from moola.pods.settings import load_settings
 
 RUN = "market-584a4514f71f"
 OFFER = Offer("NVIDIA RTX A5000", "RTX A5000", 24, "SECURE", "EU-RO-1", "HIGH", 0.36)
@@ -359,3 +363,43 @@ def test_the_doctor_tells_which_host_cannot_be_reached(account):
 def test_the_doctor_can_leave_the_account_out(account):
     assert account("doctor", "--offline")[0] == EXIT_OK
     assert account.fake.requests == []
+
+
+@pytest.fixture
+def packs_nothing(monkeypatch):
+    """The run's words make a bundle without files."""
+    bundle = Bundle.of([], {"run_id": RUN, "overrides": ["seeds=[0]"], "moola": {"path": "src"}}, None, {})
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: packing.Packed(bundle, {}, (), ()))
+    return bundle
+
+
+def test_a_dry_run_as_json_holds_the_plan_and_the_estimate(account, packs_nothing):
+    code, told = account.json("run", "seeds=[0]", "--gpu", "RTX 4090", "--dry-run")
+    assert code == EXIT_OK and account.fake.pods == {}
+    assert (told["run"], told["bundle"], told["files"]) == (RUN, packs_nothing.bundle_id, 0)
+    estimate = told["estimate"]
+    assert estimate["offer"]["gpu_name"] == "RTX 4090" and estimate["hours"] == pytest.approx(1.2)
+    assert estimate["usd"] == pytest.approx(1.2 * estimate["offer"]["price_per_h"], abs=1e-4)
+
+
+def test_all_that_is_wrong_is_told_before_anything_is_packed(account, monkeypatch):
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: pytest.fail("packed"))
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    code, out, err = account("run", "debug=fats", "--max-file-mb", "-1")
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "no RunPod API key" in err and "code_file_mb: -1" in err and "did you mean 'fast'" in err
+    code, _, err = account("run", "debug=fats", "--budget", "-1")
+    assert code == EXIT_USAGE and "budget: -1" in err and "did you mean 'fast'" in err
+
+
+def test_the_estimate_of_a_plan_says_how_to_get_one(account, tmp_path, monkeypatch):
+    before = sorted(tmp_path.rglob("*"))
+    estimate, told = estimate_now(load_settings([], {"gpus": ["RTX 4090"]}))
+    assert estimate is not None and told == str(estimate) and f"= ${estimate.cost:.2f} on RTX 4090" in told
+    assert estimate_now(load_settings(["pod=local"]))[1].endswith("nothing bills with --provider local")
+    assert "`moola pod offers` shows" in estimate_now(load_settings([], {"gpus": ["H100"]}))[1]
+    with pytest.raises(ConfigError, match="did you mean 'RTX 4090'"):
+        estimate_now(load_settings([], {"gpus": ["RTX 4O90"]}))
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    assert "export RUNPOD_API_KEY" in estimate_now(load_settings([]))[1]
+    assert sorted(tmp_path.rglob("*")) == before
