@@ -385,11 +385,16 @@ def test_a_dry_run_as_json_holds_the_plan_and_the_estimate(account, packs_nothin
 def test_all_that_is_wrong_is_told_before_anything_is_packed(account, monkeypatch):
     monkeypatch.setattr(packing, "pack", lambda *_, **__: pytest.fail("packed"))
     monkeypatch.delenv("RUNPOD_API_KEY")
-    code, out, err = account("run", "debug=fats", "--max-file-mb", "-1")
-    assert (code, out) == (EXIT_USAGE, "")
-    assert "no RunPod API key" in err and "code_file_mb: -1" in err and "did you mean 'fast'" in err
-    code, _, err = account("run", "debug=fats", "--budget", "-1")
-    assert code == EXIT_USAGE and "budget: -1" in err and "did you mean 'fast'" in err
+    words = ("debug=fats", "model=alll", "model.depth=1", "--max-file-mb", "-1")
+    code, out, err = account("run", *words)
+    assert (code, out) == (EXIT_USAGE, "") and "4 problems" in err
+    for told in (
+        "no RunPod API key",
+        "code_file_mb: -1",
+        "debug=fats: there is no such",
+        "model=alll: there is no such",
+    ):
+        assert told in err
 
 
 def test_the_estimate_of_a_plan_says_how_to_get_one(account, tmp_path, monkeypatch):
