@@ -67,6 +67,7 @@ def test_a_command_with_a_typo_is_asked_for(capsys: pytest.CaptureFixture[str]) 
         (["offers", "--cloud", "SECUR"], "did you mean 'SECURE'?"),
         (["export", "--to", "skypilt"], "did you mean 'skypilot'?"),
         (["ps", "--offlin"], "did you mean '--offline'?"),
+        (["atach"], "did you mean 'attach'?"),
         (["attach"], "the following arguments are required: RUN"),
     ],
 )
@@ -81,7 +82,7 @@ def test_a_wrong_line_is_told_with_near_names_and_as_json_once(
     assert main(["pod", *words, "--json"]) == 2
     out, err = capsys.readouterr()
     error = json.loads(out)["error"]
-    assert told in error["why"] and error["exit_code"] == 2 and error["what"] in err and told in err
+    assert told in error["what"] + error["why"] and error["exit_code"] == 2 and error["what"] in err and told in err
 
 
 def test_help_needs_no_heavy_package() -> None:
