@@ -138,7 +138,13 @@ def test_what_an_ssh_host_is_reached_with_is_looked_at_with_the_rest() -> None:
     where = {"host": ["me@one:99999"], "identity": "/nope", "host_key": ["nonsense"], "expected_hours": -1}
     with pytest.raises(ConfigError) as caught:
         load_settings([], where)
-    for told in ("expected_hours: -1", "99999", "no file /nope; name a private key", "ssh-keyscan"):
+    assert "configs/pod/default.yaml" in caught.value.way_out
+    for told in (
+        "expected_hours: -1",
+        "host: the port 99999 of 'one' is",
+        "no file /nope; name a private key",
+        "ssh-keyscan",
+    ):
         assert told in caught.value.why
     assert "--host user@host:port" not in str(caught.value)
 

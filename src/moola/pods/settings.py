@@ -214,7 +214,7 @@ def load_settings(
     problems.extend(_unheeded(str(plain.get("provider")), flags))
     settings = problems.attempt(lambda: structure(PodSettings, {str(key): plain[key] for key in plain}, _GROUP))
     if settings is None or problems:
-        raise problems.error(f"all keys: {config_folder() / _GROUP / 'default.yaml'}")
+        raise ConfigError(dict.fromkeys(problems), f"all keys: {config_folder() / _GROUP / 'default.yaml'}")
     return settings
 
 

@@ -96,7 +96,7 @@ class SshTarget:
             if not rule.fullmatch(value)
         ]
         if not 0 < self.port < 2**16:
-            problems.append(f"port: {self.port} is not between 1 and 65535")
+            problems.append(f"host: the port {self.port} of '{self.host}' is not between 1 and 65535")
         if self.host_keys is not None:
             if not self.host_keys:
                 problems.append("host_keys: there is none, so no machine could be the right one")
