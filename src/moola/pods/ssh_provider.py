@@ -147,7 +147,7 @@ def host_targets(addresses: Sequence[str], identity: Path | None, host_keys: Seq
             place = _place(address)
             target = _target(address, place, identity, host_keys[number] if host_keys else "")
             if targets.setdefault(place, target) != target:
-                problems.append(f"'{address}': {place} is there twice, with another user or key")
+                problems.append(f"host: '{address}': {place} is there twice, with another user or key")
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
@@ -158,7 +158,7 @@ def host_targets(addresses: Sequence[str], identity: Path | None, host_keys: Seq
 def _parts(address: str) -> re.Match[str]:
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ConfigError([f"'{address}' is no host: it must look like user@host or user@host:port (--host)"])
+        raise ConfigError([f"host: '{address}' is no host: it must look like user@host or user@host:port (--host)"])
     return found
 
 
