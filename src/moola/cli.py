@@ -8,6 +8,8 @@ import errno
 import gc
 import importlib
 import io
+import itertools
+import json
 import os
 import signal
 import sys
@@ -104,7 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return guarded(lambda: importlib.import_module("moola.commands.jobs").main(command, rest), takes_keys=True)
     if command in COMMANDS:
         module = f"moola.commands.{command}"
-        return guarded(lambda: importlib.import_module(module).main(rest), takes_keys=command in ("bench", "data"))
+        as_json = command == "pod" and "--json" in itertools.takewhile(lambda word: word != "--", rest)
+        takes_keys = command in ("bench", "data")
+        return guarded(lambda: importlib.import_module(module).main(rest), takes_keys, as_json)
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])
         return EXIT_OK
@@ -132,24 +136,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def guarded(work: Callable[[], int], takes_keys: bool = False) -> int:
+def guarded(work: Callable[[], int], takes_keys: bool = False, as_json: bool = False) -> int:
     """Turn errors that a user can cause into a message and an exit code; defects keep their traceback.
 
     Args:
         work: what a command or a script does; its exit code.
         takes_keys: whether it takes configuration keys, and so other folders, and goes on when it is repeated.
+        as_json: whether who reads stdout awaits JSON: then an error is told there, too.
     """
     try:
         return work()
     except MoolaError as error:
-        return _tell(error)
+        return _tell(error, as_json)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        return _tell(missing_extras())
+        return _tell(missing_extras(), as_json)
     except KeyboardInterrupt:
         if not _turn():
             print("\ninterrupted: everything finished is kept, the same command goes on from there", file=sys.stderr)
+        if as_json:
+            _print_json("interrupted", "", "the same command goes on from what is finished", EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
@@ -160,10 +167,10 @@ def guarded(work: Callable[[], int], takes_keys: bool = False) -> int:
         way_out = _STORAGE_ERRORS[error.errno]
         if takes_keys:
             way_out += (_ELSEWHERE if "another" in way_out else "") + _GOES_ON
-        return _tell(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out))
+        return _tell(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out), as_json)
 
 
-def _tell(error: MoolaError) -> int:
+def _tell(error: MoolaError, as_json: bool = False) -> int:
     """Print an error and return its exit code; where ``torchrun`` started several processes, once on each machine.
 
     Most of what one of them finds, all find. The first speaks and ends, at which torchrun ends those that still wait
@@ -175,7 +182,15 @@ def _tell(error: MoolaError) -> int:
             signal.signal(number, signal.SIG_DFL)
         time.sleep(turn * _PATIENCE_S)
     print(error.spoken(), file=sys.stderr)
+    if as_json:
+        _print_json(error.what, error.why, error.way_out, error.exit_code)
     return error.exit_code
+
+
+def _print_json(what: str, why: str, way_out: str, exit_code: int) -> None:
+    """An error for programs, on stdout."""
+    told = {"what": what, "why": why, "way_out": way_out, "exit_code": exit_code}
+    print(json.dumps({"error": told}, indent=2), flush=True)
 
 
 def _turn() -> int:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from moola.commands.pod_commands.pack import main
 from moola.data.sources.problems import Problems
-from moola.errors import ConfigError, DataError, StorageError
+from moola.errors import ConfigError, DataError, MoolaError, StorageError
 from moola.layout import Layout
 from moola.pods import packing
 from moola.pods.bundle import Bundle
@@ -221,6 +221,23 @@ def test_an_allowed_line_allows_no_other_line(project):
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_finding_that_is_allowed_and_not_there_is_told_with_near_ones(project):
+    write(project, {"settings.py": f"key = '{token()}'\n".encode()})
+    told = problems(project, limits=PackLimits(allowed=("settings.py:1", "setings.py:1")))
+    assert told.startswith("- --allow setings.py:1: nothing was found there; did you mean 'settings.py:1'")
+    assert "settings.py:1: RunPod key" not in told
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_biggest_files_are_those_of_the_user_first(project, tmp_path, monkeypatch):
+    write(project, {"small.py": b"#", "large.py": b"#" * 500})
+    (tmp_path / "moola.py").write_bytes(b"#" * 9000)
+    monkeypatch.setattr(packing, "moola_itself", lambda *_: ("own", {"own/moola.py": tmp_path / "moola.py"}))
+    biggest = [file.path for file in planned(project).biggest]
+    assert biggest[0] == "large.py" and "small.py" in biggest and biggest[-1] == "own/moola.py"
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_strange_name_cannot_write_on_the_terminal(project):
     write(project, {"a\x1b[2J\nb.py": f"key = '{token()}'\n".encode()})
     assert problems(project).isprintable()
@@ -307,15 +324,19 @@ def test_the_command_shows_what_travels_and_ends_with_the_folder(command):
 
 def test_the_command_as_json_names_everything(command, with_bars):
     before = sorted(with_bars[0].rglob("*"))
-    said = json.loads(command("--json", "--dry-run")[1])
-    assert said["folder"] is None
+    said = json.loads(command("--json", "--dry-run", "pod=local")[1])
+    assert said["folder"] is None and said["estimate"] is None
     assert {file["kind"] for file in said["files"]} == {"code", "data", "run"}
     assert said["bytes"] == sum(file["size"] for file in said["files"])
     assert sorted(with_bars[0].rglob("*")) == before
 
 
 def test_the_command_refuses_what_is_no_override(command):
-    with pytest.raises(ConfigError, match="--multirun"):
+    with pytest.raises(MoolaError, match="--multirun: sweeps on pods are not there yet"):
         command("--multirun")
+    with pytest.raises(MoolaError, match="did you mean '--dry-run'"):
+        command("--dry-rum")
+    with pytest.raises(ConfigError, match=r"task.draw=0,1: sweeps[\s\S]*task.draw='\[0,1\]'"):
+        command("task.draw=0,1", "seeds=[0,1]", "data.path='a,b'")
     with pytest.raises(ConfigError, match="uplink"):
         command("--uplink-mbit", "0")

@@ -56,6 +56,35 @@ def test_a_command_with_a_typo_is_asked_for(capsys: pytest.CaptureFixture[str]) 
     assert "did you mean 'attach'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "--gpuu", "A5000"], "--gpuu: there is no such flag; did you mean '--gpu'?"),
+        (["run", "--max-hours", "abc"], "--max-hours: 'abc' is no number"),
+        (["run", "--min-vram", "1.5"], "--min-vram: '1.5' is no whole number"),
+        (["run", "-m"], "-m: sweeps on pods are not there yet"),
+        (["logs", RUN, "-n", "-3"], "-n/--lines: -3 must not be negative"),
+        (["offers", "--cloud", "SECUR"], "did you mean 'SECURE'?"),
+        (["export", "--to", "skypilt"], "did you mean 'skypilot'?"),
+        (["ps", "--offlin"], "did you mean '--offline'?"),
+        (["atach"], "did you mean 'attach'?"),
+        (["attach"], "the following arguments are required: RUN"),
+    ],
+)
+def test_a_wrong_line_is_told_with_near_names_and_as_json_once(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNPOD_API_KEY", "none")
+    assert main(["pod", *words]) == 2
+    out, err = capsys.readouterr()
+    assert told in err and out == ""
+    assert main(["pod", *words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert told in error["what"] + error["why"] and error["exit_code"] == 2 and error["what"] in err and told in err
+
+
 def test_help_needs_no_heavy_package() -> None:
     code = (
         "import sys; from moola.cli import main; main(['pod', '--help']);"
@@ -86,12 +115,58 @@ def test_settings_are_read_as_hydra_reads_them() -> None:
         (["+pod.env.HUB=hf" + "_" + "aBcDeFgHiJ" * 4], r"env.HUB: a secret \(Hugging Face token\)"),
         (["+pod.env.PIP_INDEX_URL='https://me:" + "abc12345@pypi.example.org/simple'"], "password in an address"),
         (["pod.gpus=[a"], "pod"),
+        (["pod.gpus=A5000,L4"], r"pod.gpus: A5000,L4 are several values; write a list as '\[A5000,L4\]'"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(words: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
         load_settings(words)
     assert "aBcDeFgHiJ" not in str(caught.value) and "abc12345" not in str(caught.value)
+
+
+def test_everything_wrong_with_the_pod_is_told_at_once_each_with_its_own_mend() -> None:
+    words = ["pod.disk_gb=0", "pod.count=0", "pod.limits.env_s=-1", "pod.cloud=[SECUR]"]
+    with pytest.raises(ConfigError) as caught:
+        load_settings(words, {"guards.budget": -1.0, "max_price_per_h": -1.0, "min_vram_gb": -4})
+    for told in ("disk_gb: 0", "count: 0", "limits.env_s: -1", "max_price_per_h: -1", "min_vram_gb: -4"):
+        assert f"pod.{told} must be" in caught.value.why
+    assert "pod.guards.budget: -1 must be" in caught.value.why
+    assert "did you mean 'SECURE'" in caught.value.why and len(caught.value.problems) == 7
+
+
+def test_what_an_ssh_host_is_reached_with_is_looked_at_with_the_rest() -> None:
+    where = {"host": ["me@one:99999"], "identity": "/nope", "host_key": ["nonsense"], "expected_hours": -1}
+    with pytest.raises(ConfigError) as caught:
+        load_settings([], where)
+    assert "configs/pod/default.yaml" in caught.value.way_out
+    for told in (
+        "expected_hours: -1",
+        "host: the port 99999 of 'one' is",
+        "no file /nope; name a private key",
+        "ssh-keyscan",
+    ):
+        assert told in caught.value.why
+    assert "--host user@host:port" not in str(caught.value)
+
+
+def test_a_host_alone_means_ssh() -> None:
+    settings = load_settings([], {"host": ["me@one"]})
+    assert (settings.provider, settings.provider_options.hosts) == ("ssh", ("me@one",))
+
+
+@pytest.mark.parametrize(
+    ("words", "flags", "told"),
+    [
+        ([], {"provider": "runpod", "host": ["me@one"]}, ["--host"]),
+        (["pod=local"], {"host": ["me@one"], "gpus": ["A5000"]}, ["--host", "--gpu"]),
+        (["pod.provider=local"], {"max_price_per_h": 1.0}, ["--max-price"]),
+        ([], {"host": ["me@one"], "min_vram_gb": 8}, ["--min-vram"]),
+    ],
+)
+def test_flags_that_the_provider_would_not_heed_are_refused(words: list[str], flags: Any, told: list[str]) -> None:
+    with pytest.raises(ConfigError, match="does not heed it") as caught:
+        load_settings(words, flags)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == told
 
 
 def test_a_lowest_cuda_is_asked_for_as_people_write_it() -> None:
@@ -318,8 +393,7 @@ def test_a_replay_runs_the_same_bundle_and_holds_the_figures_against_the_recorde
     assert main(["pod", "replay", RUN]) == 1
     assert "1 of 1 figures differ: not the same" in capsys.readouterr().out
     assert main(["pod", "replay", RUN, "--tolerance", "1e-6"]) == 0
-    with pytest.raises(SystemExit):
-        main(["pod", "replay", RUN, "seeds=[1]"])
+    assert main(["pod", "replay", RUN, "seeds=[1]"]) == 2
     assert "changes nothing but the pod" in capsys.readouterr().err
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 
-from moola.errors import EXIT_OK, EXIT_USAGE, did_you_mean
+from moola.errors import EXIT_OK, MoolaError, did_you_mean
 
 Table = Mapping[str, tuple[str, str]]
 """Command -> its module, and what it does in a line."""
@@ -26,13 +25,16 @@ def run_subcommand(parent: str, package: str, commands: Table, help_text: str, w
         commands: of the parent.
         help_text: printed where there are no words, or help is asked for.
         words: of the command line, after the parent's name.
+
+    Raises:
+        MoolaError: there is no such command; near names are given.
     """
     command, rest = (words[0], list(words[1:])) if words else ("--help", [])
     if command in ("-h", "--help"):
         print(help_text, end="")
         return EXIT_OK
     if command not in commands:
-        print(f"moola {parent}: there is no command '{command}'; {did_you_mean(command, commands)}", file=sys.stderr)
-        return EXIT_USAGE
+        near = did_you_mean(command, commands)
+        raise MoolaError(f"there is no command '{command}'; {near}", "", f"see `moola {parent} --help`")
     module, _ = commands[command]
     return importlib.import_module(f"{package}.{module}").main(rest)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from moola.config import RunConfig, from_omegaconf
+from moola.config import ConfigProblems, RunConfig, from_omegaconf
 from moola.errors import ConfigError, MoolaError
 from moola.layout import Layout
+
+NO_SWEEPS = "sweeps on pods are not there yet: one bundle is one configuration, start a run of each"
+_NO_OPTION = "there is no such option"
+_MAY_SWEEP = re.compile("[,(]")
+_SEARCHED = "configurations in a folder of the project are found with 'hydra.searchpath=[file://FOLDER]'"
 
 
 @dataclass(frozen=True)
@@ -36,24 +42,38 @@ def words_of(overrides: Sequence[str]) -> tuple[str, ...]:
     """Overrides with ``--force[=STAGE]`` as the key that it stands for.
 
     Raises:
-        ConfigError: other flags of `moola run`.
+        ConfigError: other flags of `moola run`, and sweeps.
     """
     words: list[str] = []
-    problems: list[str] = []
+    problems = ConfigProblems()
     for word in overrides:
         name, _, value = word.partition("=")
         if name == "--force":
             words.append(f"force=[{value or 'all'}]")
         elif name in ("-m", "--multirun"):
-            problems.append(f"{word}: one bundle is one configuration; pack each of them")
+            problems.append(f"{word}: {NO_SWEEPS}")
         elif word.startswith("-"):
-            problems.append(f"{word}: only KEY=VALUE and --force[=STAGE] travel")
+            problems.take(ConfigError([f"{word}: only KEY=VALUE and --force[=STAGE] travel"], _SEARCHED))
+        elif _is_sweep(word):
+            problems.append(f"{word}: {NO_SWEEPS}; a list is written {name}='[{value}]'")
         else:
             words.append(word)
     if problems:
-        way_out = "configurations in a folder of the project are found with 'hydra.searchpath=[file://FOLDER]'"
-        raise ConfigError(problems, way_out)
+        raise problems.error()
     return tuple(words)
+
+
+def _is_sweep(word: str) -> bool:
+    """Whether Hydra would make several runs of it; what it cannot read it tells itself."""
+    if not _MAY_SWEEP.search(word):
+        return False
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except HydraException:
+        return False
 
 
 def compose(words: Sequence[str], project: Path) -> ComposedRun:
@@ -63,8 +83,6 @@ def compose(words: Sequence[str], project: Path) -> ComposedRun:
         ConfigError: every problem of the configuration.
     """
     from omegaconf import OmegaConf
-
-    from moola.composition import compose_and_call
 
     found: list[ComposedRun | MoolaError] = []
 
@@ -79,13 +97,34 @@ def compose(words: Sequence[str], project: Path) -> ComposedRun:
     typed = sys.argv
     try:
         with contextlib.chdir(project):
-            compose_and_call("run", list(words), job)
+            _compose_all(list(words), job)
     finally:
         sys.argv = typed
     [outcome] = found
     if isinstance(outcome, MoolaError):
         raise outcome
     return outcome
+
+
+def _compose_all(words: list[str], job: Callable[[Any], None]) -> None:
+    """Give `job` the composed configuration; Hydra stops at the first option that is missing, this tells of all.
+
+    Raises:
+        ConfigError: what Hydra finds, and every option that is missing.
+    """
+    from moola.composition import compose_and_call
+
+    try:
+        compose_and_call("run", words, job)
+    except ConfigError as error:
+        first = str(error.problems[0])
+        left = [word for word in words if not first.startswith(f"{word.lstrip('+')}: {_NO_OPTION}")]
+        if len(left) == len(words):
+            raise
+        others = ConfigProblems()
+        others.attempt(lambda: _compose_all(left, lambda _: None))
+        missing = [problem for problem in others if _NO_OPTION in problem]  # the rest may follow from what was left out
+        raise ConfigError([*error.problems, *missing], error.way_out) from error
 
 
 def layout_of(run: ComposedRun, project: Path) -> Layout:

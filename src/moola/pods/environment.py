@@ -77,12 +77,13 @@ def facts_of(python: str) -> dict[str, Any]:
         done = subprocess.run([python, "-c", _FACTS], capture_output=True, timeout=120, env=_environment())
     except (OSError, subprocess.SubprocessError) as error:
         raise BadEnvironmentError(
-            f"the Python {python} cannot be run on the pod: {error}\n-> name another with pod.python=PATH"
+            f"the Python {python} cannot be run on the pod: {error}\n"
+            "-> name another with --python PATH (pod.python=PATH)"
         ) from error
     if done.returncode:
         raise BadEnvironmentError(
             f"the Python {python} does not work on the pod\n{done.stderr.decode(errors='replace').strip()}\n"
-            "-> name another with pod.python=PATH"
+            "-> name another with --python PATH (pod.python=PATH)"
         )
     return json.loads(done.stdout)
 
@@ -98,12 +99,13 @@ def _check_base(base: dict[str, Any], spec: dict[str, Any]) -> None:
         needed = ".".join(map(str, least))
         raise BadEnvironmentError(
             f"{spec['python']} on the pod is Python {base['python']}, and this needs {needed} or newer"
-            "\n-> choose a newer image (pod.image=...), or name another Python with pod.python=PATH"
+            "\n-> name a newer one with --python PATH (pod.python=PATH), or, on a rented pod, an image (pod.image=...)"
         )
     if base["torch"] is None:
         raise BadEnvironmentError(
             f"{spec['python']} on the pod has no torch\nthe torch of the image is kept, none is installed over it"
-            "\n-> choose an image with torch (pod.image=...), or name the Python that has it with pod.python=PATH"
+            "\n-> name the Python that has it with --python PATH (pod.python=PATH), or, on a rented pod, an image "
+            "(pod.image=...)"
         )
 
 

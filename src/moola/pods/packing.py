@@ -12,6 +12,7 @@ from pathlib import Path
 import moola
 from moola.config import config_folder, reject
 from moola.data.sources.problems import Problems, refuse
+from moola.errors import did_you_mean
 from moola.layout import Layout, digest_file
 from moola.pods.bundle import OBJECTS, OWN_FOLDER, Bundle, BundledFile, Kind, path_in_words
 from moola.pods.composed_run import compose, run_id_of, words_of
@@ -67,7 +68,7 @@ class Packed:
         bundle: what travels.
         left_out: path -> why it stays; a folder ends in ``/`` and stands for all in it.
         findings: what the scans found and somebody allowed.
-        biggest: the largest files, the largest first.
+        biggest: the largest files, the largest first; moola's own, where they travel beside the project, come last.
     """
 
     bundle: Bundle
@@ -115,6 +116,7 @@ def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
     findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
     allowed = _allowed(project, limits)
     _refuse_findings(findings, allowed, problems)
+    _refuse_idle(limits.allowed, findings, problems)
     _refuse_sizes(bundled, limits, problems)
     refuse("the bundle cannot be made", problems)
     facts = {
@@ -127,7 +129,7 @@ def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
         "moola": {"version": moola.__version__, "path": source},
     }
     bundle = Bundle.of(bundled, facts, None, places)
-    biggest = tuple(sorted(bundled, key=lambda file: (-file.size, file.path))[:_BIGGEST])
+    biggest = tuple(sorted(bundled, key=lambda file: (file.kind == "run", -file.size, file.path))[:_BIGGEST])
     return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
 
 
@@ -217,6 +219,15 @@ def _refuse_findings(findings: Sequence[Finding], allowed: set[str], problems: P
                 f"take it out, name the file in .moolaignore, or, where it is harmless, name it in {ALLOWED_FILE} or "
                 "with --allow PATH:LINE",
             )
+
+
+def _refuse_idle(allowed: Sequence[str], findings: Sequence[Finding], problems: Problems) -> None:
+    """What was allowed and is not there: with a typo in it, the next one would look for the finding elsewhere."""
+    places = {place for finding in findings for place in (finding.path, finding.place)}
+    for one in allowed:
+        if one not in places:
+            near = f"; {did_you_mean(one, places)}" if places else ""
+            problems.say(f"--allow {path_in_words(one)}: nothing was found there{near}", "leave such an --allow out")
 
 
 def _refuse_sizes(bundled: Sequence[BundledFile], limits: PackLimits, problems: Problems) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from moola.errors import EXIT_POD, ConfigError, MoolaError
+from moola.errors import EXIT_POD, ConfigError, MoolaError, did_you_mean
 from moola.pods.ssh import SshTarget
 
 CloudTier = Literal["SECURE", "COMMUNITY"]
@@ -92,7 +92,7 @@ class PodWish:
 
     def __post_init__(self) -> None:
         problems = [
-            f"pod.{name} is {value}: it must be at least {least}"
+            f"{name}: {value} must be at least {least}"
             for name, value, least in (
                 ("min_vram_gb", self.min_vram_gb, 0),
                 ("disk_gb", self.disk_gb, 1),
@@ -101,14 +101,14 @@ class PodWish:
             if value < least
         ]
         if self.max_price_per_h is not None and not self.max_price_per_h > 0:
-            problems.append(f"pod.max_price_per_h is {self.max_price_per_h}: it must be above 0")
-        problems += [f"pod.cloud has '{one}': known are {', '.join(CLOUD_TIERS)}" for one in self._strange_clouds()]
+            problems.append(f"max_price_per_h: {self.max_price_per_h:g} must be above 0")
+        problems += [f"cloud: '{one}'; {did_you_mean(one, CLOUD_TIERS)}" for one in self._strange_clouds()]
         if not self.cloud:
-            problems.append(f"pod.cloud is empty: known are {', '.join(CLOUD_TIERS)}")
+            problems.append(f"cloud is empty; {did_you_mean('', CLOUD_TIERS)}")
         if not self.image:
-            problems.append("pod.image is empty")
+            problems.append("image is empty")
         if self.min_cuda and not re.fullmatch(r"\d+\.\d+", self.min_cuda):
-            problems.append(f"pod.min_cuda is '{self.min_cuda}': it must look like 12.8")
+            problems.append(f"min_cuda: '{self.min_cuda}' must look like 12.8")
         if problems:
             raise ConfigError(problems)
 

@@ -95,12 +95,21 @@ def open_api(tell: Callable[[str], None] = lambda _: None) -> RunpodApi:
     Raises:
         ConfigError: there is no key.
     """
+    return RunpodApi(needed_key(), api_url(), tell=tell)
+
+
+def needed_key() -> str:
+    """The API key.
+
+    Raises:
+        ConfigError: there is none.
+    """
     key, _ = find_key()
     if not key:
         problem = f"there is no RunPod API key: neither {_KEY} is set nor ~/{_KEY_FILE} has one"
         way_out = f"make a key with read and write access at {KEY_PAGE}, then export {_KEY}=..."
         raise ConfigError([problem], f"{way_out}; runs on hosts (--provider ssh) or in a folder here (local) need none")
-    return RunpodApi(key, api_url(), tell=tell)
+    return key
 
 
 def api_url() -> str:

@@ -24,6 +24,38 @@ _LOG_LINES = 5000
 _USER = re.compile(r"[a-z_][a-z0-9_-]*")
 
 
+def offers_of(api: RunpodApi, wish: PodWish) -> list[Offer]:
+    """Where a pod as wished for could be made, in the order in which to try; errors as of `Provider.offers`."""
+    if wish.network_volume:
+        wish = replace(wish, data_centers=(_volume_center(api, wish),))
+    catalog = [
+        stock
+        for cloud in wish.cloud
+        for entry in api.gpus(cloud, wish.count, wish.cuda_floor)
+        if (stock := _stock(entry, cloud)) is not None
+    ]
+    centers = [str(one["id"]) for one in api.data_centers()] if wish.data_centers else []
+    return offers_for(catalog, wish, centers)
+
+
+def _volume_center(api: RunpodApi, wish: PodWish) -> str:
+    """The data centre of the volume: no pod elsewhere can mount it.
+
+    Raises:
+        ConfigError: there is no such volume, or the wish names other data centres.
+    """
+    centers = {str(one["id"]): str(one["dataCenter"]) for one in api.network_volumes()}
+    center = centers.get(wish.network_volume)
+    if center is None:
+        problem = f"pod.network_volume: the account has no '{wish.network_volume}'"
+        near = did_you_mean(wish.network_volume, centers) if centers else "it has none at all"
+        raise ConfigError([f"{problem}; {near}"], "volumes and their ids: https://console.runpod.io/user/storage")
+    if wish.data_centers and center not in wish.data_centers:
+        problem = f"pod.network_volume: '{wish.network_volume}' is in {center}, and so must its pod be"
+        raise ConfigError([f"{problem}; pod.data_centers names {', '.join(wish.data_centers)}"])
+    return center
+
+
 class RunpodProvider:
     """The pods of one RunPod account that one ledger's clients made.
 
@@ -56,16 +88,7 @@ class RunpodProvider:
 
     def offers(self, wish: PodWish) -> list[Offer]:
         """Where a pod as wished for could be made, in the order in which to try."""
-        if wish.network_volume:
-            wish = replace(wish, data_centers=(self._volume_center(wish),))
-        catalog = [
-            stock
-            for cloud in wish.cloud
-            for entry in self._api.gpus(cloud, wish.count, wish.cuda_floor)
-            if (stock := _stock(entry, cloud)) is not None
-        ]
-        centers = [str(one["id"]) for one in self._api.data_centers()] if wish.data_centers else []
-        return offers_for(catalog, wish, centers)
+        return offers_of(self._api, wish)
 
     def create(self, wish: PodWish, run: str, offer: Offer, public_key: str) -> PodRecord:
         """Make one pod; the caller has written its intent down."""
@@ -122,23 +145,6 @@ class RunpodProvider:
         for record in self._api.billing(since, datetime.fromtimestamp(self._clock.now(), UTC)):
             totals[record["podId"]] = totals.get(record["podId"], 0.0) + float(record["totalAmount"])
         return totals
-
-    def _volume_center(self, wish: PodWish) -> str:
-        """The data centre of the volume: no pod elsewhere can mount it.
-
-        Raises:
-            ConfigError: there is no such volume, or the wish names other data centres.
-        """
-        centers = {str(one["id"]): str(one["dataCenter"]) for one in self._api.network_volumes()}
-        center = centers.get(wish.network_volume)
-        if center is None:
-            problem = f"pod.network_volume: the account has no '{wish.network_volume}'"
-            near = did_you_mean(wish.network_volume, centers) if centers else "it has none at all"
-            raise ConfigError([f"{problem}; {near}"], "volumes and their ids: https://console.runpod.io/user/storage")
-        if wish.data_centers and center not in wish.data_centers:
-            problem = f"pod.network_volume: '{wish.network_volume}' is in {center}, and so must its pod be"
-            raise ConfigError([f"{problem}; pod.data_centers names {', '.join(wish.data_centers)}"])
-        return center
 
     def _checked(self, pod: PodRecord, host: str, port: int, before: tuple[str, ...]) -> tuple[str, ...]:
         """Host keys, checked and written down; none while nobody answers there.

@@ -9,17 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moola.config import config_folder, reject, shipped_options, structure
+from moola.config import ConfigProblems, config_folder, shipped_options, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.pods.guards import GuardLimits
 from moola.pods.provider import CloudTier, PodWish
 from moola.pods.providers import PROVIDERS, ProviderOptions
 from moola.pods.runpod_provider import VOLUME_PATH
 from moola.pods.secret_scan import scan_text
+from moola.pods.ssh_provider import host_targets
 from moola.pods.waiting import PhaseLimits
 
 _GROUP = "pod"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IGNORED = {
+    "runpod": {"host": "--host", "identity": "--identity", "host_key": "--host-key"},
+    "ssh": {"gpus": "--gpu", "min_vram_gb": "--min-vram", "max_price_per_h": "--max-price"},
+    "local": {
+        **{"host": "--host", "identity": "--identity", "host_key": "--host-key"},
+        **{"gpus": "--gpu", "min_vram_gb": "--min-vram", "max_price_per_h": "--max-price"},
+    },
+}
+"""Provider -> keys that mean nothing to it, and the flag of each."""
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|credential")
 
 
@@ -84,7 +94,7 @@ class PodSettings:
         told = [(name, one.rule) for name, value in self.env.items() for one in scan_text("pod.env", str(value))]
         odd = [name for name in self.env if not _ENV_NAME.fullmatch(name)]
         unbounded = self.provider == "runpod" and self.guards.max_hours is None and self.guards.budget is None
-        reject(
+        rules = (
             (self.provider not in PROVIDERS, f"provider: '{self.provider}'; {did_you_mean(self.provider, PROVIDERS)}"),
             (self.provider == "ssh" and not self.host, "host: ssh needs one, user@host:port"),
             (self.checkpoint_every_min <= 0, f"checkpoint_every_min: {self.checkpoint_every_min:g} must be above 0"),
@@ -102,6 +112,14 @@ class PodSettings:
             *((True, f"env.{name}: no secrets on a pod: whoever has it can read them") for name in secret),
             *((True, f"env.{name}: a secret ({rule}), and whoever has the pod reads it") for name, rule in told),
         )
+        problems = ConfigProblems()
+        problems.extend(problem for broken, problem in rules if broken)
+        problems.attempt(lambda: self.wish)
+        reached = self.provider_options
+        if self.provider == "ssh" and reached.hosts:
+            problems.attempt(lambda: host_targets(reached.hosts, reached.identity, reached.host_keys))
+        if problems:
+            raise problems.error()
 
     @property
     def wish(self) -> PodWish:
@@ -164,11 +182,11 @@ def load_settings(
 
     Args:
         words: ``pod=NAME`` and ``pod.KEY=VALUE``, as Hydra reads them.
-        flags: dotted key below ``pod`` -> value; they win.
+        flags: dotted key below ``pod`` -> value; they win. A host alone means ``ssh``.
         before: values that both change; None: the group's default.
 
     Raises:
-        ConfigError: unknown names, wrong values: all of them.
+        ConfigError: unknown names, wrong values, flags that the provider would not heed: all of them.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -180,19 +198,30 @@ def load_settings(
         place = config_folder() / _GROUP
         raise ConfigError([f"pod={name}: there is none; {did_you_mean(name, options)}" for name in unknown], str(place))
     keys = [word.lstrip("+").removeprefix(f"{_GROUP}.") for word in words if "." in word.partition("=")[0]]
+    flags = dict(flags or {})
+    if "host" in flags and not names and not any(key.partition("=")[0] == "provider" for key in keys):
+        flags.setdefault("provider", "ssh")
     try:
         parts = [options["default"] if before is None else dict(before), *(options[name] for name in names)]
         merged = OmegaConf.merge(*map(OmegaConf.create, parts), _parsed(keys))
-        for key, value in (flags or {}).items():
+        for key, value in flags.items():
             OmegaConf.update(merged, key, value, force_add=True)
         plain = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error
     assert isinstance(plain, dict)
-    try:
-        return structure(PodSettings, {str(key): value for key, value in plain.items()}, _GROUP)
-    except ConfigError as error:
-        raise ConfigError(error.problems, f"all keys: {config_folder() / _GROUP / 'default.yaml'}") from error
+    problems = ConfigProblems()
+    problems.extend(_unheeded(str(plain.get("provider")), flags))
+    settings = problems.attempt(lambda: structure(PodSettings, {str(key): plain[key] for key in plain}, _GROUP))
+    if settings is None or problems:
+        raise ConfigError(dict.fromkeys(problems), f"all keys: {config_folder() / _GROUP / 'default.yaml'}")
+    return settings
+
+
+def _unheeded(provider: str, flags: Mapping[str, Any]) -> list[str]:
+    """Flags that mean nothing to the provider: whoever gave them expects another one."""
+    ignored = _IGNORED.get(provider, {})
+    return [f"{ignored[key]}: --provider {provider} does not heed it; leave it out" for key in flags if key in ignored]
 
 
 def _parsed(keys: Sequence[str]) -> Any:
@@ -204,6 +233,9 @@ def _parsed(keys: Sequence[str]) -> Any:
     found = OmegaConf.create()
     try:
         for override in OverridesParser.create().parse_overrides(list(keys)):
+            if override.is_sweep_override():
+                key, _, value = str(override.input_line).partition("=")
+                raise ConfigError([f"pod.{key}: {value} are several values; write a list as '[{value}]'"])
             OmegaConf.update(found, override.key_or_group, override.value(), force_add=True)
     except HydraException as error:
         raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error

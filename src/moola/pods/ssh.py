@@ -114,17 +114,17 @@ class SshTarget:
             if not rule.fullmatch(value)
         ]
         if not 0 < self.port < 2**16:
-            problems.append(f"port: {self.port} is not between 1 and 65535")
+            problems.append(f"host: the port {self.port} of '{self.host}' is not between 1 and 65535")
         if self.host_keys is not None:
             if not self.host_keys:
                 problems.append("host_keys: there is none, so no machine could be the right one")
             problems += [
-                f"host_keys: {line!r} is not of the form 'ssh-ed25519 AAAA...'"
+                f"host_key: {line!r} is no line 'ssh-ed25519 AAAA...', as `ssh-keyscan -p PORT HOST` prints it"
                 for line in self.host_keys
                 if not _HOST_KEY.fullmatch(line)
             ]
         if self.identity is not None and not self.identity.is_file():
-            problems.append(f"identity: there is no file {self.identity}")
+            problems.append(f"identity: there is no file {self.identity}; name a private key, or leave --identity out")
         if problems:
             raise ConfigError(problems)
 

@@ -72,7 +72,7 @@ class SshProvider:
         knock: Callable[[SshTarget], str] = unreachable,
         clock: Clock | None = None,
     ) -> None:
-        self.targets: Mapping[str, SshTarget] = _targets(addresses, identity, host_keys)
+        self.targets: Mapping[str, SshTarget] = host_targets(addresses, identity, host_keys)
         self._slots = Counter(map(_place, addresses))
         self.root, self._ledger, self._knock, self._clock = root or _ROOT, ledger, knock, clock or Clock()
         self._ended: set[str] = set()
@@ -132,13 +132,13 @@ class SshProvider:
         return {}
 
 
-def _targets(addresses: Sequence[str], identity: Path | None, host_keys: Sequence[str]) -> dict[str, SshTarget]:
-    """Targets by place (``host:port``).
+def host_targets(addresses: Sequence[str], identity: Path | None, host_keys: Sequence[str]) -> dict[str, SshTarget]:
+    """Targets by place (``host:port``); arguments as of `SshProvider`.
 
     Raises:
         ConfigError: everything that is wrong with them.
     """
-    problems = [] if addresses else ["host: ssh needs one"]
+    problems = [] if addresses else ["host: ssh needs one; --host user@host:port, once for each host"]
     if host_keys and len(host_keys) != len(addresses):
         problems.append(f"host_key: there are {len(host_keys)} for {len(addresses)} hosts; give each its own, or none")
         host_keys = ()
@@ -148,18 +148,18 @@ def _targets(addresses: Sequence[str], identity: Path | None, host_keys: Sequenc
             place = _place(address)
             target = _target(address, place, identity, host_keys[number] if host_keys else "")
             if targets.setdefault(place, target) != target:
-                problems.append(f"'{address}': {place} is there twice, with another user or key")
+                problems.append(f"host: '{address}': {place} is there twice, with another user or key")
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
-        raise ConfigError(problems, "--host user@host:port, once for each host")
+        raise ConfigError(problems)
     return targets
 
 
 def _parts(address: str) -> re.Match[str]:
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise ConfigError([f"'{address}' is no host: it must look like user@host or user@host:port"])
+        raise ConfigError([f"host: '{address}' is no host: it must look like user@host or user@host:port (--host)"])
     return found
 
 

@@ -45,7 +45,7 @@ class PhaseLimits:
     smoke_s: float = 900.0
 
     def __post_init__(self) -> None:
-        problems = [f"limits.{name} is {value}: it must be above 0" for name, value in vars(self).items() if value <= 0]
+        problems = [f"{name}: {value:g} must be above 0" for name, value in vars(self).items() if value <= 0]
         if problems:
             raise ConfigError(problems)
 

@@ -448,7 +448,7 @@ def test_a_client_that_is_killed_at_any_moment_leaves_one_pod_at_most_and_the_ne
 
 
 def test_limits_that_make_no_sense_are_refused():
-    with pytest.raises(ConfigError, match=r"limits.boot_s is 0(.|\n)*limits.ssh_s is -1"):
+    with pytest.raises(ConfigError, match=r"boot_s: 0 must(.|\n)*ssh_s: -1 must"):
         PhaseLimits(boot_s=0, ssh_s=-1)
 
 

@@ -18,13 +18,17 @@ from fake_runpod import FakeRunpod, PodPlan, Spec
 
 from moola.cli import guarded
 from moola.commands.pod_commands.run_options import under_lease
-from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE
+from moola.errors import EXIT_DATA, EXIT_ENVIRONMENT, EXIT_OK, EXIT_POD, EXIT_USAGE, ConfigError
 from moola.layout import Layout
+from moola.pods import packing
 from moola.pods.acquiring import STARTED
+from moola.pods.bundle import Bundle
+from moola.pods.estimating import estimate_now
 from moola.pods.ledger import Ledger
 from moola.pods.provider import Offer, PodRecord, pod_name
 from moola.pods.providers import open_ledger, run_keys
 from moola.pods.run_keys import RunKeys
+from moola.pods.settings import load_settings
 
 RUN = "market-584a4514f71f"
 OFFER = Offer("NVIDIA RTX A5000", "RTX A5000", 24, "SECURE", "EU-RO-1", "HIGH", 0.36)
@@ -106,7 +110,7 @@ def test_offers_come_in_the_order_of_trying(account):
 )
 def test_a_wish_that_cannot_be_met_is_told_with_a_way_out(account, words, code, said):
     ended, out, err = account("offers", *words)
-    assert (ended, out) == (code, "") and said in err and ("->" in err or "known are" in err)
+    assert (ended, out) == (code, "") and said in err and ("->" in err or "known:" in err)
 
 
 def test_every_pod_that_may_bill_is_shown_and_what_is_odd_about_it(account):
@@ -257,9 +261,8 @@ def test_down_without_a_key_does_not_pretend(account, monkeypatch):
 
 @pytest.mark.parametrize("words", [[], [RUN, "--all"]])
 def test_down_wants_a_run_or_all(account, words):
-    with pytest.raises(SystemExit) as caught:
-        account("down", *words)
-    assert caught.value.code == EXIT_USAGE
+    code, _, err = account("down", *words)
+    assert code == EXIT_USAGE and "name a run, or --all" in err
 
 
 def test_reap_without_a_key_does_not_pretend(account, monkeypatch):
@@ -369,3 +372,48 @@ def test_the_doctor_makes_nothing_where_there_is_nothing(account, tmp_path):
 def test_the_doctor_can_leave_the_account_out(account):
     assert account("doctor", "--offline")[0] == EXIT_OK
     assert account.fake.requests == []
+
+
+@pytest.fixture
+def packs_nothing(monkeypatch):
+    """The run's words make a bundle without files."""
+    bundle = Bundle.of([], {"run_id": RUN, "overrides": ["seeds=[0]"], "moola": {"path": "src"}}, None, {})
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: packing.Packed(bundle, {}, (), ()))
+    return bundle
+
+
+def test_a_dry_run_as_json_holds_the_plan_and_the_estimate(account, packs_nothing):
+    code, told = account.json("run", "seeds=[0]", "--gpu", "RTX 4090", "--dry-run")
+    assert code == EXIT_OK and account.fake.pods == {}
+    assert (told["run"], told["bundle"], told["files"]) == (RUN, packs_nothing.bundle_id, 0)
+    estimate = told["estimate"]
+    assert estimate["offer"]["gpu_name"] == "RTX 4090" and estimate["hours"] == pytest.approx(1.2)
+    assert estimate["usd"] == pytest.approx(1.2 * estimate["offer"]["price_per_h"], abs=1e-4)
+
+
+def test_all_that_is_wrong_is_told_before_anything_is_packed(account, monkeypatch):
+    monkeypatch.setattr(packing, "pack", lambda *_, **__: pytest.fail("packed"))
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    words = ("debug=fats", "model=alll", "model.depth=1", "--max-file-mb", "-1")
+    code, out, err = account("run", *words)
+    assert (code, out) == (EXIT_USAGE, "") and "4 problems" in err
+    for told in (
+        "no RunPod API key",
+        "code_file_mb: -1",
+        "debug=fats: there is no such",
+        "model=alll: there is no such",
+    ):
+        assert told in err
+
+
+def test_the_estimate_of_a_plan_says_how_to_get_one(account, tmp_path, monkeypatch):
+    before = sorted(tmp_path.rglob("*"))
+    estimate, told = estimate_now(load_settings([], {"gpus": ["RTX 4090"]}))
+    assert estimate is not None and told == str(estimate) and f"= ${estimate.cost:.2f} on RTX 4090" in told
+    assert estimate_now(load_settings(["pod=local"]))[1].endswith("nothing bills with --provider local")
+    assert "`moola pod offers` shows" in estimate_now(load_settings([], {"gpus": ["H100"]}))[1]
+    with pytest.raises(ConfigError, match="did you mean 'RTX 4090'"):
+        estimate_now(load_settings([], {"gpus": ["RTX 4O90"]}))
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    assert "export RUNPOD_API_KEY" in estimate_now(load_settings([]))[1]
+    assert sorted(tmp_path.rglob("*")) == before

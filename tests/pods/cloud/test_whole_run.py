@@ -463,6 +463,15 @@ def test_a_budget_below_the_estimate_is_refused_with_the_sum(world, ordered):
     check_budget(run)  # its pod is there: what it may take is the guards' matter now
 
 
+def test_a_deadline_below_the_estimate_is_refused_with_the_sum(world, ordered):
+    with pytest.raises(ConfigError) as caught:
+        check_budget(ordered(guards=GuardLimits(budget=0.3, max_hours=0.01), expected_hours=1.0))
+    assert "0.01 h are below the estimate: 0.2 h set-up + 1 h = 1.2 h" in str(caught.value)
+    assert len(caught.value.problems) == 2
+    estimate = check_budget(ordered(guards=GuardLimits(max_hours=1.2), expected_hours=1.0))
+    assert estimate is not None and f"{estimate.cost:.2f}" == "0.43" and world.fake.pods == {}
+
+
 def test_a_run_has_one_lender(world, scripted, ordered, tmp_path, monkeypatch):
     run = ordered()
     run._acquire()

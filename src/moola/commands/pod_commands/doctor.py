@@ -49,10 +49,8 @@ def _checks(arguments: argparse.Namespace) -> list[Check]:
     from moola.pods.settings import load_settings
 
     given = given_keys(arguments)
-    if "host" in given:
-        given.setdefault("provider", "ssh")
     settings = load_settings([], given)
-    provider = str(given.get("provider", ""))
+    provider = settings.provider if given.keys() & {"provider", "host"} else ""
     return list(
         examine(
             layout_of(arguments),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.run_options import parser_of, tell_aside
-from moola.errors import EXIT_OK, EXIT_USAGE, DataError, did_you_mean, printable
+from moola.errors import EXIT_OK, DataError, MoolaError, did_you_mean
 
 _DESCRIPTION = """\
 End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
@@ -40,9 +39,7 @@ def main(words: Sequence[str]) -> int:
     lost = would_lose(ledger, pods)
     if lost and not arguments.yes:
         way_out = "`moola pod pull RUN` brings them, `moola pod stop RUN` ends it well; --yes ends it all the same"
-        told = "\n".join(["moola: nothing was ended", *(f"  - {line}" for line in lost), f"  -> {way_out}"])
-        print(printable(told), file=sys.stderr)
-        return EXIT_USAGE
+        raise MoolaError("nothing was ended", "\n".join(f"- {line}" for line in lost), way_out)
     give_up(pods, providers, ledger, layout, tell=tell_aside, silent_too=arguments.yes)
     if arguments.json:
         print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moola.commands.layout import layout_of
+from moola.commands.pod_commands.pack import add_limits, limits_of
 from moola.commands.pod_commands.pod_options import add_gpu_options, given_keys
 from moola.commands.pod_commands.run_options import parser_of
 from moola.errors import EXIT_OK
@@ -23,16 +24,16 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--to", choices=["skypilot"], default="skypilot", help="default: skypilot")
     parser.add_argument("--to-folder", type=Path, metavar="FOLDER", help="default: skypilot-RUN here; must not exist")
     add_gpu_options(parser)
-    parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")
+    add_limits(parser)
     arguments = parser.parse_intermixed_args(words)
-    from moola.pods.packing import PackLimits, pack
+    from moola.pods.packing import pack
     from moola.pods.settings import load_settings, split_words
     from moola.pods.skypilot import export_skypilot
 
     of_pod, overrides = split_words(arguments.overrides)
-    limits = PackLimits(allowed=tuple(arguments.allow))
-    bundle = pack(Path.cwd(), overrides, layout_of(arguments), limits=limits).bundle
+    settings = load_settings(of_pod, given_keys(arguments))
+    bundle = pack(Path.cwd(), overrides, layout_of(arguments), limits=limits_of(arguments)).bundle
     folder = arguments.to_folder or Path(f"skypilot-{bundle.facts['run_id']}")
-    task = export_skypilot(bundle, load_settings(of_pod, given_keys(arguments)), folder)
+    task = export_skypilot(bundle, settings, folder)
     print(json.dumps({"run": bundle.facts["run_id"], "task": str(task)}) if arguments.json else task)
     return EXIT_OK

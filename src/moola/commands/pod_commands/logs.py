@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moola.commands.pod_commands.pod_parser import count
 from moola.commands.pod_commands.run_options import Speaker, log_line, parser_of, reopened
 from moola.errors import EXIT_OK, MoolaError
 from moola.pods.attaching import FINAL_PHASES, POLL_S, LogCopy, log_copies
@@ -24,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     """The lines that are here, then those that the pod has; nothing is changed, so others may follow the run."""
     parser = parser_of("logs", "Print what a run says, from every pod that it was on.")
     parser.add_argument("-f", "--follow", action="store_true", help="wait for more until the job has ended")
-    parser.add_argument("-n", "--lines", type=int, default=_ALL, metavar="N", help="the last N only")
+    parser.add_argument("-n", "--lines", type=count, default=_ALL, metavar="N", help="the last N only")
     arguments = parser.parse_args(words)
     run = reopened(arguments, Speaker(as_json=True))
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
+from moola.commands.pod_commands.pod_parser import number, whole
 from moola.commands.pod_commands.run_options import parser_of, tell_aside
 from moola.commands.pod_commands.tables import print_table, usd
 from moola.errors import EXIT_OK
@@ -22,9 +23,9 @@ def main(words: Sequence[str]) -> int:
         "offers", "GPUs that RunPod has now, in the order in which `moola pod run` would try them.", run=False
     )
     parser.add_argument("--gpu", default="", metavar="NAMES", help='e.g. "RTX 4090,A5000"; default: any')
-    parser.add_argument("--min-vram", type=int, default=0, metavar="GB", help="memory of one GPU")
-    parser.add_argument("--max-price", type=float, metavar="USD", help="an hour, for the whole pod")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="GPUs in the pod (default 1)")
+    parser.add_argument("--min-vram", type=whole, default=0, metavar="GB", help="memory of one GPU")
+    parser.add_argument("--max-price", type=number, metavar="USD", help="an hour, for the whole pod")
+    parser.add_argument("--count", type=whole, default=1, metavar="N", help="GPUs in the pod (default 1)")
     parser.add_argument("--cloud", default="SECURE,COMMUNITY", metavar="TIERS", help="default: SECURE,COMMUNITY")
     parser.add_argument("--data-center", default="", metavar="IDS", help="e.g. EU-RO-1,US-KS-2; default: any")
     parser.add_argument("--min-cuda", default="", metavar="X.Y", help="of the driver; default: the usual image's")

@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moola.commands.pod_commands.pod_options import add_gpu_options, given_keys
+from moola.commands.pod_commands.pod_parser import PodParser, number
 from moola.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -32,39 +34,49 @@ _UPLINK_MBIT = 20.0
 
 def main(words: Sequence[str]) -> int:
     """Pack, or say what would be packed."""
-    parser = argparse.ArgumentParser(
+    parser = PodParser(
         prog="moola pod pack",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`")
-    parser.add_argument("--dry-run", action="store_true", help="say what would travel and write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`, or pod.KEY=VALUE")
+    parser.add_argument("--dry-run", action="store_true", help="say what would travel and cost, and write nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object: every file, every fact")
     parser.add_argument(
-        "--uplink-mbit", type=float, default=_UPLINK_MBIT, metavar="N", help="of your line, for the estimate (20)"
+        "--uplink-mbit", type=number, default=_UPLINK_MBIT, metavar="N", help="of your line, for the estimate (20)"
     )
+    add_gpu_options(parser)
     add_limits(parser)
-    arguments, others = parser.parse_known_args(words)  # they are overrides, too, or told as none
-    overrides = [*arguments.overrides, *others]
+    arguments, others = parser.parse_known_args(words)
+    strange = [word for word in others if word.startswith("-") and word.partition("=")[0] != "--force"]
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
     from moola.config import reject
     from moola.pods.composed_run import compose, layout_of, words_of
+    from moola.pods.estimating import estimate_now
     from moola.pods.packing import BUNDLES, pack, plan
+    from moola.pods.settings import load_settings, split_words
 
     reject((arguments.uplink_mbit <= 0, f"--uplink-mbit: {arguments.uplink_mbit:g} must be positive"))
+    of_pod, overrides = split_words([*arguments.overrides, *others])
+    settings = load_settings(of_pod, given_keys(arguments))
     project = Path.cwd()
     layout = layout_of(compose(words_of(overrides), project), project)
     work = plan if arguments.dry_run else pack
     packed = work(project, overrides, layout, limits=limits_of(arguments))
     folder = None if arguments.dry_run else layout.room(BUNDLES) / packed.bundle.bundle_id
     seconds = sum(file.size for file in packed.bundle.files) * 8 / (arguments.uplink_mbit * 1e6)
+    estimate, told = estimate_now(settings) if arguments.dry_run else (None, "")
     if arguments.json:
-        print(json.dumps(_as_json(packed, folder, seconds), allow_nan=False))
+        plan_of = _as_json(packed, folder, seconds) | {"estimate": estimate and estimate.plain}
+        print(json.dumps(plan_of, allow_nan=False))
         return EXIT_OK
     for line in _told(packed):
         print(line)
     print(f"\nfirst push at {arguments.uplink_mbit:g} Mbit/s: {_duration(seconds)}; later ones send what changed")
+    if told:
+        print(told)
     print(folder or packed.bundle.bundle_id)
     return EXIT_OK
 
@@ -78,9 +90,9 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="PATH[:LINE]",
         help="a finding of the scans that is harmless; may be repeated",
     )
-    parser.add_argument("--max-file-mb", type=float, metavar="N", help="largest file of the project (50)")
-    parser.add_argument("--max-data-mb", type=float, metavar="N", help="largest file of data (20,000)")
-    parser.add_argument("--max-total-mb", type=float, metavar="N", help="of everything (50,000)")
+    parser.add_argument("--max-file-mb", type=number, metavar="N", help="largest file of the project (50)")
+    parser.add_argument("--max-data-mb", type=number, metavar="N", help="largest file of data (20,000)")
+    parser.add_argument("--max-total-mb", type=number, metavar="N", help="of everything (50,000)")
 
 
 def limits_of(arguments: argparse.Namespace) -> PackLimits:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from moola.commands.pod_commands.pod_parser import number, whole
+
 _FLAGS = {
     "provider": "provider",
     "host": "host",
@@ -39,16 +41,16 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
 def add_gpu_options(parser: argparse.ArgumentParser) -> None:
     """Which GPUs, and what they may cost."""
     parser.add_argument("--gpu", metavar="NAMES", help='one or more, by comma: "RTX 4090,A5000"; default: any')
-    parser.add_argument("--min-vram", type=int, metavar="GB", help="memory of one GPU")
-    parser.add_argument("--max-price", type=float, metavar="USD", help="an hour, for the whole pod")
+    parser.add_argument("--min-vram", type=whole, metavar="GB", help="memory of one GPU")
+    parser.add_argument("--max-price", type=number, metavar="USD", help="an hour, for the whole pod")
 
 
 def add_pod_options(parser: argparse.ArgumentParser) -> None:
     """Everything about the pod of a run."""
     add_host_options(parser)
     add_gpu_options(parser)
-    parser.add_argument("--budget", type=float, metavar="USD", help="all pods of the run together")
-    parser.add_argument("--max-hours", type=float, metavar="H", help="to the end of the pod")
+    parser.add_argument("--budget", type=number, metavar="USD", help="all pods of the run together")
+    parser.add_argument("--max-hours", type=number, metavar="H", help="to the end of the pod")
     parser.add_argument("--keep", action="store_true", help="leave the pod on when the results are here")
     parser.add_argument("--trust-first-use", action="store_true", help="take a host key that nothing confirms")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.pod_options import add_pod_options, given_keys
+from moola.commands.pod_commands.pod_parser import number
 from moola.commands.pod_commands.run_options import Speaker, parser_of, report, under_lease
 from moola.commands.pod_commands.tables import print_table
 from moola.errors import EXIT_FAILED, EXIT_OK
@@ -30,7 +31,7 @@ def main(words: Sequence[str]) -> int:
     parser = parser_of("replay", _DESCRIPTION)
     parser.add_argument("pod", nargs="*", metavar="pod.KEY=VALUE", help="further keys of the pod (configs/pod)")
     parser.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="X", help="relative difference of a figure that is none (0)"
+        "--tolerance", type=number, default=0.0, metavar="X", help="relative difference of a figure that is none (0)"
     )
     add_pod_options(parser)
     arguments = parser.parse_intermixed_args(words)

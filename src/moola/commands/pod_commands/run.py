@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import layout_of
+from moola.commands.pod_commands.pack import add_limits, limits_of
 from moola.commands.pod_commands.pod_options import add_pod_options, given_keys
 from moola.commands.pod_commands.run_options import Speaker, parser_of, report, under_lease
 
 if TYPE_CHECKING:
+    from moola.pods.estimating import Estimate
+    from moola.pods.packing import PackLimits
     from moola.pods.running import PodRun
+    from moola.pods.settings import PodSettings
 
 
 def main(words: Sequence[str]) -> int:
@@ -21,9 +26,11 @@ def main(words: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_intermixed_args(words)
     speaker = Speaker(arguments.json)
-    run = _prepared(arguments, speaker)
+    run, estimate = _prepared(arguments, speaker)
     if arguments.dry_run:
         speaker.tell("nothing was asked for (--dry-run)")
+        if arguments.json:
+            print(json.dumps(_planned(run, estimate), indent=2))
         return 0
     return report(under_lease(run, lambda: run.go(detach=arguments.detach)), arguments.json)
 
@@ -38,23 +45,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as of `moola run`, or pod.KEY=VALUE")
     add_pod_options(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="leave when the run has started")
-    parser.add_argument("--allow", action="append", default=[], metavar="PATH[:LINE]", help="a finding that may travel")
+    add_limits(parser)
     parser.add_argument("--dry-run", action="store_true", help="pack and estimate, ask for nothing")
     return parser
 
 
-def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
+def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> tuple[PodRun, Estimate | None]:
     """Everything that can be found wrong before a pod exists."""
     from moola.pods.estimating import check_budget
     from moola.pods.last_digits import moved_digits
-    from moola.pods.packing import PackLimits, pack
+    from moola.pods.packing import pack
     from moola.pods.resuming import open_run
-    from moola.pods.settings import load_settings, split_words
+    from moola.pods.settings import split_words
 
     of_pod, overrides = split_words(arguments.overrides)
-    settings = load_settings(of_pod, given_keys(arguments))
+    settings, limits = _checked(arguments, of_pod, overrides)
     layout = layout_of(arguments)
-    packed = pack(Path.cwd(), overrides, layout, limits=PackLimits(allowed=tuple(arguments.allow)))
+    packed = pack(Path.cwd(), overrides, layout, limits=limits)
     facts, files = packed.bundle.facts, packed.bundle.files
     size = sum(file.size for file in files) / 1e6
     speaker.tell(f"run {facts['run_id']}, bundle {packed.bundle.bundle_id}: {len(files)} files, {size:.1f} MB")
@@ -62,5 +69,41 @@ def _prepared(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
     if words:
         speaker.tell(words)
     run = open_run(packed.bundle, settings, layout, tell=speaker.tell, show=speaker.show)
-    check_budget(run)
-    return run
+    return run, check_budget(run)
+
+
+def _checked(
+    arguments: argparse.Namespace, of_pod: Sequence[str], overrides: Sequence[str]
+) -> tuple[PodSettings, PackLimits]:
+    """What flags and words mean.
+
+    Raises:
+        ConfigError: all that is wrong with them, and a key that is missing: before packing, which takes a while.
+    """
+    from moola.config import ConfigProblems
+    from moola.pods.composed_run import compose, words_of
+    from moola.pods.providers import needed_key
+    from moola.pods.settings import load_settings
+
+    problems = ConfigProblems()
+    settings = problems.attempt(lambda: load_settings(of_pod, given_keys(arguments)))
+    limits = problems.attempt(lambda: limits_of(arguments))
+    if settings is not None and settings.provider == "runpod":
+        problems.attempt(needed_key)
+    if settings is None or limits is None or problems:
+        problems.attempt(lambda: compose(words_of(overrides), Path.cwd()))  # else packing does it, once
+        raise problems.error()
+    return settings, limits
+
+
+def _planned(run: PodRun, estimate: Estimate | None) -> dict[str, Any]:
+    files = run.bundle.files
+    return {
+        "run": run.run,
+        "bundle": run.bundle.bundle_id,
+        "overrides": run.bundle.facts["overrides"],
+        "files": len(files),
+        "bytes": sum(file.size for file in files),
+        "provider": run.settings.provider,
+        "estimate": estimate and estimate.plain,
+    }

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import add_folders, layout_of
+from moola.commands.pod_commands.pod_parser import PodParser
 from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD, printable
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from moola.pods.running import PodRun
 
 
-def parser_of(command: str, description: str, *, run: bool = True) -> argparse.ArgumentParser:
+def parser_of(command: str, description: str, *, run: bool = True) -> PodParser:
     """A parser with RUN where there is one, ``--json``, ``--data`` and ``--artifacts``."""
-    parser = argparse.ArgumentParser(prog=f"moola pod {command}", description=description)
+    parser = PodParser(prog=f"moola pod {command}", description=description)
     if run:
         parser.add_argument("run", metavar="RUN", help="id of the run, e.g. market-584a4514f71f")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout; what happens goes to stderr")
