@@ -22,7 +22,7 @@ from moola.commands.pod_commands.pack import main
 from moola.data.sources.problems import Problems
 from moola.errors import ConfigError, DataError, MoolaError, StorageError
 from moola.layout import Layout
-from moola.pods import packing
+from moola.pods import packing, run_naming
 from moola.pods.bundle import Bundle
 from moola.pods.composed_run import ComposedRun, compose, run_id_of
 from moola.pods.packing import Packed, PackLimits, moola_itself, pack, plan
@@ -42,7 +42,8 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> ComposedRun:
 
 def make_quick(patch: pytest.MonkeyPatch, composed: ComposedRun) -> None:
     patch.setattr(packing, "compose", lambda words, project: dataclasses.replace(composed, words=tuple(words)))
-    patch.setattr(packing, "run_id_of", lambda run, project: "market-0123456789ab")
+    patch.setattr(run_naming, "_started", lambda project: None)
+    patch.setattr(run_naming, "run_id_of", lambda run, project: "market-0123456789ab")
     patch.setattr(packing, "moola_itself", lambda project, tree: ("src", {}))
 
 

@@ -17,7 +17,7 @@ from stand_in import stand_in_run
 from moola.errors import DataError, StorageError
 from moola.layout import Layout
 from moola.pipelines.pretraining_checks import notes
-from moola.pods import packing
+from moola.pods import packing, run_naming
 from moola.pods.bundle import Bundle
 from moola.pods.packing import PackLimits, pack
 from moola.pods.patience import Patience
@@ -154,7 +154,8 @@ class Runs:
 
 
 def test_defect_14_a_pickle_that_runs_something_never_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "run_id_of", lambda run, project: RUN)
+    monkeypatch.setattr(run_naming, "_started", lambda project: None)
+    monkeypatch.setattr(run_naming, "run_id_of", lambda run, project: RUN)
     monkeypatch.setattr(packing, "moola_itself", lambda project, tree: ("src", {}))
     (tmp_path / "encoder.pt").write_bytes(pickle.dumps({"weights": Runs()}))
     with pytest.raises(DataError, match=r"encoder\.pt: .*system"):

@@ -20,10 +20,12 @@ from moola.errors import MoolaError, StorageError
 from moola.layout import Layout, read_json
 from moola.pipelines.rented import POD_FILE, Rented, read_rented
 from moola.pipelines.sealed_tests import open_sealed_test, read_openings
+from moola.pipelines.stage import STAGES
 from moola.pods.browser_content import DISARMED, is_harmless
 from moola.pods.publishing import Published, publish_results, pull_results
 from moola.pods.remote import results
 from moola.pods.session import PodShell, RunOnPod
+from moola.pods.staged_results import import_stages
 from moola.pods.wire import Answer
 
 SENT, RUN = "market-584a4514f71f", "market-0123456789ab"
@@ -384,3 +386,15 @@ def test_pictures_and_pages_that_moola_draws_are_known_as_its_own(tmp_path: Path
         path.name for path in templates if not path.read_text().startswith('{% extends "moola.drawing:page.html.j2"')
     ]
     assert set(bare) <= {"page.html.j2", "estimate.html.j2"}, "a page without the policy of moola's pages"
+
+
+def test_stages_are_imported_ahead_and_one_that_cannot_be_is_told_of_by_who_needs_it(monkeypatch):
+    asked: list[str] = []
+
+    def get(name: str) -> None:
+        asked.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(STAGES, "get", get)
+    import_stages()
+    assert set(asked) == STAGES.built_in

@@ -112,11 +112,12 @@ def test_json_is_written_whole_and_read_back(local: LocalConnection, tmp_path: P
     ask = {"root": root, "path": "runs/r/job.json"}
     assert local.request("read_json", ask, timeout_s=10)["value"] is None
     value = {"argv": ["python", "$(touch x)", "'; rm -rf ~", "\n"], "umlaut": "ä\udce9"}
-    local.request("write_json", {**ask, "value": value}, timeout_s=10)
+    local.request("write_json", {"root": ask["root"], "values": {ask["path"]: value}}, timeout_s=10)
     assert local.request("read_json", ask, timeout_s=10)["value"] == value
     assert os.listdir(tmp_path / "root" / "runs" / "r") == ["job.json"]
     with pytest.raises(RemoteError, match="plainly below"):
-        local.request("write_json", {"root": root, "path": "../x", "value": 1}, timeout_s=10)
+        local.request("write_json", {"root": root, "values": {"y": 1, "../x": 1}}, timeout_s=10)
+    assert not (tmp_path / "root" / "y").exists()
 
 
 def test_log_goes_on_at_the_exact_byte(local: LocalConnection, tmp_path: Path) -> None:

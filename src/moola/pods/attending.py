@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
 from moola.pods.ssh import HostKeyError
+from moola.pods.staged_results import import_stages
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
         StorageError: what came back is not what the run wrote, or there is no room for it.
     """
     following = _following(run, record)
+    threading.Thread(target=import_stages).start()
     try:
         for _ in range(_ROUNDS):
             try:

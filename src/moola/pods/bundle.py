@@ -102,6 +102,10 @@ class Bundle:
             raise ConfigError([f"{path}: two files would travel under this name" for path in twice])
         return cls(_identity(ordered, facts), ordered, facts, objects, places or {})
 
+    def named(self, run_id: str) -> Self:
+        """The same files and facts, and the id of the run that they are for."""
+        return self.of(self.files, {**self.facts, "run_id": run_id}, self._objects, self._places)
+
     def open_object(self, sha256: str) -> BinaryIO:
         """The bytes of a file, checked before they are handed out, so that a wrong file never leaves this machine.
 

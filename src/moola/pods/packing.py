@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +14,12 @@ from moola.data.sources.problems import Problems, refuse
 from moola.errors import did_you_mean
 from moola.layout import Layout, digest_file
 from moola.pods.bundle import OBJECTS, OWN_FOLDER, Bundle, BundledFile, Kind, path_in_words
-from moola.pods.composed_run import compose, run_id_of, words_of
+from moola.pods.composed_run import compose, words_of
 from moola.pods.outside_files import OutsideFiles, list_outside_files
 from moola.pods.pickle_scan import scan_pickles
 from moola.pods.project_files import ProjectFiles, list_project
 from moola.pods.requirements import pins
+from moola.pods.run_naming import RunNaming
 from moola.pods.secret_scan import Finding, key_file, scan_text
 
 BUNDLES = "artifacts/runpod_bundles"
@@ -92,43 +92,49 @@ def pack(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
             submodules with changes, files over a limit; all in one go.
         StorageError: a file changed meanwhile, or cannot be read or written.
     """
-    packed = plan(project, overrides, layout, limits=limits)
     room = layout.room(BUNDLES)
-    stored = packed.bundle.stored(room / OBJECTS)
-    stored.write(room / stored.bundle_id)
-    return dataclasses.replace(packed, bundle=stored)
+    packed = _packed(project, overrides, layout, limits, room / OBJECTS)
+    packed.bundle.write(room / packed.bundle.bundle_id)
+    return packed
 
 
 def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: PackLimits) -> Packed:
     """What `pack` would store, and nothing is written."""
+    return _packed(project, overrides, layout, limits, None)
+
+
+def _packed(
+    project: Path, overrides: Sequence[str], layout: Layout, limits: PackLimits, objects: Path | None
+) -> Packed:
+    """What travels; stored among the objects, where they are given, while the run is being named."""
     project = Path(os.path.abspath(project))
     layout = Layout(Path(os.path.abspath(layout.data)), Path(os.path.abspath(layout.artifacts)))
-    run = compose(words_of(overrides), project)
-    run_id = run_id_of(run, project)
-    problems = Problems()
-    tree = list_project(project, layout, problems)
-    outside = list_outside_files(run, project, layout, problems)
-    words = outside.rewrite(run.words)
-    there = run if words == run.words else compose(words, project)
-    source, moola_files = moola_itself(project, tree)
-    bundled, places = _digested(tree, outside, moola_files, limits, problems)
-    scanned = {file.path: places[file.sha256] for file in bundled if file.kind != "run"}
-    findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
-    allowed = _allowed(project, limits)
-    _refuse_findings(findings, allowed, problems)
-    _refuse_idle(limits.allowed, findings, problems)
-    _refuse_sizes(bundled, limits, problems)
-    refuse("the bundle cannot be made", problems)
-    facts = {
-        "git": tree.git,
-        "overrides": list(words),
-        "config": there.text,
-        "run_id": run_id,
-        "requirements": pins(Path(moola.__file__).parent),
-        "rows": {file.path: file.rows for file in outside.files if file.rows is not None},
-        "moola": {"version": moola.__version__, "path": source},
-    }
-    bundle = Bundle.of(bundled, facts, None, places)
+    with RunNaming(project) as naming:
+        run = compose(words_of(overrides), project)
+        naming.begin(run)
+        problems = Problems()
+        tree = list_project(project, layout, problems)
+        outside = list_outside_files(run, project, layout, problems)
+        words = outside.rewrite(run.words)
+        there = run if words == run.words else compose(words, project)
+        source, moola_files = moola_itself(project, tree)
+        bundled, places = _digested(tree, outside, moola_files, limits, problems)
+        scanned = {file.path: places[file.sha256] for file in bundled if file.kind != "run"}
+        findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
+        _refuse_findings(findings, _allowed(project, limits), problems)
+        _refuse_idle(limits.allowed, findings, problems)
+        _refuse_sizes(bundled, limits, problems)
+        refuse("the bundle cannot be made", problems)
+        facts = {
+            "git": tree.git,
+            "overrides": list(words),
+            "config": there.text,
+            "requirements": pins(Path(moola.__file__).parent),
+            "rows": {file.path: file.rows for file in outside.files if file.rows is not None},
+            "moola": {"version": moola.__version__, "path": source},
+        }
+        unnamed = Bundle.of(bundled, facts, None, places)
+        bundle = (unnamed if objects is None else unnamed.stored(objects)).named(naming.run_id())
     biggest = tuple(sorted(bundled, key=lambda file: (file.kind == "run", -file.size, file.path))[:_BIGGEST])
     return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
 

@@ -48,11 +48,14 @@ class PodJob:
     value: Mapping[str, Any]
     specs: Mapping[str, Any]
 
-    def send(self, pod: RunOnPod) -> None:
-        """Write all of it to the pod, the job itself last."""
-        for name, spec in self.specs.items():
-            pod.write(name, spec)
-        pod.write("job.json", self.value)
+    def send(self, pod: RunOnPod, beside: Mapping[str, Any]) -> None:
+        """Write all of it to the pod, the job itself last.
+
+        Args:
+            pod: where the bundle is.
+            beside: more files of the run folder, by name.
+        """
+        pod.write_all({**self.specs, **beside, "job.json": self.value})
 
 
 def make_job(

@@ -163,7 +163,12 @@ class RunOnPod:
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file into the run folder, whole or not at all."""
-        self._ask("write_json", {"root": self.shell.root, "path": f"runs/{self.run}/{name}", "value": value})
+        self.write_all({name: value})
+
+    def write_all(self, values: Mapping[str, Any]) -> None:
+        """Write JSON files into the run folder, by name and in this order; each whole or not at all."""
+        files = {f"runs/{self.run}/{name}": value for name, value in values.items()}
+        self._ask("write_json", {"root": self.shell.root, "values": files})
 
     def tail(self, offset: int, wait_s: float) -> tuple[list[str], int]:
         """Whole lines of the log from a byte on, and the byte after them; waits so long for the first."""

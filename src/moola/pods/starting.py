@@ -29,6 +29,7 @@ _PATIENCE = 20
 """Attempts of a push that bring nothing: some 7 minutes, for a network that is away."""
 _LEAVES_S = 30.0
 _STARTS_S = 60.0
+_LOOK_S = 0.05
 
 
 def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
@@ -123,11 +124,10 @@ def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: 
         end=_own_end(run, record),
         newer_than_s=max(before.get("billed_s", 0.0), taken_s(run.folder / "checkpoint")),
     )
-    job.send(pod)
     at = run.clock.now() + pod.shell.skew_s
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=at, under_way=True)
     run_id = run.bundle.facts["run_id"]
-    pod.write(f"project/artifacts/results/{run_id}/{POD_FILE}", asdict(rented))  # for the report's page
+    job.send(pod, {f"project/artifacts/results/{run_id}/{POD_FILE}": asdict(rented)})  # which the report's page shows
     run.ledger.add_event(run.run, record.pod_id, STARTED, f"attempt {attempt}, bundle {run.bundle.bundle_id}")
     pod.supervise(run.moola_path)
     status = _until(lambda: _of_attempt(pod.status(), attempt), _STARTS_S, "the supervisor does not start")
@@ -159,5 +159,5 @@ def _until(look: Callable[[], Any], limit_s: float, what: str) -> Any:
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.2)
+        time.sleep(_LOOK_S)
     raise PodError(what, f"not within {limit_s:g} s", "look at supervisor.log in the run's folder on the pod")

@@ -44,9 +44,11 @@ def hello(root: str) -> dict[str, Any]:
     }
 
 
-def write_json(root: str, path: str, value: Any) -> dict[str, Any]:
-    """Write a JSON file below the root, whole or not at all."""
-    files.write_json(inside(root, path), value)
+def write_json(root: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Write JSON files, by path below the root, in their order; each whole or not at all."""
+    places = [(inside(root, path), value) for path, value in values.items()]
+    for place, value in places:
+        files.write_json(place, value)
     return {}
 
 
