@@ -84,7 +84,10 @@ class LedgerFile:
                     raise
                 book.execute("COMMIT")
         except sqlite3.Error as error:
-            way_out = "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs"
+            way_out = (
+                "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs at "
+                "RunPod, and the `moola pod run` of a run that is in a folder here or on a host goes on with it there"
+            )
             raise StorageError(f"the ledger of pods {self.path} cannot be used", str(error), way_out) from error
 
     def _version(self, book: sqlite3.Connection) -> int:

@@ -7,10 +7,12 @@ pod, and what came back is in the results folder; so a client that was killed an
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.layout import Layout, write_json
@@ -29,7 +31,7 @@ from moola.pods.losing import what_became
 from moola.pods.pod_job import guard_limits
 from moola.pods.provider import LocalTarget, PodError, PodRecord, Provider
 from moola.pods.providers import run_keys
-from moola.pods.publishing import result_folder
+from moola.pods.publishing import Published, find_published, result_folder
 from moola.pods.session import PodShell, RunOnPod, open_shell
 from moola.pods.settings import PodSettings
 from moola.pods.ssh import HostKeyError
@@ -86,8 +88,30 @@ class PodRun:
         self.ledger.add_run(self.run, experiment, self.bundle.bundle_id, guards.budget, guards.max_hours)
         write_json(self.folder / ORDER, {"bundle": self.bundle.bundle_id, "settings": asdict(self.settings)})
 
-    def go(self, *, detach: bool = False) -> Ended:
+    @property
+    def is_forced(self) -> bool:
+        """Whether stages are to be built again though they are there: the overrides say so."""
+        return any(re.fullmatch(r"\+{0,2}force=(?!\[\]$|null$).+", word) for word in self.bundle.facts["overrides"])
+
+    def back(self) -> Ended | None:
+        """The run as it is here, told: finished, every file as it was published, and no pod of it left; else None."""
+        if self.ledger.pods(self.run, open_only=True) or self.ledger.open_intents(self.run):
+            return None
+        folder = self._results()
+        if folder is None:
+            return None
+        self.tell(f"{self.run} is finished, its results are here: {folder}")
+        return Ended(self.run, "finished", published=Published(folder), pod_ended=True)
+
+    def _results(self) -> Path | None:
+        return find_published(self.run, self.bundle.bundle_id, self.shelf)
+
+    def go(self, *, detach: bool = False, again: bool = False) -> Ended:
         """Bring the run to its end, on as many pods as the settings allow; or to its start, where it is detached.
+
+        Args:
+            detach: leave when it has started.
+            again: rent for it though its results are here; a replay always does.
 
         Raises:
             PodLostError: the last pod died, too.
@@ -96,6 +120,9 @@ class PodRun:
             StorageError: a transfer was refused or came out wrong.
         """
         self.order()
+        if not (again or self.replays) and (here := self.back()) is not None:
+            self.tell("nothing is rented; `force=[all]` among the overrides runs it again")
+            return here
         for retries_left in range(self.settings.retries, -1, -1):
             acquired = self.timed("pod", self._acquire)
             try:
@@ -157,7 +184,9 @@ class PodRun:
     def what_became(self) -> PodError:
         """Why there is no pod that answers; one that is gone is written down where nobody else works on the run."""
         alone = self.lease is not None or not self.ledger.is_leased(self.run)
-        return what_became(self.run, self.provider, self.ledger, self.folder, may_write=alone)
+        return what_became(
+            self.run, self.provider, self.ledger, self.folder, results=self._results(), may_write=alone
+        )
 
     def pull(self, record: PodRecord, pod: RunOnPod) -> Ended:
         """Bring here what there is now; the pod stays as it is."""

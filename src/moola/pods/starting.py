@@ -45,6 +45,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
     used = was_started(run.ledger, record)
     try:
         status, job = pod.status(), pod.job()
+        used = used or bool(status)  # of a ledger that was deleted
         if status and status.get("outcome") in (None, "finished"):
             _go_on(run, record, pod, status, job)
             return pod
@@ -69,6 +70,8 @@ def _go_on(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, A
     if job.get("bundle") != run.bundle.bundle_id:
         run.tell("files changed since it was sent, none that the run depends on: its id is the same")
     run.tell(f"the run is on pod {record.pod_id} already ({status.get('phase')})")
+    if not was_started(run.ledger, record):  # the ledger that knew was deleted
+        run.ledger.add_event(run.run, record.pod_id, STARTED, "found at work")
     if status.get("phase") != "over":
         pod.supervise(str(job.get("moola_path", run.moola_path)))  # it may have been sent by another client
 

@@ -25,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     if arguments.dry_run:
         speaker.tell("nothing was asked for (--dry-run)")
         return 0
-    return report(under_lease(run, lambda: run.go(detach=arguments.detach)), arguments.json)
+    return report(under_lease(run, lambda: run.go(detach=arguments.detach, again=run.is_forced)), arguments.json)
 
 
 def _parser() -> argparse.ArgumentParser:
