@@ -12,7 +12,9 @@ from moola.pods.ledger import Ledger, LedgerPod
 from moola.pods.provider import PodError, Provider, alive
 
 
-def what_became(run: str, provider: Provider, ledger: Ledger, folder: Path, *, results: Path | None = None, may_write: bool) -> PodError:
+def what_became(
+    run: str, provider: Provider, ledger: Ledger, folder: Path, *, results: Path | None = None, may_write: bool
+) -> PodError:
     """Why a run has no pod that answers: what its lender and the ledger say, and what of its work is here.
 
     Args:

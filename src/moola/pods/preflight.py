@@ -133,7 +133,9 @@ def _gpu(spec: dict[str, Any]) -> Finding:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     way_out = "take another pod: its GPU does not work"
     if there < spec["gpus"]:
-        return Finding("gpu", False, f"torch sees {there} GPUs, the pod should have {spec['gpus']}", way_out, elsewhere=True)
+        return Finding(
+            "gpu", False, f"torch sees {there} GPUs, the pod should have {spec['gpus']}", way_out, elsewhere=True
+        )
     names = [torch.cuda.get_device_name(number) for number in range(there)]
     worst = max(product_error(f"cuda:{number}", "float32")[0] for number in range(there))
     vram = torch.cuda.get_device_properties(0).total_memory / 2**30

@@ -86,8 +86,9 @@ def _send(run: PodRun, pod: RunOnPod, before: Mapping[str, Any]) -> None:
     if abs(skew_s) > CLOCK_SKEW_S:
         run.tell(f"its clock is {skew_s:+.0f} s off: times in its log are, too; limits count by its own steps")
     extra = checkpoint_files(run.folder / "checkpoint", taken_after_s=before.get("billed_s", 0.0))
-    if extra:
-        run.tell(f"it goes on from the checkpoint that is here: {kept_checkpoint(run.folder / 'checkpoint')}")
+    kept = kept_checkpoint(run.folder / "checkpoint") if extra else None
+    if kept:
+        run.tell(f"it goes on from the checkpoint that is here: {kept}")
     name, sealed = f"artifacts/{_SEALED}", run.shelf.artifacts / _SEALED
     if sealed.is_file():
         extra[name] = _merged(sealed, extra.get(name), run.folder / _SEALED.name)
