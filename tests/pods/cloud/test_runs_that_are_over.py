@@ -16,7 +16,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import BadDrawError, PodError, PodWish
 from moola.pods.running import PodRun
-from moola.pods.stopping import pass_on_stop
+from moola.pods.stopping import pass_on_stop, stop
 
 from .conftest import World
 from .scripted_pod import Scripted, ScriptedPod
@@ -204,7 +204,9 @@ def test_stop_ends_when_the_client_that_follows_has_and_takes_over_where_that_di
     with pytest.raises(KeyboardInterrupt):
         run.go()
     assert pass_on_stop(run, "process 7") is None
-    assert run.go().outcome == "stopped"
+    for pod in scripted.pods.values():
+        pod.script = lambda _: None
+    assert stop(run).outcome == "stopped" and world.billing() == []
 
 
 def test_stop_says_that_a_run_has_not_begun(ordered):
