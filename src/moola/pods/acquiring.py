@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from moola.errors import StorageError
+from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod, end_unused
 from moola.pods.ledger import Intent, Ledger
@@ -29,7 +29,7 @@ from moola.pods.provider import (
     RefusedHereError,
     alive,
 )
-from moola.pods.ssh import AccessError, HostKeyError, SshTarget
+from moola.pods.ssh import AccessError, SshTarget
 from moola.pods.waiting import PhaseLimits, wait_for_session
 
 Session = TypeVar("Session")
@@ -39,7 +39,10 @@ LAG_S = 60.0
 """How long a pod may take to appear in the lender's list after it was asked for."""
 _LOOKS = 5
 _MAX_CANDIDATES = 24
-_MAX_DRAWS = 4
+MAX_DRAWS = 4
+"""Pods of one run that may turn out bad, before or in their preflight."""
+Place = tuple[str, str, str]
+"""GPU, data centre and cloud."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Acquired(Generic[Session]):
     Attributes:
         pod: it.
         session: what `open_session` gave.
+        place: where it was asked for; of an adopted one, where its lender says that it is.
         adopted: it was there before.
     """
 
     pod: PodRecord
     session: Session
+    place: Place
     adopted: bool
 
 
@@ -71,6 +76,7 @@ class Acquisition(Generic[Session]):
         limits: of each phase.
         tell: is told what happens.
         clock: for tests.
+        bad: places of draws that were bad; more come.
     """
 
     provider: Provider
@@ -82,7 +88,8 @@ class Acquisition(Generic[Session]):
     limits: PhaseLimits = field(default_factory=PhaseLimits)
     tell: Callable[[str], None] = print
     clock: Clock = field(default_factory=Clock)
-    _shut: dict[tuple[str, str, str], AccessError] = field(default_factory=dict[tuple[str, str, str], AccessError])
+    bad: list[Place] = field(default_factory=list[Place])
+    _shut: dict[Place, AccessError] = field(default_factory=dict[Place, AccessError])
     """Places that refused the key: it is no other one the next time."""
 
     def acquire(self) -> Acquired[Session]:
@@ -99,29 +106,27 @@ class Acquisition(Generic[Session]):
             AccessError: none of the places lets us in.
             PodError: the lender refuses the request, or the pod that runs does not answer.
         """
-        bad: list[Offer] = []
         while True:
             found = self.adopt()
-            pod, offer = (found, None) if found else self._made(bad)
+            pod, place = (found, place_of(found)) if found else self._made()
             started = found is not None and was_started(self.ledger, pod)
             try:
-                return Acquired(pod, self._wait(pod), adopted=found is not None)
+                return Acquired(pod, self._wait(pod), place, adopted=found is not None)
             except BadDrawError as error:
                 if started and self.provider.status(pod.pod_id).status == "RUNNING":
                     raise silent(pod.pod_id, self.run, error.why) from error
                 self.tell(error.spoken())
                 end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
-                bad += [offer] if offer else []
-                if len(bad) >= _MAX_DRAWS:
-                    raise BadDrawError(f"{len(bad)} pods in a row did not come up", error.spoken()) from error
+                self.bad += [] if found else [place]
+                if len(self.bad) >= MAX_DRAWS:
+                    raise BadDrawError(f"{len(self.bad)} pods in a row did not come up", error.spoken()) from error
             except AccessError as error:
                 if started:
                     raise
                 self.tell(f"{error.what}: {error.why}")
                 end_pod(self.provider, pod, self.ledger, "refused the key", clock=self.clock)
-                bad += [offer] if offer else []
-                self._shut[pod.gpu, pod.data_center, pod.cloud] = error
-                if len(self._shut) >= _MAX_DRAWS:
+                self._shut[place] = error
+                if len(self._shut) >= MAX_DRAWS:
                     raise
             except BaseException as error:
                 if not started:
@@ -159,10 +164,10 @@ class Acquisition(Generic[Session]):
             self.ledger.settle(intent.number, "adopted" if own else "nothing")
         return own
 
-    def _made(self, bad: list[Offer]) -> tuple[PodRecord, Offer]:
+    def _made(self) -> tuple[PodRecord, Place]:
         """See `_create`; where that fails half-way, what came of it is ended."""
         try:
-            return self._create(bad)
+            return self._create()
         except BaseException as error:
             if self._may_have_made_one():
                 self._give_up(error)
@@ -183,7 +188,9 @@ class Acquisition(Generic[Session]):
         Raises:
             PodError: it cannot be ended; the error that led here is told with it.
         """
-        why = "another host key" if isinstance(error, HostKeyError) else "interrupted before it was used"
+        told = error.what if isinstance(error, MoolaError) else type(error).__name__
+        interrupted = "interrupted before it was used"
+        why = interrupted if isinstance(error, KeyboardInterrupt) else f"not used: {told}"
         try:
             with contextlib.suppress(StorageError, PodError):  # what cannot be looked for is ended as far as it is seen
                 self._settled()
@@ -222,7 +229,7 @@ class Acquisition(Generic[Session]):
                 found.append(replace(pod.record(self.ledger.owner), status=state.status))
         return found
 
-    def _create(self, bad: list[Offer]) -> tuple[PodRecord, Offer]:
+    def _create(self) -> tuple[PodRecord, Place]:
         """Walk the offers until one places; places where a pod did not come up are passed over while others are left.
 
         Raises:
@@ -230,17 +237,16 @@ class Acquisition(Generic[Session]):
             PodError: all were refused alike, so that it is the request.
         """
         offers = self.provider.offers(self.wish)
-        there = [one for one in offers if (one.gpu, one.data_center, one.cloud) not in self._shut]
+        there = [one for one in offers if place_of(one) not in self._shut]
         if not there and self._shut:
             raise list(self._shut.values())[-1]
         offers = there
-        places = {(one.gpu, one.data_center, one.cloud) for one in bad}
-        fresh = [one for one in offers if (one.gpu, one.data_center, one.cloud) not in places]
+        fresh = [one for one in offers if place_of(one) not in self.bad]
         refusals: list[RefusedHereError] = []
         for offer in (fresh or offers)[:_MAX_CANDIDATES]:
             self.tell(f"asking {self.provider.name} for {offer}")
             try:
-                return self._ask(offer), offer
+                return self._ask(offer), place_of(offer)
             except RefusedHereError as error:
                 refusals.append(error)
                 self.tell(f"  refused: {error.why.splitlines()[0]}")
@@ -319,6 +325,11 @@ class Acquisition(Generic[Session]):
             tell=self.tell,
             clock=self.clock,
         )
+
+
+def place_of(one: Offer | PodRecord) -> Place:
+    """Where a pod is, or would be."""
+    return one.gpu, one.data_center, one.cloud
 
 
 def silent(pod_id: str, run: str, why: str) -> PodError:

@@ -14,10 +14,12 @@ from moola.pods.attaching import Following, LogCopy, PodLostError
 from moola.pods.checkpoints import CheckpointPuller
 from moola.pods.client_guard import ClientGuard, DeafPodError
 from moola.pods.ending import clear_host, end_pod
+from moola.pods.failed_checks import failed_checks, is_bad_draw, is_before_its_job, spoken_check
 from moola.pods.fetching import fetch_results, fetch_state, write_report
+from moola.pods.giving_up import kill_run
 from moola.pods.losing import what_is_here
 from moola.pods.pod_job import guard_limits
-from moola.pods.provider import PodError, PodRecord, PodTakenError
+from moola.pods.provider import BadDrawError, PodError, PodRecord, PodTakenError
 from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
@@ -59,18 +61,26 @@ class Ended:
     exit_code: int = 0
 
 
-def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
+def attend(run: PodRun, record: PodRecord, pod: RunOnPod, *, began_here: bool = False) -> Ended:
     """Follow a run that was started, and bring back what it leaves.
 
     Whatever ends this before the pod is ended leaves the pod on, and says so.
 
+    Args:
+        run: it.
+        record: its pod.
+        pod: the run on it.
+        began_here: by the command that is under way, so that its interruption before the job's first step ends the
+            pod: nothing is lost by that, and nobody else may be about to look after it.
+
     Raises:
+        BadDrawError: its preflight says that another pod may do better; this one is ended.
         PodLostError: the pod died; it is written down, and costs nothing any more.
         PodTakenError: another client took the run over.
         PodError: the pod does not answer, or could not be ended.
         StorageError: what came back is not what the run wrote, or there is no room for it.
     """
-    following = _following(run, record)
+    following = _following(run, record, pod.project)
     threading.Thread(target=import_stages).start()
     try:
         for _ in range(_ROUNDS):
@@ -80,9 +90,11 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod) -> Ended:
                 pod = following.wait_for(error)
         raise PodError(f"the results of {run.run} do not come through", f"{_ROUNDS} connections broke")
     except KeyboardInterrupt:
+        if began_here and _ended_before_its_job(run, record):
+            raise
         run.tell(f"{run.stays_on(record)}\nthe run goes on there: `moola pod attach {run.run}`")
         raise
-    except PodTakenError:
+    except (PodTakenError, BadDrawError):
         raise
     except PodLostError as error:
         run.lose(record, error.why)
@@ -100,6 +112,11 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
         run.seconds[name] = seconds
     outcome, why = str(status["outcome"]), str(status["why"])
     published, all_here = None, True
+    if outcome == "failed" and (failed := failed_checks(pod, status)):
+        why = "\n".join([why, *map(spoken_check, failed)])
+        if is_bad_draw(run, status, failed):
+            write_report(run, record, pod, status)
+            raise _refused(run, record, pod, why)
     if outcome == "finished":
         published = run.timed("pull", lambda: fetch_results(run, record, pod))
     else:
@@ -113,12 +130,40 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)
 
 
-def _following(run: PodRun, record: PodRecord) -> Following:
+def _refused(run: PodRun, record: PodRecord, pod: RunOnPod, why: str) -> BadDrawError:
+    """What a pod that failed its preflight is told of with, once it is ended."""
+    _give_back(run, record, pod, "failed its preflight")
+    what = f"pod {record.pod_id} ({record.gpu}) failed its preflight and is ended"
+    return BadDrawError(what, why, f"`moola pod resume {run.run}` draws another; or name other GPUs (--gpu)")
+
+
+def _ended_before_its_job(run: PodRun, record: PodRecord) -> bool:
+    """End a pod whose job has not begun, over a connection of its own; False where it has, or nobody can tell."""
+    if run.settings.keep:
+        return False
+    try:
+        pod = run.connect(record)
+        if pod is None or not is_before_its_job(pod.status()):
+            return False
+        if run.provider.name == "ssh":  # the host stays, so what runs there has to go
+            kill_run(pod)
+        _give_back(run, record, pod, "interrupted before its job began")
+    except MoolaError as error:
+        run.tell(error.spoken())
+        return False
+    run.tell(f"interrupted before its job began: pod {record.pod_id} is ended, and nothing is lost by it")
+    return True
+
+
+def _following(run: PodRun, record: PodRecord, project: str) -> Following:
+    def show(line: Mapping[str, Any]) -> None:  # what it writes there comes to the same place of the project here
+        run.show({**line, "text": str(line["text"]).replace(f"{project}/", "")})
+
     return Following(
         lambda: run.connect(record),
         run.moola_path,
         LogCopy(run.folder / "logs" / f"{record.pod_id}.jsonl"),
-        run.show,
+        show,
         run.tell,
         is_dead=lambda: run.death(record),
         grace_s=run.settings.guards.grace_min * 60,
@@ -181,6 +226,11 @@ def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
         until = f"; its own guard ends it in {run.settings.guards.grace_min:g} minutes" if ends else ""
         run.tell(f"--keep: {run.stays_on(record)}{until}")
         return False
+    _give_back(run, record, pod, outcome)
+    return True
+
+
+def _give_back(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> None:
     run.hold()
     with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it
         pod.write("pulled.json", {"attempt": pod.job().get("attempt"), "outcome": outcome})
@@ -189,7 +239,6 @@ def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
     run.close()
     end_pod(run.provider, record, run.ledger, outcome, clock=run.clock)
     run_keys(run.layout).forget(run.run)
-    return True
 
 
 def _step_seconds(status: Mapping[str, Any]) -> dict[str, float]:

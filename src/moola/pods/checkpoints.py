@@ -25,6 +25,8 @@ from moola.pods.session import RunOnPod
 
 WANTED = ("artifacts/**",)
 """Bars, windows and splits are made anew from what travels, in seconds."""
+_NO_WORK = ("artifacts/results/", "artifacts/metadata/")
+"""Rooms with a word about a run, which is there before it does anything."""
 _MANIFEST = "checkpoint.json"
 _FILES = "files"
 _TAKEN = "taken.json"
@@ -95,8 +97,8 @@ def taken_s(folder: Path) -> float:
 
 
 def kept_checkpoint(folder: Path) -> Kept | None:
-    """What `checkpoint_files` has to send, in brief; None where that is nothing."""
-    files = checkpoint_files(folder)
+    """What `checkpoint_files` has to send, in brief; None where nothing of it is work, of stages done or under way."""
+    files = {path: file for path, file in checkpoint_files(folder).items() if not path.startswith(_NO_WORK)}
     if not files:
         return None
     taken = datetime.fromtimestamp((_newest(folder) / _MANIFEST).stat().st_mtime, UTC)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from moola.layout import write_json
-from moola.pods.checkpoints import pull_checkpoint
+from moola.pods.checkpoints import kept_checkpoint, pull_checkpoint
 from moola.pods.provider import PodRecord
 from moola.pods.publishing import Published, publish_results, pull_results, rented_by
 from moola.pods.session import RunOnPod
@@ -43,14 +43,18 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
 
 
 def fetch_state(run: PodRun, pod: RunOnPod) -> None:
-    """Pull the working state of a run that has not finished, so that the same command goes on from it.
+    """Pull the working state of a run that has not finished, so that the next attempt goes on from it.
 
     Raises:
         StorageError: the pod offers what is refused, or there is no room for it; the copy before this one stays.
         ConnectionLostError: the connection does not come back.
     """
     n_files = pull_checkpoint(pod, run.folder / "checkpoint")
-    run.tell(f"{n_files} files of its working state came here; the same command goes on from them")
+    kept = kept_checkpoint(run.folder / "checkpoint")
+    if kept is None:
+        run.tell("it has done nothing yet that another attempt could go on from")
+    else:
+        run.tell(f"{n_files} files of its working state came here; the next attempt goes on from {kept}")
 
 
 def write_report(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, Any]) -> None:

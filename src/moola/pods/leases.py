@@ -64,7 +64,7 @@ def take_lease(writing: Writing, run: str, clock: Clock) -> Lease:
     with writing() as book:
         other = holder_of(book, run, clock)
         if other is not None:
-            way_out = f"follow it with `moola pod logs {run} -f`, or end that client first"
+            way_out = f"follow it with `moola pod logs {run} -f`, or stop it with `moola pod stop {run}`"
             raise PodTakenError(f"another client works on {run}", other, way_out)
         row = (run, holder, host, process, clock.now() + LEASE_S)
         book.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", row)

@@ -92,7 +92,10 @@ class LedgerFile:
                     raise
                 book.execute("COMMIT")
         except sqlite3.Error as error:
-            way_out = "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs"
+            way_out = (
+                "free space, mend permissions, or move the file away: `moola pod reap` then tells what still runs at "
+                "RunPod, and the `moola pod run` of a run that is in a folder here or on a host goes on with it there"
+            )
             if _is_busy(error):
                 way_out = "wait until it is done, or end it if it hangs; then the same command again"
                 told = f"the ledger of pods {self.path} is locked by {_holders(self.path)}"

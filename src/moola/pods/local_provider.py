@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from moola.pods.ledger import Ledger
 from moola.pods.provider import LocalTarget, Offer, PodRecord, PodState, PodWish
 
 _ENDED = ".ended"
+_NAME = re.compile(r"(?P<run>[^.].*)-[0-9a-f]{8}")
 _DELETE = """\
 import os, shutil, sys
 if not os.fork():
@@ -61,12 +63,16 @@ class LocalProvider:
         return PodRecord.unbilled(self.name, pod_id, run, self._ledger.owner, offer, self._clock.now())
 
     def find(self, run: str | None = None) -> list[PodRecord]:
-        """Folders that are there and that the ledger knows."""
-        return [
-            pod.record(self._ledger.owner)
-            for pod in self._ledger.pods(run, open_only=True)
-            if pod.provider == self.name and self._place(pod.pod_id).is_dir()
-        ]
+        """Folders that are there, also those of a ledger that was deleted: there is one for all of them."""
+        owner = self._ledger.owner
+        known = {pod.pod_id: pod for pod in self._ledger.pods(run) if pod.provider == self.name}
+        there = [pod.record(owner) for pod in known.values() if pod.ended_at is None]
+        for path in self._folder.glob("*"):
+            name = _NAME.fullmatch(path.name)
+            if name and path.name not in known and run in (None, name["run"]):
+                offer, made = self.offers(PodWish())[0], path.stat().st_mtime
+                there.append(PodRecord.unbilled(self.name, path.name, name["run"], owner, offer, made))
+        return [pod for pod in there if self._place(pod.pod_id).is_dir()]
 
     def status(self, pod_id: str) -> PodState:
         """Running as long as the folder is there."""

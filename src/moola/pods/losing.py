@@ -12,7 +12,9 @@ from moola.pods.ledger import Ledger, LedgerPod
 from moola.pods.provider import PodError, Provider, alive
 
 
-def what_became(run: str, provider: Provider, ledger: Ledger, folder: Path, *, may_write: bool) -> PodError:
+def what_became(
+    run: str, provider: Provider, ledger: Ledger, folder: Path, *, results: Path | None = None, may_write: bool
+) -> PodError:
     """Why a run has no pod that answers: what its lender and the ledger say, and what of its work is here.
 
     Args:
@@ -20,6 +22,7 @@ def what_became(run: str, provider: Provider, ledger: Ledger, folder: Path, *, m
         provider: its lender, who is asked.
         ledger: its ledger.
         folder: where what came back of the run is kept.
+        results: where its results are here; None: they are not.
         may_write: nobody else works on the run, so that a pod that is gone may be written down as lost.
 
     Raises:
@@ -46,6 +49,9 @@ def what_became(run: str, provider: Provider, ledger: Ledger, folder: Path, *, m
         names = ", ".join(pod.pod_id for pod in elsewhere)
         way_out = f"go on where it was started, or end it with `moola pod down {run} --any-ledger`"
         return PodError(f"{run} has a pod that was made elsewhere", names, way_out)
+    if results is not None:
+        why = "\n".join([*gone, f"it is finished, its results are here: {results}"])
+        return PodError(f"{run} has no pod any more", why, f"`moola pod logs {run}` has what it said")
     here = what_is_here(folder)
     way_out = f"`moola pod resume {run}` goes on with it on a new pod"
     if gone:

@@ -36,12 +36,14 @@ class Finding:
         ok: whether the run may begin.
         said: what was found, with the figures.
         way_out: what to do where it is not ok.
+        elsewhere: another machine of the same kind may pass.
     """
 
     check: str
     ok: bool
     said: str
     way_out: str = ""
+    elsewhere: bool = False
 
 
 def examine(spec: dict[str, Any]) -> list[Finding]:
@@ -64,9 +66,8 @@ def _attempt(name: str, check: Callable[[dict[str, Any]], Finding], spec: dict[s
     try:
         return check(spec)
     except Exception as error:  # a broken driver raises what it likes
-        return Finding(
-            name, False, f"{type(error).__name__}: {error}", "take another pod or another image (pod.image=...)"
-        )
+        told, way_out = f"{type(error).__name__}: {error}", "take another pod or another image (pod.image=...)"
+        return Finding(name, False, told, way_out, elsewhere=name in ("driver", "gpu", "bfloat16"))
 
 
 def _disk(spec: dict[str, Any]) -> Finding:
@@ -113,7 +114,8 @@ def _driver(spec: dict[str, Any]) -> Finding:
     highest, built = re.search(r"CUDA Version:\s*([\d.]+)", text), torch.version.cuda
     if told.returncode or highest is None:
         last = (text.strip().splitlines() or ["no answer"])[-1]
-        return Finding("driver", False, f"nvidia-smi: {last}", "take another pod: this one has no working driver")
+        way_out = "take another pod: this one has no working driver"
+        return Finding("driver", False, f"nvidia-smi: {last}", way_out, elsewhere=True)
     if built is None:
         return Finding("driver", False, f"torch {torch.__version__} has no CUDA", "name the Python whose torch has it")
     ok = _numbers(highest[1])[0] >= _numbers(built)[0]  # CUDA promises this within a major version
@@ -131,12 +133,14 @@ def _gpu(spec: dict[str, Any]) -> Finding:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     way_out = "take another pod: its GPU does not work"
     if there < spec["gpus"]:
-        return Finding("gpu", False, f"torch sees {there} GPUs, the pod should have {spec['gpus']}", way_out)
+        return Finding(
+            "gpu", False, f"torch sees {there} GPUs, the pod should have {spec['gpus']}", way_out, elsewhere=True
+        )
     names = [torch.cuda.get_device_name(number) for number in range(there)]
     worst = max(product_error(f"cuda:{number}", "float32")[0] for number in range(there))
     vram = torch.cuda.get_device_properties(0).total_memory / 2**30
     said = f"{', '.join(names)}, {vram:.0f} GiB; a product of matrices is off by {worst:.1e}"
-    return Finding("gpu", worst < _WORST["float32"], said, way_out)
+    return Finding("gpu", worst < _WORST["float32"], said, way_out, elsewhere=True)
 
 
 def _bfloat16(spec: dict[str, Any]) -> Finding:
@@ -146,13 +150,15 @@ def _bfloat16(spec: dict[str, Any]) -> Finding:
         return Finding("bfloat16", True, "the GPU has none; precision=auto does without")
     error, seconds = product_error("cuda", "bfloat16")
     said = f"a product of matrices is off by {error:.1e}, {2 * _SIZE**3 / seconds / 1e12:.1f} TFLOP/s"
-    return Finding("bfloat16", error < _WORST["bfloat16"], said, "take another pod: its GPU does not compute right")
+    way_out = "take another pod: its GPU does not compute right"
+    return Finding("bfloat16", error < _WORST["bfloat16"], said, way_out, elsewhere=True)
 
 
 def _cpu(spec: dict[str, Any]) -> Finding:
     error, _ = product_error("cpu", "float32")
     said = f"{os.cpu_count()} cores; a product of matrices is off by {error:.1e}"
-    return Finding("cpu", error < _WORST["float32"], said, "take another machine: this one does not compute right")
+    way_out = "take another machine: this one does not compute right"
+    return Finding("cpu", error < _WORST["float32"], said, way_out, elsewhere=True)
 
 
 def product_error(device: str, dtype: str) -> tuple[float, float]:

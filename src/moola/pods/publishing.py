@@ -6,6 +6,8 @@ folder, by one rename, after everything that it names. And nothing here gives wa
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +27,7 @@ from moola.pods.provider import PodRecord
 from moola.pods.result_manifest import PullLimits
 from moola.pods.results import pull
 from moola.pods.session import RunOnPod
-from moola.pods.staged_results import RUN_FOLDERS, StagedRun, check_staged, read_staged_run
+from moola.pods.staged_results import REPLAYED, RUN_FOLDERS, StagedRun, check_staged, read_staged_run
 
 RESULTS = "artifacts/runpod_results"
 """Folder of the layout with what came back, by run."""
@@ -45,6 +47,25 @@ class Published:
 
     folder: Path
     disarmed: tuple[str, ...] = ()
+
+
+def find_published(run: str, bundle: str, layout: Layout) -> Path | None:
+    """The folder here with the results of a run, where it finished and every file is as it was published.
+
+    Args:
+        run: id under which it was sent.
+        bundle: what was sent; a run of other files, or one that was to build anew, is another.
+        layout: of the project here.
+    """
+    experiment = run.removesuffix(REPLAYED).rpartition("-")[0]
+    for path in sorted(layout.results.glob(f"{glob.escape(experiment)}-*/manifest.json")):
+        with contextlib.suppress(StorageError):  # a manifest that cannot be read tells of no results
+            manifest = _said(path.parent)
+            came_of = manifest.get("pod")
+            is_own = isinstance(came_of, Mapping) and (came_of.get("run"), came_of.get("bundle")) == (run, bundle)
+            if is_own and manifest.get("status") == "finished" and not changed_files(path.parent, manifest["files"]):
+                return path.parent
+    return None
 
 
 def result_folder(layout: Layout, run: str) -> Path:

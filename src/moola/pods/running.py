@@ -7,14 +7,16 @@ pod, and what came back is in the results folder; so a client that was killed an
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.layout import Layout, write_json
-from moola.pods.acquiring import Acquired, Acquisition
+from moola.pods.acquiring import MAX_DRAWS, Acquired, Acquisition, Place
 from moola.pods.attaching import PodLostError
 from moola.pods.attending import Ended, attend
 from moola.pods.bundle import Bundle
@@ -27,9 +29,9 @@ from moola.pods.leases import Lease
 from moola.pods.ledger import Ledger
 from moola.pods.losing import what_became
 from moola.pods.pod_job import guard_limits
-from moola.pods.provider import LocalTarget, PodError, PodRecord, Provider
+from moola.pods.provider import BadDrawError, LocalTarget, PodError, PodRecord, Provider
 from moola.pods.providers import run_keys
-from moola.pods.publishing import result_folder
+from moola.pods.publishing import Published, find_published, result_folder
 from moola.pods.session import PodShell, RunOnPod, open_shell
 from moola.pods.settings import PodSettings
 from moola.pods.ssh import HostKeyError
@@ -78,6 +80,7 @@ class PodRun:
         self.moola_path: str = self.bundle.facts["moola"]["path"]
         self.seconds: dict[str, float] = {}
         self._shells: list[PodShell] = []
+        self._bad: list[Place] = []
 
     def order(self) -> None:
         """Write down what is ordered, so that the run's id is all that later commands need."""
@@ -86,8 +89,30 @@ class PodRun:
         self.ledger.add_run(self.run, experiment, self.bundle.bundle_id, guards.budget, guards.max_hours)
         write_json(self.folder / ORDER, {"bundle": self.bundle.bundle_id, "settings": asdict(self.settings)})
 
-    def go(self, *, detach: bool = False) -> Ended:
+    @property
+    def is_forced(self) -> bool:
+        """Whether stages are to be built again though they are there: the overrides say so."""
+        return any(re.fullmatch(r"\+{0,2}force=(?!\[\]$|null$).+", word) for word in self.bundle.facts["overrides"])
+
+    def back(self) -> Ended | None:
+        """The run as it is here, told: finished, every file as it was published, and no pod of it left; else None."""
+        if self.ledger.pods(self.run, open_only=True) or self.ledger.open_intents(self.run):
+            return None
+        folder = self._results()
+        if folder is None:
+            return None
+        self.tell(f"{self.run} is finished, its results are here: {folder}")
+        return Ended(self.run, "finished", published=Published(folder), pod_ended=True)
+
+    def _results(self) -> Path | None:
+        return find_published(self.run, self.bundle.bundle_id, self.shelf)
+
+    def go(self, *, detach: bool = False, again: bool = False) -> Ended:
         """Bring the run to its end, on as many pods as the settings allow; or to its start, where it is detached.
+
+        Args:
+            detach: leave when it has started.
+            again: rent for it though its results are here; a replay always does.
 
         Raises:
             PodLostError: the last pod died, too.
@@ -96,13 +121,22 @@ class PodRun:
             StorageError: a transfer was refused or came out wrong.
         """
         self.order()
-        for retries_left in range(self.settings.retries, -1, -1):
+        retries_left = self.settings.retries
+        if not (again or self.replays) and (here := self.back()) is not None:
+            self.tell("nothing is rented; `force=[all]` among the overrides runs it again")
+            return here
+        while True:
             acquired = self.timed("pod", self._acquire)
             try:
                 pod = self.timed("start", lambda acquired=acquired: start(self, acquired))
                 if detach:
                     return Ended(self.run, "detached", seconds=self.seconds)
-                return attend(self, acquired.pod, pod)
+                return attend(self, acquired.pod, pod, began_here=True)
+            except BadDrawError as error:
+                self._bad.append(acquired.place)
+                if len(self._bad) >= MAX_DRAWS:
+                    raise BadDrawError(f"{len(self._bad)} pods in a row were bad", error.spoken()) from error
+                self.tell(f"{error.what}: {error.why}\nanother one is drawn")
             except PodLostError as error:
                 if self.ledger.was_given_up(self.run, acquired.pod.pod_id):
                     why = "another command ended its pod"
@@ -117,8 +151,8 @@ class PodRun:
                     raise PodLostError(error.what, why, error.way_out) from error
                 if not retries_left:
                     raise
+                retries_left -= 1
                 self.tell(f"{error.spoken()}\nanother pod goes on from the last checkpoint")
-        raise AssertionError("unreachable")
 
     def hold(self) -> None:
         """See that the run is still this client's.
@@ -157,7 +191,7 @@ class PodRun:
     def what_became(self) -> PodError:
         """Why there is no pod that answers; one that is gone is written down where nobody else works on the run."""
         alone = self.lease is not None or not self.ledger.is_leased(self.run)
-        return what_became(self.run, self.provider, self.ledger, self.folder, may_write=alone)
+        return what_became(self.run, self.provider, self.ledger, self.folder, results=self._results(), may_write=alone)
 
     def pull(self, record: PodRecord, pod: RunOnPod) -> Ended:
         """Bring here what there is now; the pod stays as it is."""
@@ -182,6 +216,7 @@ class PodRun:
             limits=self.settings.limits,
             tell=self.tell,
             clock=self.clock,
+            bad=self._bad,
         )
         return acquisition.acquire()
 

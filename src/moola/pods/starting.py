@@ -46,6 +46,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
     used = was_started(run.ledger, record)
     try:
         status, job = pod.status(), pod.job()
+        used = used or bool(status)  # of a ledger that was deleted
         if status and status.get("outcome") in (None, "finished"):
             _go_on(run, record, pod, status, job)
             return pod
@@ -70,6 +71,8 @@ def _go_on(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, A
     if job.get("bundle") != run.bundle.bundle_id:
         run.tell("files changed since it was sent, none that the run depends on: its id is the same")
     run.tell(f"the run is on pod {record.pod_id} already ({status.get('phase')})")
+    if not was_started(run.ledger, record):  # the ledger that knew was deleted
+        run.ledger.add_event(run.run, record.pod_id, STARTED, "found at work")
     if status.get("phase") != "over":
         pod.supervise(str(job.get("moola_path", run.moola_path)))  # it may have been sent by another client
 
@@ -84,8 +87,9 @@ def _send(run: PodRun, pod: RunOnPod, before: Mapping[str, Any]) -> None:
     if abs(skew_s) > CLOCK_SKEW_S:
         run.tell(f"its clock is {skew_s:+.0f} s off: times in its log are, too; limits count by its own steps")
     extra = checkpoint_files(run.folder / "checkpoint", taken_after_s=before.get("billed_s", 0.0))
-    if extra:
-        run.tell(f"it goes on from the checkpoint that is here: {kept_checkpoint(run.folder / 'checkpoint')}")
+    kept = kept_checkpoint(run.folder / "checkpoint") if extra else None
+    if kept:
+        run.tell(f"it goes on from the checkpoint that is here: {kept}")
     name, sealed = f"artifacts/{_SEALED}", run.shelf.artifacts / _SEALED
     if sealed.is_file():
         extra[name] = _merged(sealed, extra.get(name), run.folder / _SEALED.name)

@@ -17,5 +17,4 @@ def main(words: Sequence[str]) -> int:
 
 
 def _attended(run: PodRun) -> Ended:
-    record, pod = run.found()
-    return attend(run, record, pod)
+    return run.back() or attend(run, *run.found())

@@ -18,5 +18,4 @@ def main(words: Sequence[str]) -> int:
 
 
 def _pulled(run: PodRun) -> Ended:
-    record, pod = run.found()
-    return run.pull(record, pod)
+    return run.back() or run.pull(*run.found())

@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
         if arguments.json:
             print(json.dumps(_planned(run, estimate), indent=2))
         return 0
-    return report(under_lease(run, lambda: run.go(detach=arguments.detach)), arguments.json)
+    return report(under_lease(run, lambda: run.go(detach=arguments.detach, again=run.is_forced)), arguments.json)
 
 
 def _parser() -> argparse.ArgumentParser:
