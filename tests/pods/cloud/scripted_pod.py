@@ -59,11 +59,12 @@ class ScriptedPod:
     def _read_json(self, root: str, path: str) -> Any:
         return {"value": self.files.get(path.rpartition("/")[2])}
 
-    def _write_json(self, root: str, path: str, value: Any) -> Any:
-        name = path.rpartition("/")[2]
-        self.files[name] = value
-        if name == "stop.json" and self.heeds:
-            self.finish("stopped")
+    def _write_json(self, root: str, values: Mapping[str, Any]) -> Any:
+        for path, value in values.items():
+            name = path.rpartition("/")[2]
+            self.files[name] = value
+            if name == "stop.json" and self.heeds:
+                self.finish("stopped")
         return {}
 
     def _spawn(self, argv: Sequence[str] = (), **_: Any) -> Any:
