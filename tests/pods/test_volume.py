@@ -58,6 +58,18 @@ def test_a_state_comes_back_on_another_pod_in_the_place_of_an_older_one(tmp_path
     assert tree(second) == {**CONTENTS, "code": "y"}
 
 
+def test_a_state_takes_back_no_opening_of_a_sealed_test_and_no_pod(tmp_path: Path, kept: Volume) -> None:
+    sealed, rented = "artifacts/metadata/sealed_tests.jsonl", "artifacts/results/demo-1/pod.json"
+    kept.save(project(tmp_path / "p", {sealed: "both\nthere\n", rented: "the pod before", **CONTENTS}), 1.0)
+    here = project(tmp_path / "q", {sealed: "here\nboth\n", rented: "this pod"})
+    kept.restore(here, 0.0)
+    assert tree(here) == {**CONTENTS, sealed: "here\nboth\nthere\n", rented: "this pod"}
+    other = project(tmp_path / "r", {})
+    other.mkdir()
+    kept.restore(other, 0.0)
+    assert tree(other) == tree(tmp_path / "p")
+
+
 def test_only_what_changed_travels_and_nothing_older_is_left(tmp_path: Path, kept: Volume) -> None:
     place = project(tmp_path / "p", CONTENTS)
     kept.save(place, 1.0)

@@ -32,6 +32,8 @@ EXIT_VOLUME = 5
 _KEPT = "artifacts"
 """What of the project is kept: bars, windows and splits are made anew in seconds."""
 _STATE, _OBJECTS, _BLOCK = "state.json", "objects", 1 << 20
+_SEALED, _POD = "metadata/sealed_tests.jsonl", "results/*/pod.json"
+"""Below what is kept: runs that opened a sealed test, and what each run's pods are and cost."""
 _ATTEMPTS, _PAUSE_S = 5, 1.0
 """Of a copy, while the run replaces its files meanwhile."""
 
@@ -99,6 +101,8 @@ class Volume:
     def restore(self, project: Path, newer_than_s: float) -> str:
         """Put the state that is kept in the place of the project's own, if it is newer and every byte of it is right.
 
+        Of the project's own stays what no state may take back: which sealed tests were opened, and ``pod.json``.
+
         Args:
             project: of a run that is not at work.
             newer_than_s: `billed_s` of the state that the project has.
@@ -123,6 +127,7 @@ class Volume:
             for path, entry in state["files"].items():
                 self._fetch(entry, aside / path[len(_KEPT) + 1 :])
             aside.mkdir(exist_ok=True)
+            _take_along(place, aside)
             if place.exists():
                 os.replace(str(place), str(old))
             os.replace(str(aside), str(place))
@@ -242,6 +247,22 @@ def _walk(project: Path) -> Iterator[tuple[str, os.stat_result]]:
                 facts = os.lstat(os.path.join(folder, name))
                 if stat.S_ISREG(facts.st_mode):
                     yield os.path.relpath(os.path.join(folder, name), str(project)), facts
+
+
+def _take_along(place: Path, aside: Path) -> None:
+    """Bring what the client sent with the run into the state that takes its place; openings are those of both."""
+    found = {path.relative_to(place): path.read_bytes() for path in place.glob(_POD)}
+    openings = [
+        line for path in (place / _SEALED, aside / _SEALED) if path.is_file() for line in path.read_bytes().splitlines()
+    ]
+    if openings:
+        found[Path(_SEALED)] = b"".join(line + b"\n" for line in dict.fromkeys(openings))
+    for path, content in found.items():
+        (aside / path).parent.mkdir(parents=True, exist_ok=True)
+        with (aside / path).open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
 
 
 def _same(entry: dict[str, Any], facts: os.stat_result) -> bool:
