@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from moola.errors import StorageError
+from moola.errors import MoolaError, StorageError
 from moola.layout import digest_file, sync_files
 from moola.pods.patience import Patience
 from moola.pods.result_manifest import HALF, PullLimits, ResultFile, checked_results
@@ -86,7 +86,7 @@ def pull(
     try:
         found = _attempts(connection, here, wanted, limits, arrivals, patience)
     finally:
-        with contextlib.suppress(ConnectionLostError, RemoteError):  # the next pull into this folder lets it go, too
+        with contextlib.suppress(MoolaError):  # the next pull into this folder lets it go, too
             connection.request("release_files", here, timeout_s=_RELEASE_S)
     sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
     shutil.rmtree(into / HALF, ignore_errors=True)
