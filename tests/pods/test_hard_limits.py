@@ -140,11 +140,15 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_an_end_that_is_not_taken_is_asked_for_again(refusals: list[int]) -> None:
-    refusals += [500, 0, 429]
+    refusals += [500, 0, 429, 400, 401, 403]
     paused: list[float] = []
     assert PodEnd({"kind": "runpod"}).insist(lambda because, pause_s: paused.append(pause_s) is None) == ""
-    assert paused == [5.0, 10.0, 20.0]
-    refusals += [403]
-    assert PodEnd({"kind": "runpod"}).insist(lambda *_: pytest.fail("of no use")) == "HTTP 403: no"
+    assert paused == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0]
+    refusals += [403] * 9
+    paused.clear()
+    assert PodEnd({"kind": "runpod"}).insist(lambda because, pause_s: paused.append(pause_s) is None) == ""
+    assert paused[-3:] == [300.0] * 3, "a refusal may be a proxy's, and the pod bills"
+    nobodys = PodEnd({"kind": "none", "because": "your own machine"})
+    assert nobodys.insist(lambda *_: pytest.fail("of no use")) == "your own machine"
     refusals += [500]
     assert PodEnd({"kind": "runpod"}).insist(lambda *_: False) == "HTTP 500: no"

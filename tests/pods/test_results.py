@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -110,7 +110,7 @@ def test_hostile_names_are_refused_before_a_byte_is_fetched(tmp_path: Path, file
     limits = PullLimits(files=5, file_bytes=1000, bytes=2000)
     with pytest.raises(StorageError, match=words):
         pull(pod, "root", RUN, WANTED, tmp_path / "into", limits=limits, patience=patience())
-    assert pod.asked == ["list_files"]
+    assert pod.asked == ["list_files", "release_files"]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -246,6 +246,30 @@ def test_file_that_is_replaced_more_often_than_it_travels_comes_as_it_was_listed
     assert list(held.iterdir()) == [], "nothing is held any more"
 
 
+def test_a_pull_that_fails_leaves_nothing_held(project: Path, tmp_path: Path, local: LocalConnection) -> None:
+    (project / "artifacts/link").symlink_to("/etc/passwd")
+    with pytest.raises(StorageError, match="link"):
+        pull(local, str(tmp_path / "root"), RUN, WANTED, tmp_path / "into")
+    assert list((project.parent / "held").iterdir()) == []
+
+
+def test_pulls_that_are_cut_hold_the_files_of_the_last_one_alone(project: Path, tmp_path: Path) -> None:
+    class Cut:
+        """A pod of which nobody hears any more once it has listed its files."""
+
+        def request(self, action: str, arguments: Mapping[str, Any], **_: Any) -> Answer:
+            if action != "list_files":
+                raise ConnectionLostError("cut")
+            return Answer(remote_results.list_files(**arguments), 0, 0)
+
+    for into in ("checkpoint", "checkpoint", "staging"):
+        (project / "artifacts/model").unlink()
+        (project / "artifacts/model").write_bytes(into.encode())
+        with pytest.raises(ConnectionLostError):
+            pull(cast("Any", Cut()), str(tmp_path / "root"), RUN, WANTED, tmp_path / into, patience=patience(1))
+    assert len(list((project.parent / "held").iterdir())) == 2, "one for each folder that files are pulled into"
+
+
 def test_where_the_disk_gives_no_second_name_the_file_itself_is_read(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,4 +307,4 @@ def test_disk_too_small_here_is_told_before(tmp_path: Path) -> None:
     pod = Hostile({"files": [offer("artifacts/a", size=2**60)], "others": []})
     with pytest.raises(StorageError, match="too little room"):
         pull(pod, "root", RUN, WANTED, tmp_path / "into", limits=PullLimits(file_bytes=2**61, bytes=2**61))
-    assert pod.asked == ["list_files"]
+    assert pod.asked == ["list_files", "release_files"]

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from moola.pods import pod_end
 from moola.pods.clock import Clock
 from moola.pods.pod_end import PodEnd
 from moola.pods.run_watch import EventWatch, GpuWatch
@@ -282,10 +283,12 @@ class Api(http.server.BaseHTTPRequestHandler):
 
     may_change, name = True, "moola-x"
     requests: list[tuple[str, str, str]] = []  # noqa: RUF012
+    agents: list[str | None] = []  # noqa: RUF012
 
     def answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         self.requests.append((self.command, self.path, self.rfile.read(length).decode()))
+        self.agents.append(self.headers["User-Agent"])
         known = self.headers["Authorization"] == "Bearer pod-key"
         allowed = known and (self.may_change or self.command == "GET")
         code = 401 if not known else 403 if not allowed else 204 if self.command == "DELETE" else 200
@@ -305,6 +308,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
     monkeypatch.setattr(Api, "requests", [])
+    monkeypatch.setattr(Api, "agents", [])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -479,6 +483,21 @@ def test_a_key_that_may_not_end_the_pod_is_told(api: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
     assert "refused" in unreachable.probe().because
     assert PodEnd({"kind": "none", "because": "your own machine"}).probe().because == "your own machine"
+
+
+def test_an_api_that_swallows_what_it_is_sent_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "pod-key")
+    monkeypatch.setattr(pod_end, "_PROBE_S", 0.02)
+    answers = threading.Event()
+    monkeypatch.setattr(PodEnd, "_ask", lambda *_: (200 if answers.wait(10) else 0, {}))
+    armed = PodEnd({"kind": "runpod", "api": "http://127.0.0.1:9/v2", "pod": "p1"}).probe()
+    answers.set()
+    assert not armed.armed and armed.because == "the API did not answer within 0.02 s"
+
+
+def test_a_pod_asks_under_a_name_of_its_own(api: str) -> None:
+    PodEnd({"kind": "runpod", "api": api, "pod": "p1"}).end()
+    assert Api.agents == ["moola"], "what stands before the API refuses Python-urllib"
 
 
 def test_a_log_goes_on_after_a_torn_line_and_cuts_long_ones(tmp_path: Path) -> None:

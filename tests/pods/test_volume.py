@@ -58,6 +58,17 @@ def test_a_state_comes_back_on_another_pod_in_the_place_of_an_older_one(tmp_path
     assert tree(second) == {**CONTENTS, "code": "y"}
 
 
+def test_a_state_takes_back_no_opening_of_a_sealed_test_and_no_pod(tmp_path: Path, kept: Volume) -> None:
+    sealed, rented = "artifacts/metadata/sealed_tests.jsonl", "artifacts/results/demo-1/pod.json"
+    kept.save(project(tmp_path / "p", {sealed: "both\nthere\n", rented: "the pod before", **CONTENTS}), 1.0)
+    here = project(tmp_path / "q", {sealed: "here\nboth\n", rented: "this pod"})
+    kept.restore(here, 0.0)
+    assert tree(here) == {**CONTENTS, sealed: "here\nboth\nthere\n", rented: "this pod"}
+    (tmp_path / "r").mkdir()
+    kept.restore(tmp_path / "r", 0.0)
+    assert tree(tmp_path / "r") == tree(tmp_path / "p")
+
+
 def test_only_what_changed_travels_and_nothing_older_is_left(tmp_path: Path, kept: Volume) -> None:
     place = project(tmp_path / "p", CONTENTS)
     kept.save(place, 1.0)
@@ -190,6 +201,72 @@ def test_what_is_damaged_or_hostile_is_told_and_the_run_goes_on_from_what_it_has
     assert kept.save(tmp_path / "p", 11.0)["files"] == 3, "the next copy is whole again"
     kept.restore(here, 0.0)
     assert tree(here) == CONTENTS
+
+
+@pytest.mark.parametrize("what", ["state.json", "objects"])
+def test_one_bad_read_costs_nothing(tmp_path: Path, kept: Volume, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    kept.save(project(tmp_path / "p", CONTENTS), 1.0)
+    bad = [what]
+    copy, read = volume._copy_file, Path.read_text
+
+    def copied(source: Path, target: Path, sha256: str) -> None:
+        copy(source, target, "0" * 64 if bad == ["objects"] and bad.pop() else sha256)
+
+    def was_read(path: Path, *words: Any) -> str:
+        return "{" if bad == [path.name] and bad.pop() else read(path, *words)
+
+    monkeypatch.setattr(volume, "_copy_file", copied)
+    monkeypatch.setattr(Path, "read_text", was_read)
+    (tmp_path / "q").mkdir()
+    kept.restore(tmp_path / "q", 0.0)
+    monkeypatch.undo()
+    assert tree(tmp_path / "q") == CONTENTS and not bad and not (kept.home / "state.refused.json").exists()
+
+
+def test_a_refused_state_is_kept_until_a_later_one_came_back(
+    tmp_path: Path, kept: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = {**CONTENTS, "artifacts/newer": "many hours"}
+    kept.save(project(tmp_path / "p", newer), 9.0)
+    state, objects = (kept.home / "state.json").read_bytes(), tree(kept.home / "objects")
+    with monkeypatch.context() as patch:
+        patch.setattr(volume, "_copy_file", lambda source, *_: (_ for _ in ()).throw(volume._ChangedError(source)))
+        with pytest.raises(VolumeError, match="is damaged"):
+            kept.restore(project(tmp_path / "q", CONTENTS), 0.0)
+    for billed_s in (10.0, 11.0):
+        kept.save(tmp_path / "q", billed_s)
+        assert (kept.home / "state.refused.json").read_bytes() == state and tree(kept.home / "objects") == objects
+    (tmp_path / "r").mkdir()
+    kept.restore(tmp_path / "r", 0.0)
+    kept.save(tmp_path / "r", 12.0)
+    assert not (kept.home / "state.refused.json").exists() and len(tree(kept.home / "objects")) == 3
+
+
+def test_what_a_refused_state_left_damaged_is_never_taken_for_right(tmp_path: Path, kept: Volume) -> None:
+    """A run that goes on from an older state makes the same files once more."""
+    kept.save(project(tmp_path / "p", CONTENTS), 9.0)
+    spoil_object(kept.home)
+    here = project(tmp_path / "q", {"artifacts/older": "x"})
+    with pytest.raises(VolumeError, match="is damaged"):
+        kept.restore(here, 0.0)
+    kept.save(here, 10.0)
+    kept.save(project(here, CONTENTS), 11.0)
+    (tmp_path / "r").mkdir()
+    kept.restore(tmp_path / "r", 0.0)
+    assert tree(tmp_path / "r") == {**CONTENTS, "artifacts/older": "x"}
+
+
+def test_a_state_that_makes_no_sense_loses_nothing_before_there_is_another(
+    tmp_path: Path, kept: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.save(project(tmp_path / "p", CONTENTS), 1.0)
+    state, objects = (kept.home / "state.json").read_text(), tree(kept.home / "objects")
+    (kept.home / "state.json").write_text(state[:-9])
+    monkeypatch.setattr(volume, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(Volume, "_copy", lambda *_: 0)
+    with pytest.raises(VolumeError, match="faster than the volume"):
+        kept.save(tmp_path / "p", 2.0)
+    assert tree(kept.home / "objects") == objects
 
 
 def test_a_run_does_not_begin_without_the_volume_that_it_asks_for(

@@ -134,6 +134,26 @@ def test_a_supervisor_that_was_killed_is_started_anew(
     assert pod.guard() == "over" and asked == [] and starts == [tmp_path / "runs" / "demo"]
 
 
+def test_a_machine_that_was_frozen_is_no_supervisor_that_hangs(
+    tmp_path: Path, asked: list[str], starts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog is the first to wake, again and again."""
+    pod = Pod(tmp_path)
+    wakes = iter(range(100))
+
+    def freeze(seconds: float) -> None:
+        n = next(wakes)
+        pod.at += 86400 if n % 10 == 0 else seconds
+        if n % 10 == 9:
+            pod.say(**HERE, at=pod.at)
+        if n == 99:
+            pod.say(attempt=2, phase="over")
+
+    monkeypatch.setattr(pod, "sleep", freeze)
+    pod.say(**HERE)
+    assert pod.guard() == "over" and asked == []
+
+
 def test_a_supervisor_that_hangs_ends_its_pod(tmp_path: Path, asked: list[str], starts: list[Path]) -> None:
     pod = Pod(tmp_path)
     pod.say(**HERE)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _TIMEOUT_S = 30.0
+_PROBE_S = 20.0
+"""For the whole probe: an API that swallows what it is sent takes `_TIMEOUT_S` for each of its addresses."""
+_AGENT = "moola"
+"""Without a name of its own a program is refused by what stands before many APIs."""
 _DONE = (200, 202, 204, 404)
 """404: it is gone already."""
-_HOPELESS = (400, 401, 403, 405, 410, 422)
-"""What an API refuses like this, it refuses the next time, too."""
 _PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 
 
@@ -45,7 +48,14 @@ class PodEnd:
         self._wish = wish
 
     def probe(self) -> Armed:
-        """Try what can be tried without ending the pod."""
+        """Try what can be tried without ending the pod, for `_PROBE_S` at most."""
+        found: list[Armed] = []
+        thread = threading.Thread(target=lambda: found.append(self._probe()), name="probe", daemon=True)
+        thread.start()
+        thread.join(_PROBE_S)
+        return found[0] if found else Armed(False, f"the API did not answer within {_PROBE_S:g} s")
+
+    def _probe(self) -> Armed:
         if self._wish.get("kind") != "runpod":
             return Armed(False, str(self._wish.get("because") or "nobody bills this machine by the hour"))
         if not pod_key():
@@ -62,10 +72,15 @@ class PodEnd:
 
     def end(self) -> str:
         """End it; what stood in the way, or an empty text."""
-        return self._end()[1]
+        if self._wish.get("kind") != "runpod":
+            return self._probe().because
+        status, answer = self._ask("DELETE")
+        return "" if status in _DONE else _spoken(status, answer)
 
     def insist(self, try_again: Callable[[str, float], bool]) -> str:
-        """End it, and ask again for as long as that may help: a pod that is not ended bills.
+        """End it, and ask again whatever the answer is: a pod that is not ended bills.
+
+        A refusal is no last word: a proxy answers 403, and an API in trouble 401.
 
         Args:
             try_again: is told what stood in the way and for how many seconds to wait; false gives up.
@@ -75,17 +90,10 @@ class PodEnd:
         """
         pause_s = _PAUSE_S
         while True:
-            hopeless, because = self._end()
-            if not because or hopeless or not try_again(because, pause_s):
+            because = self.end()
+            if not because or self._wish.get("kind") != "runpod" or not try_again(because, pause_s):
                 return because
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _end(self) -> tuple[bool, str]:
-        """Whether asking again is of no use, and what stood in the way."""
-        if self._wish.get("kind") != "runpod":
-            return True, self.probe().because
-        status, answer = self._ask("DELETE")
-        return status in _HOPELESS, "" if status in _DONE else _spoken(status, answer)
 
     def _ask(self, method: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         import http.client
@@ -95,7 +103,11 @@ class PodEnd:
             f"{self._wish['api']}/pods/{self._wish['pod']}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {pod_key()}", "Content-Type": "application/json"},
+            headers={
+                "Authorization": f"Bearer {pod_key()}",
+                "Content-Type": "application/json",
+                "User-Agent": _AGENT,
+            },
         )
         try:
             with _opened(request) as answer:

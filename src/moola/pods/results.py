@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
+import os
+import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from moola.errors import StorageError
+from moola.errors import MoolaError, StorageError
 from moola.layout import digest_file, sync_files
 from moola.pods.patience import Patience
 from moola.pods.result_manifest import HALF, PullLimits, ResultFile, checked_results
@@ -25,6 +26,8 @@ from moola.pods.wire import ConnectionLostError, PodConnection, RemoteError
 _SILENCE_S = 60.0
 _LISTING_S = 600.0
 """Silence while the pod hashes its results."""
+_RELEASE_S = 10.0
+"""Silence while the pod lets go of what it held: worth no long wait."""
 _SHOWN = 20
 """Names that an error lists."""
 
@@ -79,11 +82,34 @@ def pull(
     """
     started, limits, patience = time.monotonic(), limits or PullLimits(), patience or Patience()
     arrivals = _Arrivals(into, progress)
-    here = {"root": root, "run": run, "hold": secrets.token_hex(8)}
+    here = {"root": root, "run": run, "hold": _hold_of(into)}
+    try:
+        found = _attempts(connection, here, wanted, limits, arrivals, patience)
+    finally:
+        with contextlib.suppress(MoolaError):  # the next pull into this folder lets it go, too
+            connection.request("release_files", here, timeout_s=_RELEASE_S)
+    sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
+    shutil.rmtree(into / HALF, ignore_errors=True)
+    return PullReport(tuple(found), arrivals.fetched_files, arrivals.fetched_bytes, time.monotonic() - started)
+
+
+def _hold_of(into: Path) -> str:
+    """Under which the pod holds files for a folder here: the same for each pull into it, and nobody else's."""
+    return hashlib.sha256(os.fsencode(f"{platform.node()} {into.resolve()}")).hexdigest()[:16]
+
+
+def _attempts(
+    connection: PodConnection,
+    here: Mapping[str, Any],
+    wanted: Sequence[str],
+    limits: PullLimits,
+    arrivals: _Arrivals,
+    patience: Patience,
+) -> list[ResultFile]:
+    """What an attempt found that went through, after those that did not."""
     while True:
         try:
-            found = _attempt(connection, here, wanted, limits, arrivals)
-            break
+            return _attempt(connection, here, wanted, limits, arrivals)
         except ConnectionLostError as error:
             patience.failed(error, arrivals.left)
         except RemoteError as error:
@@ -92,11 +118,6 @@ def pull(
             patience.failed(error, arrivals.left)
         finally:
             arrivals.close()
-    with contextlib.suppress(ConnectionLostError, RemoteError):  # the pod lets it go by itself after a day
-        connection.request("release_files", here, timeout_s=_SILENCE_S)
-    sync_files([into / file.path for file in found])  # also those of a pull before, which may have been killed
-    shutil.rmtree(into / HALF, ignore_errors=True)
-    return PullReport(tuple(found), arrivals.fetched_files, arrivals.fetched_bytes, time.monotonic() - started)
 
 
 def _attempt(

@@ -173,6 +173,9 @@ class RunpodApi:
     def log_lines(self, pod_id: str, source: str, tail: int = 100, after: str = "") -> list[LogLine]:
         """Lines of a pod's log that are there now, the oldest first; none where it is empty, or there is no such pod.
 
+        A container's log is believed to be empty only after as long as any answer may take: it holds the host keys'
+        fingerprints, and with none a key may be taken on trust.
+
         Args:
             pod_id: whose.
             source: ``container`` is what it prints, ``system`` what its host does.
@@ -182,29 +185,35 @@ class RunpodApi:
         Raises:
             ApiError: the log cannot be read, which says nothing of what is in it.
         """
+        lines = self._log(pod_id, source, min(tail, _MAX_TAIL), after, self._log_idle_s)
+        if lines or after or source != "container":
+            return lines
+        return self._log(pod_id, source, min(tail, _MAX_TAIL), after, _TIMEOUT_S)
+
+    def _log(self, pod_id: str, source: str, tail: int, after: str, silence_s: float) -> list[LogLine]:
+        """What `log_lines` is asked for, up to the first silence of so many seconds."""
         import httpx
 
-        most = min(tail, _MAX_TAIL)
-        query, headers = {"source": source, "tail": most}, {"Last-Event-ID": after} if after else {}
+        query, headers = {"source": source, "tail": tail}, {"Last-Event-ID": after} if after else {}
         for attempt in range(1, _ATTEMPTS + 1):
             answer = self._repeated(
                 "GET", f"{_pod_path(pod_id)}/logs", query, missing_is_fine=True, headers=headers, stream=True
             )
             try:
-                return [] if answer is None else self._read_log(answer, None if after else most)
+                return [] if answer is None else self._read_log(answer, None if after else tail, silence_s)
             except httpx.HTTPError as error:
                 if attempt == _ATTEMPTS:
                     raise _unreachable(self._http, error) from error
                 self._back_off(attempt, _words(error))
         raise AssertionError("unreachable")
 
-    def _read_log(self, answer: httpx.Response, most: int | None) -> list[LogLine]:
+    def _read_log(self, answer: httpx.Response, most: int | None, silence_s: float) -> list[LogLine]:
         """Lines of a stream that has begun, `most` at most; it has no end: silence is how it says that this was all."""
         import httpx
 
         lines: list[LogLine] = []
         until = self._clock.now() + _TIMEOUT_S
-        answer.request.extensions["timeout"]["read"] = self._log_idle_s  # its beginning may take as long as any answer
+        answer.request.extensions["timeout"]["read"] = silence_s  # its headers may take as long as any answer
         with contextlib.closing(answer), contextlib.suppress(httpx.ReadTimeout):
             for line in read_log_stream(answer.iter_lines()):
                 lines.append(line)

@@ -2,8 +2,9 @@
 
 ``MOUNT/moola/RUN/objects/`` holds contents under their SHA-256, ``state.json`` beside it names the files of which the
 state is made. A state counts from the moment at which ``state.json`` gets its name, and what only the one before needed
-is deleted after that: a copy that is torn anywhere leaves the state before. A network volume is FUSE, where links and
-locks hang and any call may: plain writes and renames alone, in a process of its own that can be given up.
+is deleted after that: a copy that is torn anywhere leaves the state before. A state that is refused, if only for a bad
+read, stays as ``state.refused.json`` with its contents until a later one has come back. A network volume is FUSE, where
+links and locks hang and any call may: plain writes and renames alone, in a process of its own that can be given up.
 
 ``python3 -m moola.pods.volume save|restore JSON`` does either. Standard library only, Python 3.8 or newer: this file
 travels to the pod with the supervisor.
@@ -21,17 +22,20 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moola.pods.run_files import write_object
 
+_T = TypeVar("_T")
 EXIT_VOLUME = 5
 _KEPT = "artifacts"
 """What of the project is kept: bars, windows and splits are made anew in seconds."""
-_STATE, _OBJECTS, _BLOCK = "state.json", "objects", 1 << 20
+_STATE, _REFUSED, _OBJECTS, _BLOCK = "state.json", "state.refused.json", "objects", 1 << 20
+_SEALED, _POD = "metadata/sealed_tests.jsonl", "results/*/pod.json"
+"""Below what is kept: runs that opened a sealed test, and what each run's pods are and cost."""
 _ATTEMPTS, _PAUSE_S = 5, 1.0
 """Of a copy, while the run replaces its files meanwhile."""
 
@@ -88,16 +92,24 @@ class Volume:
         """
         self.check()
         with self._told():
-            before = self._state() or {"files": {}}
-            self._sweep(before["files"].values())  # what a torn copy left is in the way on a full volume
-            files = dict(before["files"])
-            copied = self._settled(project, files)
-            write_object(self.home / _STATE, {"billed_s": billed_s, "files": files})
-            self._sweep(files.values())
+            before, refused = None, self._refused()
+            doubted = _contents(refused)
+            try:
+                before = self._state()
+                self._sweep(before, refused)  # what a torn copy left is in the way on a full volume
+            except VolumeError:  # nobody knows what it needs: all stays until there is another state
+                doubted = {path.name for path in (self.home / _OBJECTS).iterdir()}
+            files = {} if before is None or before == refused else dict(before["files"])
+            copied = self._settled(project, files, doubted)
+            state = {"billed_s": billed_s, "files": files}
+            write_object(self.home / _STATE, state)
+            self._sweep(state, refused)
         return {"files": len(files), "bytes": sum(entry["size"] for entry in files.values()), "copied": copied}
 
     def restore(self, project: Path, newer_than_s: float) -> str:
         """Put the state that is kept in the place of the project's own, if it is newer and every byte of it is right.
+
+        Of the project's own stays what no state may take back: which sealed tests were opened, and ``pod.json``.
 
         Args:
             project: of a run that is not at work.
@@ -109,7 +121,7 @@ class Volume:
         Raises:
             VolumeError: what is kept is damaged; the project is as it was.
         """
-        state = self._state(strict=True)
+        state = _twice(self._state)
         if state is None:
             return f"nothing is kept at {self.home} yet"
         if state["billed_s"] <= newer_than_s:
@@ -121,14 +133,21 @@ class Volume:
         shutil.rmtree(str(old), ignore_errors=True)
         try:
             for path, entry in state["files"].items():
-                self._fetch(entry, aside / path[len(_KEPT) + 1 :])
+                target = aside / path[len(_KEPT) + 1 :]
+                _twice(lambda entry=entry, target=target: self._fetch(entry, target))
             aside.mkdir(exist_ok=True)
+            _take_along(place, aside)
             if place.exists():
                 os.replace(str(place), str(old))
             os.replace(str(aside), str(place))
             shutil.rmtree(str(old), ignore_errors=True)
+        except VolumeError:
+            write_object(self.home / _REFUSED, state)
+            raise
         finally:
             shutil.rmtree(str(aside), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.home / _REFUSED).unlink()
         hours = state["billed_s"] / 3600
         return (
             f"{len(state['files'])} files of the state after {hours:.2f} h came from {self.home}, every byte verified"
@@ -144,35 +163,47 @@ class Volume:
             why = "is full\n-> make room on it, or take a larger one" if full else f"does not work: {error}"
             raise VolumeError(f"the volume at {self.mount} {why}") from error
 
-    def _settled(self, project: Path, files: dict[str, Any]) -> int:
+    def _settled(self, project: Path, files: dict[str, Any], doubted: set[str]) -> int:
         """Copy until nothing changed meanwhile: half of one state and half of the next is none; how many travelled."""
         copied = 0
         for _ in range(_ATTEMPTS):
-            copied += self._copy(project, files)
+            copied += self._copy(project, files, doubted)
             now = dict(_walk(project))
             if files.keys() == now.keys() and all(_same(files[path], facts) for path, facts in now.items()):
                 return copied
             time.sleep(_PAUSE_S)
         raise VolumeError("the run replaces its files faster than the volume takes them")
 
-    def _state(self, strict: bool = False) -> dict[str, Any] | None:
-        """What is kept; None where nothing is, and where it makes no sense unless that is to be told."""
+    def _state(self, name: str = _STATE) -> dict[str, Any] | None:
+        """What is kept; None where nothing is.
+
+        Raises:
+            VolumeError: it makes no sense.
+        """
         try:
-            state = json.loads((self.home / _STATE).read_text())
+            state = json.loads((self.home / name).read_text())
             _check_state(state)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if strict:
-                raise VolumeError(f"{self.home / _STATE} makes no sense: {error}") from error
-            return None
+            raise VolumeError(f"{self.home / name} makes no sense: {error}") from error
         return state
+
+    def _refused(self) -> dict[str, Any] | None:
+        """The state that `restore` refused last, if any."""
+        try:
+            return self._state(_REFUSED)
+        except VolumeError:
+            return None
 
     def _object(self, sha256: str) -> Path:
         return self.home / _OBJECTS / sha256
 
-    def _copy(self, project: Path, files: dict[str, Any]) -> int:
-        """Bring `files` up to date with the project; how many contents travelled."""
+    def _copy(self, project: Path, files: dict[str, Any], doubted: set[str]) -> int:
+        """Bring `files` up to date with the project; how many contents travelled.
+
+        Contents that are there are believed by their size; those that are `doubted` are read.
+        """
         now, copied = dict(_walk(project)), 0
         for path in set(files) - set(now):
             del files[path]
@@ -182,7 +213,7 @@ class Volume:
                 continue
             with contextlib.suppress(FileNotFoundError):  # replaced or deleted by the run just now: seen afterwards
                 entry = _entry(project / path)
-                if not self._has(entry):
+                if not self._has(entry) or (entry["sha256"] in doubted and not self._is_right(entry)):
                     copied += 1
                     _copy_file(project / path, self._object(entry["sha256"]), entry["sha256"])
                 files[path] = entry
@@ -194,27 +225,41 @@ class Volume:
         except FileNotFoundError:
             return False
 
+    def _is_right(self, entry: dict[str, Any]) -> bool:
+        return _entry(self._object(entry["sha256"]))["sha256"] == entry["sha256"]
+
     def _fetch(self, entry: dict[str, Any], target: Path) -> None:
         source = self._object(entry["sha256"])
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _copy_file(source, target, entry["sha256"])
         except _ChangedError as error:
-            source.unlink()  # so that the next copy brings it again
             raise VolumeError(f"{source} is damaged") from error
         except FileNotFoundError as error:
             raise VolumeError(f"{source} is missing") from error
 
-    def _sweep(self, needed: Iterable[dict[str, Any]]) -> None:
-        """Delete contents that no state needs."""
-        kept = {entry["sha256"] for entry in needed}
+    def _sweep(self, *states: dict[str, Any] | None) -> None:
+        """Delete contents that none of the states needs."""
+        needed = set().union(*map(_contents, states))
         for path in (self.home / _OBJECTS).iterdir():
-            if path.name not in kept:
+            if path.name not in needed:
                 path.unlink()
 
 
 class _ChangedError(FileNotFoundError):
     """A file is not what it was when it was hashed."""
+
+
+def _contents(state: dict[str, Any] | None) -> set[str]:
+    return {entry["sha256"] for entry in state["files"].values()} if state else set()
+
+
+def _twice(read: Callable[[], _T]) -> _T:
+    """What it reads, the second time where the first makes no sense: a network disk may give wrong bytes once."""
+    try:
+        return read()
+    except VolumeError:
+        return read()
 
 
 def _check_state(state: dict[str, Any]) -> None:
@@ -242,6 +287,22 @@ def _walk(project: Path) -> Iterator[tuple[str, os.stat_result]]:
                 facts = os.lstat(os.path.join(folder, name))
                 if stat.S_ISREG(facts.st_mode):
                     yield os.path.relpath(os.path.join(folder, name), str(project)), facts
+
+
+def _take_along(place: Path, aside: Path) -> None:
+    """Bring what the client sent with the run into the state that takes its place; openings are those of both."""
+    found = {path.relative_to(place): path.read_bytes() for path in place.glob(_POD)}
+    openings = [
+        line for path in (place / _SEALED, aside / _SEALED) if path.is_file() for line in path.read_bytes().splitlines()
+    ]
+    if openings:
+        found[Path(_SEALED)] = b"".join(line + b"\n" for line in dict.fromkeys(openings))
+    for path, content in found.items():
+        (aside / path).parent.mkdir(parents=True, exist_ok=True)
+        with (aside / path).open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
 
 
 def _same(entry: dict[str, Any], facts: os.stat_result) -> bool:

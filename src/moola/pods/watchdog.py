@@ -66,7 +66,8 @@ def watch(
     """
     root, folder = Path(wish["root"]), Path(wish["root"], "runs", wish["run"])
     seen: Any = None
-    since, starts = monotonic(), 0
+    look_s = wish["silence_s"] / _LOOKS
+    last, silent_s, starts = monotonic(), 0.0, 0
     while True:
         status = _status(folder)
         attempt = status.get("attempt", 0)
@@ -74,14 +75,16 @@ def watch(
             return "over"  # of a later attempt somebody else takes care
         is_started = attempt == wish["attempt"]
         now = _heartbeat(folder) if is_started else _trace(root)
-        if now != seen:
-            seen, since = now, monotonic()
-        if monotonic() - since >= wish["silence_s"]:
+        at = monotonic()
+        # a machine that was frozen stood still as a whole: what it missed is no silence of anybody
+        silent_s = silent_s + min(at - last, look_s) if now == seen else 0.0
+        seen, last = now, at
+        if silent_s >= wish["silence_s"]:
             return PodEnd(wish["end"]).insist(lambda because, pause_s: bool(sleep(pause_s) or True)) or "ended"
         if is_started and starts < MOST_STARTS and not _is_supervised(status):
             starts += 1
             _supervise(folder)
-        sleep(wish["silence_s"] / _LOOKS)
+        sleep(look_s)
 
 
 def _status(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 from fake_runpod import FakeRunpod, PodPlan
 
@@ -167,6 +168,27 @@ def test_a_log_is_read_to_its_silence_and_goes_on_where_it_ended(world, clock, s
     assert [line.text for line in first] == pod.system_log(pod.created_at + 15)
     assert [line.text for line in first + rest] == pod.system_log(pod.created_at + 35)
     assert [line.text for line in api.log_lines(pod.pod_id, "system", tail=1)] == ["start container"]
+
+
+class LateLog(httpx.SyncByteStream):
+    """A log whose first line comes after five seconds of silence; those who wait less long see a silent stream."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self.request = request
+
+    def __iter__(self):
+        if self.request.extensions["timeout"]["read"] > 5:
+            yield b'id: 1\ndata: {"line": "256 SHA256:x (ED25519)"}\n\n'
+        raise httpx.ReadTimeout("silence")
+
+
+def test_a_log_that_begins_late_is_not_taken_for_one_without_fingerprints(api, monkeypatch):
+    asked = []
+    answers = httpx.MockTransport(lambda sent: (asked.append(sent), httpx.Response(200, stream=LateLog(sent)))[1])
+    monkeypatch.setattr(api, "_http", httpx.Client(transport=answers, base_url="http://127.0.0.1"))
+    assert [line.text for line in api.log_lines("x", "container")] == ["256 SHA256:x (ED25519)"]
+    asked.clear()
+    assert api.log_lines("x", "system") == [] and len(asked) == 1, "people wait for that one"
 
 
 def test_a_log_that_is_not_there_has_no_lines(api):
