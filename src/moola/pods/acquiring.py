@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod, end_unused
-from moola.pods.ledger import Intent, Ledger
+from moola.pods.ledger import Intent, Ledger, LedgerPod
 from moola.pods.provider import (
     BadDrawError,
     LocalTarget,
@@ -107,7 +107,7 @@ class Acquisition(Generic[Session]):
             PodError: the lender refuses the request, or the pod that runs does not answer.
         """
         while True:
-            found = self.adopt()
+            found = self._found()
             pod, place = (found, place_of(found)) if found else self._made()
             started = found is not None and was_started(self.ledger, pod)
             try:
@@ -163,6 +163,17 @@ class Acquisition(Generic[Session]):
                 own = self._own_pods()
             self.ledger.settle(intent.number, "adopted" if own else "nothing")
         return own
+
+    def _found(self) -> PodRecord | None:
+        """See `adopt`; where that fails, what an earlier request made is ended, unless a job was started on it."""
+        try:
+            return self.adopt()
+        except BaseException as error:
+            with contextlib.suppress(StorageError):  # without the ledger nobody knows on which pod a job was started
+                used = any(was_started(self.ledger, pod) for pod in self.ledger.pods(self.run, open_only=True))
+                if not used and self._may_have_made_one():
+                    self._give_up(error)
+            raise
 
     def _made(self) -> tuple[PodRecord, Place]:
         """See `_create`; where that fails half-way, what came of it is ended."""
@@ -341,6 +352,6 @@ def silent(pod_id: str, run: str, why: str) -> PodError:
     )
 
 
-def was_started(ledger: Ledger, pod: PodRecord) -> bool:
+def was_started(ledger: Ledger, pod: PodRecord | LedgerPod) -> bool:
     """Whether a job was ever started on a pod."""
     return any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run))

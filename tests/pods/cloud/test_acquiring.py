@@ -147,6 +147,48 @@ def test_a_pod_whose_creation_was_not_answered_is_adopted(world, fault, hidden_s
     assert world.ledger.open_intents() == []
 
 
+def asked_for_and_killed(world: World) -> None:
+    """A client asked for a pod and was killed before the answer; the lender's list lags behind."""
+    world.fake.hidden_s = 55
+    (offer,) = world.provider.offers(CHEAP)
+    world.ledger.intend("runpod", RUN, offer)
+    world.provider.create(CHEAP, RUN, offer, KEY)
+
+
+def test_ctrl_c_while_the_pod_of_a_killed_client_is_looked_for_ends_it(world):
+    asked_for_and_killed(world)
+
+    def tell(line: str) -> None:
+        if "looking for it (2 of 5)" in line and line not in world.told:
+            world.told.append(line)
+            raise KeyboardInterrupt
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = tell
+    with pytest.raises(KeyboardInterrupt):
+        acquisition.acquire()
+    assert nothing_bills(world) and len(world.fake.pods) == 1
+
+
+def test_an_api_that_goes_away_while_a_pod_is_looked_for_is_told_with_the_pod(world):
+    asked_for_and_killed(world)
+    world.fake.fault("GET", "/pods", 503, "down", times=99)
+    with pytest.raises(PodError, match="may still bill"):
+        world.acquisition(CHEAP).acquire()
+    world.fake.faults.clear()
+    assert world.acquisition(CHEAP).acquire().adopted
+
+
+def test_a_pod_with_a_job_is_kept_where_looking_for_it_fails(world):
+    got = world.acquisition(CHEAP).acquire()
+    world.ledger.add_event(RUN, got.pod.pod_id, STARTED, "")
+    world.fake.fault("GET", "/pods", 503, "down", times=5)
+    with pytest.raises(ApiError):
+        world.acquisition(CHEAP).acquire()
+    world.fake.faults.clear()
+    assert world.billing() == [got.pod.pod_id]
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 0, "cut": True}])
 def test_a_creation_that_failed_without_a_pod_is_repeated_once_it_is_known(world, fault):
     world.fake.fault("POST", "/pods", **fault)
