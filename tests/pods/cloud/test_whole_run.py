@@ -156,6 +156,7 @@ def test_ctrl_c_twice_says_that_a_pod_may_bill(world, ordered, monkeypatch):
     with pytest.raises(PodError, match="may still bill") as caught:
         ordered().go()
     assert f"moola pod down {RUN}" in caught.value.way_out
+    assert "asked for again" not in told(world)
     monkeypatch.undo()
 
 
