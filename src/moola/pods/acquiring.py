@@ -104,7 +104,7 @@ class Acquisition(Generic[Session]):
             BadDrawError: several machines in a row did not come up.
             HostKeyError: whoever answers is not the pod; it is ended.
             AccessError: none of the places lets us in.
-            PodError: the lender refuses the request, or the pod that runs does not answer.
+            PodError: the lender refuses the request, another command ended the pod, or it does not answer.
         """
         while True:
             found = self._found()
@@ -117,6 +117,8 @@ class Acquisition(Generic[Session]):
                     raise silent(pod.pod_id, self.run, error.why) from error
                 self.tell(error.spoken())
                 end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
+                if self.ledger.was_given_up(self.run, pod.pod_id):
+                    raise _given_up(pod) from error
                 self.bad += [] if found else [place]
                 if len(self.bad) >= MAX_DRAWS:
                     raise BadDrawError(f"{len(self.bad)} pods in a row did not come up", error.spoken()) from error
@@ -341,6 +343,14 @@ class Acquisition(Generic[Session]):
 def place_of(one: Offer | PodRecord) -> Place:
     """Where a pod is, or would be."""
     return one.gpu, one.data_center, one.cloud
+
+
+def _given_up(pod: PodRecord) -> PodError:
+    return PodError(
+        f"another command ended pod {pod.pod_id} while it came up",
+        f"whoever ends the pod of {pod.run} wants no other",
+        "the same command rents one",
+    )
 
 
 def silent(pod_id: str, run: str, why: str) -> PodError:

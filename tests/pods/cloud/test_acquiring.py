@@ -434,6 +434,22 @@ def test_a_lender_that_stays_away_is_given_up_after_hours_and_the_pod_is_named(w
     world.fake.faults.clear()
 
 
+def test_a_pod_that_another_command_ends_while_it_boots_is_followed_by_no_other(world):
+    def tell(line: str) -> None:
+        world.told.append(line)
+        if "starts the container" in line:
+            (pod,) = world.provider.find(RUN)
+            world.ledger.give_up_pod("runpod", pod.pod_id, RUN)
+            end_pod(world.provider, pod, world.ledger, "given up", clock=world.clock)
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = tell
+    with pytest.raises(PodError, match="another command ended pod"):
+        acquisition.acquire()
+    assert nothing_bills(world) and len(world.fake.pods) == 1
+    assert not world.acquisition(CHEAP).acquire().adopted
+
+
 def test_a_pod_on_which_the_job_runs_is_never_ended_for_silence(world):
     got = world.acquisition(CHEAP).acquire()
     world.ledger.add_event(RUN, got.pod.pod_id, STARTED, "")
