@@ -464,6 +464,15 @@ def test_a_budget_below_the_estimate_is_refused_with_the_sum(world, ordered):
     check_budget(run)  # its pod is there: what it may take is the guards' matter now
 
 
+def test_no_estimate_is_refused_where_a_killed_client_may_have_left_a_pod(world, ordered):
+    run = ordered(guards=GuardLimits(budget=0.3), expected_hours=1.0)
+    (offer,) = world.provider.offers(run.settings.wish)
+    world.ledger.intend("runpod", RUN, offer)
+    world.provider.create(run.settings.wish, RUN, offer, "")
+    assert check_budget(run) is None
+    assert run._acquire().adopted
+
+
 def test_a_deadline_below_the_estimate_is_refused_with_the_sum(world, ordered):
     with pytest.raises(ConfigError) as caught:
         check_budget(ordered(guards=GuardLimits(budget=0.3, max_hours=0.01), expected_hours=1.0))
