@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod, end_unused
+from moola.pods.leases import is_taken_over
 from moola.pods.ledger import Intent, Ledger, LedgerPod
 from moola.pods.provider import (
     BadDrawError,
@@ -77,6 +78,7 @@ class Acquisition(Generic[Session]):
         tell: is told what happens.
         clock: for tests.
         bad: places of draws that were bad; more come.
+        hold: raises `PodTakenError` where another client took the run over; asked before pods are made or ended.
     """
 
     provider: Provider
@@ -89,6 +91,7 @@ class Acquisition(Generic[Session]):
     tell: Callable[[str], None] = print
     clock: Clock = field(default_factory=Clock)
     bad: list[Place] = field(default_factory=list[Place])
+    hold: Callable[[], None] = lambda: None
     _shut: dict[Place, AccessError] = field(default_factory=dict[Place, AccessError])
     """Places that refused the key: it is no other one the next time."""
 
@@ -115,6 +118,7 @@ class Acquisition(Generic[Session]):
             except BadDrawError as error:
                 if started and self.provider.status(pod.pod_id).status == "RUNNING":
                     raise silent(pod.pod_id, self.run, error.why) from error
+                self.hold()
                 self.tell(error.spoken())
                 end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
                 if self.ledger.was_given_up(self.run, pod.pod_id):
@@ -125,6 +129,7 @@ class Acquisition(Generic[Session]):
             except AccessError as error:
                 if started:
                     raise
+                self.hold()
                 self.tell(f"{error.what}: {error.why}")
                 end_pod(self.provider, pod, self.ledger, "refused the key", clock=self.clock)
                 self._shut[place] = error
@@ -142,6 +147,7 @@ class Acquisition(Generic[Session]):
             PodTakenError: another ledger's client made one.
         """
         own = self._settled()
+        self.hold()
         known = {pod.pod_id for pod in self.ledger.pods(self.run)}
         running = sorted(alive(own), key=lambda pod: (not was_started(self.ledger, pod), pod.pod_id not in known))
         for pod in own:
@@ -196,11 +202,13 @@ class Acquisition(Generic[Session]):
         return [one for one in self.ledger.open_intents(self.run) if one.provider == self.provider.name]
 
     def _give_up(self, error: BaseException) -> None:
-        """End what nothing was started on.
+        """End what nothing was started on, unless it is another client's by now.
 
         Raises:
             PodError: it cannot be ended; the error that led here is told with it.
         """
+        if is_taken_over(self.hold):
+            return
         told = error.what if isinstance(error, MoolaError) else type(error).__name__
         interrupted = "interrupted before it was used"
         why = interrupted if isinstance(error, KeyboardInterrupt) else f"not used: {told}"
@@ -209,7 +217,7 @@ class Acquisition(Generic[Session]):
                 self._settled()
         except KeyboardInterrupt:
             self.tell("interrupted again: a pod that shows up later is not looked for")
-        end_unused(self.provider, self.run, self.ledger, why, error, tell=self.tell, clock=self.clock)
+        end_unused(self.provider, self.run, self.ledger, why, error, tell=self.tell, clock=self.clock, hold=self.hold)
 
     def _own_pods(self) -> list[PodRecord]:
         """Pods of this run and this ledger that are not gone; those that are gone unasked are written down as lost.
@@ -279,6 +287,7 @@ class Acquisition(Generic[Session]):
     def _ask(self, offer: Offer) -> PodRecord:
         """Ask for a pod at one place; after a lost answer look for it, then ask once more."""
         for attempt in range(2):
+            self.hold()
             intent = self.ledger.intend(self.provider.name, self.run, offer)
             try:
                 pod = self.provider.create(self.wish, self.run, offer, self.public_key)

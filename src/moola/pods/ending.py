@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
+from moola.pods.leases import is_taken_over
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
 
@@ -102,10 +103,12 @@ def end_unused(
     *,
     tell: Callable[[str], None],
     clock: Clock | None = None,
+    hold: Callable[[], None] = lambda: None,
 ) -> None:
     """End the pods of a run on which nothing was started, because of an error that is raised afterwards.
 
-    A lender that does not answer is asked for hours, unless this is interrupted: nobody else would end them.
+    A lender that does not answer is asked for hours, unless this is interrupted: nobody else would end them. Once
+    `hold` says that another client took the run over, they are that client's.
 
     Raises:
         PodError: they cannot be ended; the error that led here is told with it.
@@ -113,7 +116,7 @@ def end_unused(
     clock = clock or Clock()
     until = clock.now() + _INSIST_S
     try:
-        while True:
+        while not is_taken_over(hold):
             try:
                 end_run(provider, run, ledger, why, tell=tell, clock=clock)
                 return

@@ -245,6 +245,31 @@ def test_a_client_that_was_taken_over_stops_and_touches_nothing(world, scripted,
     assert len(world.billing()) == 1 and scripted.published == []
 
 
+@pytest.mark.parametrize(
+    ("moment", "pods"),
+    [("asking runpod", 0), ("starts the container", 1), ("all verified", 1)],
+    ids=["asked", "up", "sent"],
+)
+def test_a_client_that_is_taken_over_before_the_job_makes_and_starts_and_ends_nothing(
+    world, scripted, ordered, moment, pods
+):
+    world.fake.plan = PodPlan(provisioning_s=0, pulling_s=5, starting_s=20, mapped_s=0)
+
+    def tell(line: str) -> None:
+        world.told.append(line)
+        if moment in line:
+            with contextlib.closing(sqlite3.connect(world.ledger.path)) as book:
+                book.execute("UPDATE leases SET holder = 'another'")
+                book.commit()
+
+    run = ordered()
+    run.tell = tell
+    with world.ledger.lease(RUN) as run.lease, pytest.raises(PodTakenError, match="took"):
+        run.go()
+    assert any(moment in line for line in world.told)
+    assert len(world.fake.pods) == len(world.billing()) == pods and kinds(world) == []
+
+
 def test_a_pod_that_another_command_ended_is_followed_by_no_other(world, scripted, ordered):
     def down(pod: ScriptedPod) -> None:
         if pod.moments == 2:
