@@ -90,12 +90,10 @@ def wait_for_session(
     while True:
         began = clock.monotonic()
         try:
-            try:
-                state = provider.status(pod.pod_id)
-                ledger.add_state(pod.provider, pod.pod_id, state)
-                watch.look(state)  # its way again at every look: it may have been started anew
+            try:  # where it is, too, at every look: it may have been started anew
+                state = watch.look(ledger)
                 target = provider.target(pod, keys_changed=refusal is not None) if watch.phase == "ssh" else None
-            except PodError as error:  # it comes up without its lender's word
+            except PodError as error:  # the pod comes up without its lender's word
                 away_s = _waited_for(error, away_s, began, pod, tell, clock, every_s)
                 continue
             if state.status in ("EXITED", "ERROR", "TERMINATED"):
@@ -155,7 +153,9 @@ class _Watch:
         self._shown: list[str] = []
         self.phase = "create"
 
-    def look(self, state: PodState) -> None:
+    def look(self, ledger: Ledger) -> PodState:
+        state = self._provider.status(self._pod_id)
+        ledger.add_state(self._provider.name, self._pod_id, state)
         if state.status == "PROVISIONING":
             self.phase = "create"
         elif state.status == "RUNNING" and state.uptime_s is not None:
@@ -166,6 +166,7 @@ class _Watch:
                 self._tell(f"  {line}")
             self._shown = lines
             self.phase = "pull" if lines and _PULLING.search(lines[-1]) else "boot"
+        return state
 
 
 def _news(before: list[str], now: list[str]) -> list[str]:
