@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
 from moola.pods.ending import end_pod, end_unused
-from moola.pods.ledger import Intent, Ledger
+from moola.pods.leases import is_taken_over
+from moola.pods.ledger import Intent, Ledger, LedgerPod
 from moola.pods.provider import (
     BadDrawError,
     LocalTarget,
@@ -77,6 +78,7 @@ class Acquisition(Generic[Session]):
         tell: is told what happens.
         clock: for tests.
         bad: places of draws that were bad; more come.
+        hold: raises `PodTakenError` where another client took the run over; asked before pods are made or ended.
     """
 
     provider: Provider
@@ -89,6 +91,7 @@ class Acquisition(Generic[Session]):
     tell: Callable[[str], None] = print
     clock: Clock = field(default_factory=Clock)
     bad: list[Place] = field(default_factory=list[Place])
+    hold: Callable[[], None] = lambda: None
     _shut: dict[Place, AccessError] = field(default_factory=dict[Place, AccessError])
     """Places that refused the key: it is no other one the next time."""
 
@@ -104,10 +107,10 @@ class Acquisition(Generic[Session]):
             BadDrawError: several machines in a row did not come up.
             HostKeyError: whoever answers is not the pod; it is ended.
             AccessError: none of the places lets us in.
-            PodError: the lender refuses the request, or the pod that runs does not answer.
+            PodError: the lender refuses the request, another command ended the pod, or it does not answer.
         """
         while True:
-            found = self.adopt()
+            found = self._found()
             pod, place = (found, place_of(found)) if found else self._made()
             started = found is not None and was_started(self.ledger, pod)
             try:
@@ -115,14 +118,18 @@ class Acquisition(Generic[Session]):
             except BadDrawError as error:
                 if started and self.provider.status(pod.pod_id).status == "RUNNING":
                     raise silent(pod.pod_id, self.run, error.why) from error
+                self.hold()
                 self.tell(error.spoken())
                 end_pod(self.provider, pod, self.ledger, "did not come up", clock=self.clock)
+                if self.ledger.was_given_up(self.run, pod.pod_id):
+                    raise _given_up(pod) from error
                 self.bad += [] if found else [place]
                 if len(self.bad) >= MAX_DRAWS:
                     raise BadDrawError(f"{len(self.bad)} pods in a row did not come up", error.spoken()) from error
             except AccessError as error:
                 if started:
                     raise
+                self.hold()
                 self.tell(f"{error.what}: {error.why}")
                 end_pod(self.provider, pod, self.ledger, "refused the key", clock=self.clock)
                 self._shut[place] = error
@@ -140,6 +147,7 @@ class Acquisition(Generic[Session]):
             PodTakenError: another ledger's client made one.
         """
         own = self._settled()
+        self.hold()
         known = {pod.pod_id for pod in self.ledger.pods(self.run)}
         running = sorted(alive(own), key=lambda pod: (not was_started(self.ledger, pod), pod.pod_id not in known))
         for pod in own:
@@ -164,6 +172,17 @@ class Acquisition(Generic[Session]):
             self.ledger.settle(intent.number, "adopted" if own else "nothing")
         return own
 
+    def _found(self) -> PodRecord | None:
+        """See `adopt`; where that fails, what an earlier request made is ended, unless a job was started on it."""
+        try:
+            return self.adopt()
+        except BaseException as error:
+            with contextlib.suppress(StorageError):  # without the ledger nobody knows on which pod a job was started
+                used = any(was_started(self.ledger, pod) for pod in self.ledger.pods(self.run, open_only=True))
+                if not used and self._may_have_made_one():
+                    self._give_up(error)
+            raise
+
     def _made(self) -> tuple[PodRecord, Place]:
         """See `_create`; where that fails half-way, what came of it is ended."""
         try:
@@ -183,11 +202,13 @@ class Acquisition(Generic[Session]):
         return [one for one in self.ledger.open_intents(self.run) if one.provider == self.provider.name]
 
     def _give_up(self, error: BaseException) -> None:
-        """End what nothing was started on.
+        """End what nothing was started on, unless it is another client's by now.
 
         Raises:
             PodError: it cannot be ended; the error that led here is told with it.
         """
+        if is_taken_over(self.hold):
+            return
         told = error.what if isinstance(error, MoolaError) else type(error).__name__
         interrupted = "interrupted before it was used"
         why = interrupted if isinstance(error, KeyboardInterrupt) else f"not used: {told}"
@@ -196,7 +217,7 @@ class Acquisition(Generic[Session]):
                 self._settled()
         except KeyboardInterrupt:
             self.tell("interrupted again: a pod that shows up later is not looked for")
-        end_unused(self.provider, self.run, self.ledger, why, error, tell=self.tell, clock=self.clock)
+        end_unused(self.provider, self.run, self.ledger, why, error, tell=self.tell, clock=self.clock, hold=self.hold)
 
     def _own_pods(self) -> list[PodRecord]:
         """Pods of this run and this ledger that are not gone; those that are gone unasked are written down as lost.
@@ -266,6 +287,7 @@ class Acquisition(Generic[Session]):
     def _ask(self, offer: Offer) -> PodRecord:
         """Ask for a pod at one place; after a lost answer look for it, then ask once more."""
         for attempt in range(2):
+            self.hold()
             intent = self.ledger.intend(self.provider.name, self.run, offer)
             try:
                 pod = self.provider.create(self.wish, self.run, offer, self.public_key)
@@ -332,6 +354,14 @@ def place_of(one: Offer | PodRecord) -> Place:
     return one.gpu, one.data_center, one.cloud
 
 
+def _given_up(pod: PodRecord) -> PodError:
+    return PodError(
+        f"another command ended pod {pod.pod_id} while it came up",
+        f"whoever ends the pod of {pod.run} wants no other",
+        "the same command rents one",
+    )
+
+
 def silent(pod_id: str, run: str, why: str) -> PodError:
     """A pod that its lender has and that does not answer."""
     return PodError(
@@ -341,6 +371,6 @@ def silent(pod_id: str, run: str, why: str) -> PodError:
     )
 
 
-def was_started(ledger: Ledger, pod: PodRecord) -> bool:
+def was_started(ledger: Ledger, pod: PodRecord | LedgerPod) -> bool:
     """Whether a job was ever started on a pod."""
     return any(one["kind"] == STARTED and one["pod_id"] == pod.pod_id for one in ledger.events(pod.run))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from moola.errors import MoolaError, StorageError
 from moola.pods.clock import Clock
+from moola.pods.leases import is_taken_over
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodError, PodRecord, Provider
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 6
 _PAUSE_S = 5.0
+_INSIST_S = 3 * 3600.0
+_INSIST_PAUSE_S = 300.0
+"""How long, and how often, an end is asked for that nobody else would ask for: nothing on the pod can end it yet."""
 
 
 def end_pod(provider: Provider, pod: PodRecord, ledger: Ledger, why: str, *, clock: Clock | None = None) -> None:
@@ -99,14 +103,29 @@ def end_unused(
     *,
     tell: Callable[[str], None],
     clock: Clock | None = None,
+    hold: Callable[[], None] = lambda: None,
 ) -> None:
     """End the pods of a run on which nothing was started, because of an error that is raised afterwards.
+
+    A lender that does not answer is asked for hours, unless this is interrupted: nobody else would end them. Once
+    `hold` says that another client took the run over, they are that client's.
 
     Raises:
         PodError: they cannot be ended; the error that led here is told with it.
     """
+    clock = clock or Clock()
+    until = clock.now() + _INSIST_S
     try:
-        end_run(provider, run, ledger, why, tell=tell, clock=clock)
+        while not is_taken_over(hold):
+            try:
+                end_run(provider, run, ledger, why, tell=tell, clock=clock)
+                return
+            except PodError as refused:
+                if clock.now() > until or isinstance(refused.__cause__, KeyboardInterrupt):
+                    raise
+                tell(f"{refused.what}: {refused.why}")
+                tell(f"the pod of {run} may still bill: its end is asked for again in {_INSIST_PAUSE_S:g} s")
+                clock.sleep(_INSIST_PAUSE_S)
     except (MoolaError, KeyboardInterrupt) as refused:
         told = f"{refused.what}\n{refused.why}" if isinstance(refused, MoolaError) else "interrupted once more"
         raise PodError(

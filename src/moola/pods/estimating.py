@@ -82,14 +82,14 @@ def check_budget(run: PodRun) -> Estimate | None:
     """Tell the estimate, and refuse a budget or a deadline below it; a run that has a pod goes on there.
 
     Returns:
-        The estimate; None where nobody bills, or where the run has a pod, whose guards count.
+        The estimate; None where nobody bills, or where the run has a pod or may have one, whose guards count.
 
     Raises:
         ConfigError: budget or deadline do not cover it; the sums are shown.
         NoCapacityError: nothing is offered.
     """
-    if run.ledger.pods(run.run, open_only=True):
-        return None
+    if run.ledger.pods(run.run, open_only=True) or run.ledger.open_intents(run.run):
+        return None  # one that was asked for may bill by now: refusing would leave it
     first = estimate_of(run.settings, run.provider.offers(run.settings.wish))
     if first is None:
         return None

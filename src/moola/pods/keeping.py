@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from moola.errors import MoolaError
 from moola.pods.leases import LEASE_S, Lease
+from moola.pods.provider import PodTakenError
 
 
 @contextlib.contextmanager
@@ -17,8 +18,12 @@ def kept(lease: Lease) -> Iterator[Lease]:
 
     def renew() -> None:
         while not over.wait(LEASE_S / 4):
-            with contextlib.suppress(MoolaError):  # whoever took it over is told by the ledger what is there
+            try:
                 lease.renew()
+            except PodTakenError:  # for good: `PodRun.hold` says so before anything more is done
+                return
+            except MoolaError:  # a ledger that is busy now may be written the next time
+                continue
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     with lease:

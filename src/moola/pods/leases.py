@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from moola.errors import StorageError
 from moola.pods.clock import Clock
 from moola.pods.provider import PodTakenError
 
@@ -69,6 +70,17 @@ def take_lease(writing: Writing, run: str, clock: Clock) -> Lease:
         row = (run, holder, host, process, clock.now() + LEASE_S)
         book.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", row)
     return Lease(writing, run, holder, clock)
+
+
+def is_taken_over(hold: Callable[[], None]) -> bool:
+    """Whether another client has the run that `hold` is to keep; where the ledger cannot tell, nobody has."""
+    try:
+        hold()
+    except PodTakenError:
+        return True
+    except StorageError:
+        pass
+    return False
 
 
 def holder_of(book: sqlite3.Connection, run: str, clock: Clock) -> str | None:

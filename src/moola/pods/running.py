@@ -217,6 +217,7 @@ class PodRun:
             tell=self.tell,
             clock=self.clock,
             bad=self._bad,
+            hold=self.hold,
         )
         return acquisition.acquire()
 

@@ -51,6 +51,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
             _go_on(run, record, pod, status, job)
             return pod
         attempt = int(job.get("attempt", 0)) + 1
+        run.hold()
         if run.provider.can_end_itself:
             pod.watch(attempt, _own_end(run, record))
         if not status or job.get("bundle") != run.bundle.bundle_id:
@@ -59,7 +60,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
     except BaseException as error:
         if not used:
             why = "nothing was started on it"
-            end_unused(run.provider, run.run, run.ledger, why, error, tell=run.tell, clock=run.clock)
+            end_unused(run.provider, run.run, run.ledger, why, error, tell=run.tell, clock=run.clock, hold=run.hold)
         else:
             run.tell(run.stays_on(record))
         raise
@@ -113,6 +114,7 @@ def _merged(here: Path, kept: Path | None, to: Path) -> Path:
 
 def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: Mapping[str, Any]) -> None:
     """Write the job and start its supervisor; one that still waits is told to leave first."""
+    run.hold()
     before = pod.status() if before else before  # it may have been started anew meanwhile
     if before and pod.is_supervised(before):
         pod.write("restart.json", {"attempt": before.get("attempt")})
@@ -131,6 +133,7 @@ def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: 
     at = run.clock.now() + pod.shell.skew_s
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=at, under_way=True)
     run_id = run.bundle.facts["run_id"]
+    run.hold()  # the one before this may have taken a while to leave
     job.send(pod, {f"project/artifacts/results/{run_id}/{POD_FILE}": asdict(rented)})  # which the report's page shows
     run.ledger.add_event(run.run, record.pod_id, STARTED, f"attempt {attempt}, bundle {run.bundle.bundle_id}")
     pod.supervise(run.moola_path)

@@ -15,13 +15,15 @@ from typing import TypeVar
 from moola.errors import ConfigError
 from moola.pods.clock import Clock
 from moola.pods.ledger import Ledger
-from moola.pods.provider import BadDrawError, LocalTarget, PodRecord, PodState, Provider
+from moola.pods.provider import BadDrawError, LocalTarget, PodError, PodRecord, PodState, Provider
 from moola.pods.ssh import HostKeyError, SshTarget
 
 Session = TypeVar("Session")
 _PULLING = re.compile(r"pull|fetch|download|extract|waiting for image", re.IGNORECASE)
 _LOG_LINES = 30
 """Of the lender's log that an error shows."""
+_AWAY_S = 1800.0
+"""How long a lender that does not answer is waited for: the pod comes up without it, and could not be ended either."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +81,32 @@ def wait_for_session(
 
     Raises:
         BadDrawError: the pod died, or a phase took too long; the lender's last lines are in it.
+        PodError: the lender did not answer for half an hour, which counts for no phase.
         HostKeyError: whoever answers is not the pod; of a machine that was made for it, still when the phase is over.
     """
     clock = clock or Clock()
     spent: defaultdict[str, float] = defaultdict(float)
-    watch, phase, refusal = _Watch(provider, pod.pod_id, tell), "", None
+    watch, phase, refusal, away_s = _Watch(provider, pod.pod_id, tell), "", None, 0.0
     while True:
         began = clock.monotonic()
-        state = provider.status(pod.pod_id)
-        ledger.add_state(pod.provider, pod.pod_id, state)
-        watch.look(state)
-        if state.status in ("EXITED", "ERROR", "TERMINATED"):
-            raise _bad_draw(provider, pod, f"it is {state.status}" + (f": {state.detail}" if state.detail else ""))
-        if watch.phase == "ssh":
-            try:
-                target = provider.target(pod, keys_changed=refusal is not None)  # it may have been started anew
-                session = None if target is None else open_session(target)
-                refusal = None
-            except HostKeyError as error:  # an old port may lead to another pod for a while
-                if not provider.makes_machines:
-                    raise
-                session, refusal = None, error
-            if session is not None:
-                return session
+        try:
+            try:  # where it is, too, at every look: it may have been started anew
+                state = watch.look(ledger)
+                target = provider.target(pod, keys_changed=refusal is not None) if watch.phase == "ssh" else None
+            except PodError as error:  # the pod comes up without its lender's word
+                away_s = _waited_for(error, away_s, began, pod, tell, clock, every_s)
+                continue
+            if state.status in ("EXITED", "ERROR", "TERMINATED"):
+                raise _bad_draw(provider, pod, f"it is {state.status}" + (f": {state.detail}" if state.detail else ""))
+            session = None if target is None else open_session(target)
+            refusal = None
+        except HostKeyError as error:  # an old port may lead to another pod for a while
+            if not provider.makes_machines:
+                raise
+            session, refusal = None, error
+        if session is not None:
+            return session
+        away_s = 0.0
         if watch.phase != phase:
             phase = watch.phase
             tell(f"pod {pod.pod_id}: {_SPOKEN[phase]}")
@@ -110,6 +115,25 @@ def wait_for_session(
         if spent[phase] > limits.of(phase):
             why = f"{_SPOKEN[phase]} for {spent[phase]:.0f} s, {limits.of(phase):.0f} s are allowed"
             raise refusal or _bad_draw(provider, pod, why)
+
+
+def _waited_for(
+    error: PodError,
+    away_s: float,
+    began: float,
+    pod: PodRecord,
+    tell: Callable[[str], None],
+    clock: Clock,
+    every_s: float,
+) -> float:
+    """Seconds that a lender has not answered for, after a pause; where they are too many, its error is raised."""
+    if not away_s:
+        tell(f"pod {pod.pod_id}: {pod.provider} does not answer, it is asked again: {error.spoken()}")
+    clock.sleep(every_s)
+    away_s += clock.monotonic() - began
+    if away_s > _AWAY_S:
+        raise error
+    return away_s
 
 
 _SPOKEN = {
@@ -129,7 +153,9 @@ class _Watch:
         self._shown: list[str] = []
         self.phase = "create"
 
-    def look(self, state: PodState) -> None:
+    def look(self, ledger: Ledger) -> PodState:
+        state = self._provider.status(self._pod_id)
+        ledger.add_state(self._provider.name, self._pod_id, state)
         if state.status == "PROVISIONING":
             self.phase = "create"
         elif state.status == "RUNNING" and state.uptime_s is not None:
@@ -140,6 +166,7 @@ class _Watch:
                 self._tell(f"  {line}")
             self._shown = lines
             self.phase = "pull" if lines and _PULLING.search(lines[-1]) else "boot"
+        return state
 
 
 def _news(before: list[str], now: list[str]) -> list[str]:

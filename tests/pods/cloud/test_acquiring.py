@@ -147,6 +147,48 @@ def test_a_pod_whose_creation_was_not_answered_is_adopted(world, fault, hidden_s
     assert world.ledger.open_intents() == []
 
 
+def asked_for_and_killed(world: World) -> None:
+    """A client asked for a pod and was killed before the answer; the lender's list lags behind."""
+    world.fake.hidden_s = 55
+    (offer,) = world.provider.offers(CHEAP)
+    world.ledger.intend("runpod", RUN, offer)
+    world.provider.create(CHEAP, RUN, offer, KEY)
+
+
+def test_ctrl_c_while_the_pod_of_a_killed_client_is_looked_for_ends_it(world):
+    asked_for_and_killed(world)
+
+    def tell(line: str) -> None:
+        if "looking for it (2 of 5)" in line and line not in world.told:
+            world.told.append(line)
+            raise KeyboardInterrupt
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = tell
+    with pytest.raises(KeyboardInterrupt):
+        acquisition.acquire()
+    assert nothing_bills(world) and len(world.fake.pods) == 1
+
+
+def test_an_api_that_goes_away_while_a_pod_is_looked_for_is_told_with_the_pod(world):
+    asked_for_and_killed(world)
+    world.fake.fault("GET", "/pods", 503, "down", times=9999)
+    with pytest.raises(PodError, match="may still bill"):
+        world.acquisition(CHEAP).acquire()
+    world.fake.faults.clear()
+    assert world.acquisition(CHEAP).acquire().adopted
+
+
+def test_a_pod_with_a_job_is_kept_where_looking_for_it_fails(world):
+    got = world.acquisition(CHEAP).acquire()
+    world.ledger.add_event(RUN, got.pod.pod_id, STARTED, "")
+    world.fake.fault("GET", "/pods", 503, "down", times=5)
+    with pytest.raises(ApiError):
+        world.acquisition(CHEAP).acquire()
+    world.fake.faults.clear()
+    assert world.billing() == [got.pod.pod_id]
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 0, "cut": True}])
 def test_a_creation_that_failed_without_a_pod_is_repeated_once_it_is_known(world, fault):
     world.fake.fault("POST", "/pods", **fault)
@@ -340,7 +382,7 @@ def test_an_interruption_before_the_job_runs_leaves_no_pod(world, error):
 
 def test_an_interruption_with_the_api_away_says_that_a_pod_may_bill(world):
     def interrupt(_: object) -> None:
-        world.fake.fault("GET", "/pods", 503, "down", times=99)
+        world.fake.fault("GET", "/pods", 503, "down", times=9999)
         raise KeyboardInterrupt
 
     with pytest.raises(PodError, match="may still bill") as caught:
@@ -348,6 +390,64 @@ def test_an_interruption_with_the_api_away_says_that_a_pod_may_bill(world):
     assert f"moola pod down {RUN}" in caught.value.way_out
     world.fake.faults.clear()
     assert world.acquisition(CHEAP).acquire().adopted
+
+
+@pytest.mark.parametrize("phase", ["waits for a machine", "fetches the image", "starts the container"])
+def test_a_lender_that_does_not_answer_while_a_pod_comes_up_is_asked_again(world, phase):
+    world.fake.plan = PodPlan(provisioning_s=20, pulling_s=20, starting_s=20)
+
+    def tell(line: str) -> None:
+        world.told.append(line)
+        if phase in line:
+            world.fake.fault("GET", "/pods/", 503, "down", times=11)
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = tell
+    assert acquisition.acquire().session and len(world.fake.pods) == 1
+    assert sum("does not answer, it is asked again" in line for line in world.told) == 1
+
+
+def test_a_pod_that_could_not_be_ended_is_ended_when_its_lender_answers(world):
+    def interrupt(_: object) -> None:
+        world.fake.fault("GET", "/pods", 503, "down", times=40)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.acquisition(CHEAP, open_session=interrupt).acquire()
+    assert nothing_bills(world)
+    assert any("its end is asked for again in 300 s" in line for line in world.told)
+
+
+def test_a_lender_that_stays_away_is_given_up_after_hours_and_the_pod_is_named(world):
+    begun = world.clock.at
+
+    def gone(line: str) -> None:
+        if "starts the container" in line:
+            world.fake.fault("GET", "/pods", 503, "down", times=9999)
+            world.fake.fault("DELETE", "/pods", 503, "down", times=9999)
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = gone
+    with pytest.raises(PodError, match="may still bill"):
+        acquisition.acquire()
+    assert 3 * 3600 < world.clock.at - begun < 5 * 3600 and len(world.billing()) == 1
+    world.fake.faults.clear()
+
+
+def test_a_pod_that_another_command_ends_while_it_boots_is_followed_by_no_other(world):
+    def tell(line: str) -> None:
+        world.told.append(line)
+        if "starts the container" in line:
+            (pod,) = world.provider.find(RUN)
+            world.ledger.give_up_pod("runpod", pod.pod_id, RUN)
+            end_pod(world.provider, pod, world.ledger, "given up", clock=world.clock)
+
+    acquisition = world.acquisition(CHEAP)
+    acquisition.tell = tell
+    with pytest.raises(PodError, match="another command ended pod"):
+        acquisition.acquire()
+    assert nothing_bills(world) and len(world.fake.pods) == 1
+    assert not world.acquisition(CHEAP).acquire().adopted
 
 
 def test_a_pod_on_which_the_job_runs_is_never_ended_for_silence(world):

@@ -156,6 +156,7 @@ def test_ctrl_c_twice_says_that_a_pod_may_bill(world, ordered, monkeypatch):
     with pytest.raises(PodError, match="may still bill") as caught:
         ordered().go()
     assert f"moola pod down {RUN}" in caught.value.way_out
+    assert "asked for again" not in told(world)
     monkeypatch.undo()
 
 
@@ -242,6 +243,31 @@ def test_a_client_that_was_taken_over_stops_and_touches_nothing(world, scripted,
     with world.ledger.lease(RUN) as run.lease, pytest.raises(PodTakenError, match="took"):
         run.go()
     assert len(world.billing()) == 1 and scripted.published == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "pods"),
+    [("asking runpod", 0), ("starts the container", 1), ("all verified", 1)],
+    ids=["asked", "up", "sent"],
+)
+def test_a_client_that_is_taken_over_before_the_job_makes_and_starts_and_ends_nothing(
+    world, scripted, ordered, moment, pods
+):
+    world.fake.plan = PodPlan(provisioning_s=0, pulling_s=5, starting_s=20, mapped_s=0)
+
+    def tell(line: str) -> None:
+        world.told.append(line)
+        if moment in line:
+            with contextlib.closing(sqlite3.connect(world.ledger.path)) as book:
+                book.execute("UPDATE leases SET holder = 'another'")
+                book.commit()
+
+    run = ordered()
+    run.tell = tell
+    with world.ledger.lease(RUN) as run.lease, pytest.raises(PodTakenError, match="took"):
+        run.go()
+    assert any(moment in line for line in world.told)
+    assert len(world.fake.pods) == len(world.billing()) == pods and kinds(world) == []
 
 
 def test_a_pod_that_another_command_ended_is_followed_by_no_other(world, scripted, ordered):
@@ -461,6 +487,15 @@ def test_a_budget_below_the_estimate_is_refused_with_the_sum(world, ordered):
     assert world.fake.pods == {}
     run._acquire()
     check_budget(run)  # its pod is there: what it may take is the guards' matter now
+
+
+def test_no_estimate_is_refused_where_a_killed_client_may_have_left_a_pod(world, ordered):
+    run = ordered(guards=GuardLimits(budget=0.3), expected_hours=1.0)
+    (offer,) = world.provider.offers(run.settings.wish)
+    world.ledger.intend("runpod", RUN, offer)
+    world.provider.create(run.settings.wish, RUN, offer, "")
+    assert check_budget(run) is None
+    assert run._acquire().adopted
 
 
 def test_a_deadline_below_the_estimate_is_refused_with_the_sum(world, ordered):
