@@ -124,7 +124,7 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
         status = _kept(run, pod, status)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
-    if published is not None:  # what its last minutes cost is known now
+    if published is not None and published.came:  # what its last minutes cost is known now
         write_rented(published.folder, rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now()))
     code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)

@@ -35,6 +35,9 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now())
     run.hold()
     published = publish_results(staged, run.shelf, rented=rented)
+    if not published.came:
+        run.tell(f"{run.run} was finished here before, and stays: {published.folder}; the pod's results: {staging}")
+        return published
     if published.disarmed:
         run.tell(f"a browser would run what is in {', '.join(published.disarmed)}: their names say so now")
     shutil.rmtree(staging)
