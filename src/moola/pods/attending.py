@@ -107,7 +107,7 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod, *, began_here: bool = 
 
 
 def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> Ended:
-    pod, status = run.timed("job", lambda: _follow(run, record, pod, following))
+    pod, status, is_deaf = run.timed("job", lambda: _follow(run, record, pod, following))
     for name, seconds in _step_seconds(status).items():
         run.seconds[name] = seconds
     outcome, why = str(status["outcome"]), str(status["why"])
@@ -120,7 +120,7 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     if outcome == "finished":
         published = run.timed("pull", lambda: fetch_results(run, record, pod))
     else:
-        all_here = _has_state(run, record, pod)
+        all_here = _has_state(run, record, pod, is_last_guard=is_deaf and run.provider.can_end_itself)
         status = _kept(run, pod, status)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
@@ -171,8 +171,10 @@ def _following(run: PodRun, record: PodRecord, project: str) -> Following:
     )
 
 
-def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> tuple[RunOnPod, Mapping[str, Any]]:
-    """Stay until the job has ended, or until it has to be ended from here."""
+def _follow(
+    run: PodRun, record: PodRecord, pod: RunOnPod, following: Following
+) -> tuple[RunOnPod, Mapping[str, Any], bool]:
+    """Stay until the job has ended, or until it has to be ended from here, because its supervisor is deaf."""
     every_s = run.settings.checkpoint_every_min * 60
     checkpoints = CheckpointPuller(run.folder / "checkpoint", every_s, run.tell, run.clock)
     guard = ClientGuard(guard_limits(run.settings, record.price_per_h), run.observed, run.clock)
@@ -190,20 +192,34 @@ def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
 
     following.every = every
     try:
-        return following.follow(pod)
+        pod, status = following.follow(pod)
     except DeafPodError as deaf:
         run.tell(f"the supervisor does not heed its guard ({deaf.verdict.why}): this client ends the pod")
-        return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}
-    finally:
+        if run.provider.name == "ssh":  # the host stays, so what runs there has to go
+            kill_run(deaf.pod)
         checkpoints.join()
+        return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}, True
+    except PodLostError:  # the next pod's copies come to the same folder
+        checkpoints.join()
+        raise
+    checkpoints.join()  # never after Ctrl-C: a whole pull may take minutes, and what it has is kept for the next
+    return pod, status, False
 
 
-def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod) -> bool:
-    """Bring the working state here; False where it is still on the pod alone, which therefore is not ended."""
+def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod, *, is_last_guard: bool) -> bool:
+    """Bring the working state here; False where it is still on the pod alone, which therefore is not ended.
+
+    Unless this client is the last that guards it: a pod past its limits, kept, would bill until somebody looks.
+    """
     try:
         fetch_state(run, pod)
-    except StorageError as error:
+    except (StorageError, RemoteError) as error:
+        if not is_last_guard and isinstance(error, RemoteError):
+            raise
         run.tell(f"its working state could not be pulled: {error.spoken()}")
+        if is_last_guard:
+            run.tell(f"pod {record.pod_id} is past its limits and no other guard is left: it is ended without that")
+            return True
         run.tell(f"{run.stays_on(record)}; `moola pod pull {run.run}` tries again")
         return False
     return True

@@ -21,10 +21,10 @@ from moola.cli import main
 from moola.commands.pod_commands.run_options import _interrupted_by
 from moola.errors import EXIT_POD, ConfigError, StorageError
 from moola.layout import Layout, digest_file, read_json, write_json
-from moola.pods import fetching, starting
+from moola.pods import attending, fetching, starting
 from moola.pods.acquiring import STARTED
 from moola.pods.attaching import LogCopy, PodLostError
-from moola.pods.checkpoints import kept_checkpoint
+from moola.pods.checkpoints import CheckpointPuller, kept_checkpoint
 from moola.pods.ending import end_pod
 from moola.pods.estimating import check_budget
 from moola.pods.giving_up import give_up, would_lose
@@ -35,7 +35,7 @@ from moola.pods.provider import PodError, PodTakenError, PodWish
 from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
 from moola.pods.runpod_api import ApiError
-from moola.pods.wire import ConnectionLostError
+from moola.pods.wire import ConnectionLostError, RemoteError
 
 from .conftest import World
 from .scripted_pod import Scripted, ScriptedPod
@@ -401,17 +401,47 @@ def test_a_pod_that_vanishes_while_its_results_come_is_followed_by_another(world
     assert len(world.fake.pods) == 2 and nothing_bills(world) and scripted.published == [RUN]
 
 
-def test_a_supervisor_that_heeds_no_guard_costs_no_more_than_its_time(world, scripted, ordered):
-    def deaf(pod: ScriptedPod) -> None:
-        pod.heeds = False
-        pod.files["status.json"]["at"] = str(pod.moments)
-        if pod.moments == 2:
-            world.clock.at += 3600.0
+def deaf(pod: ScriptedPod) -> None:
+    """Two looks, then its time is over, and its supervisor does not care."""
+    pod.heeds = False
+    pod.files["status.json"]["at"] = str(pod.moments)
+    if pod.moments == 2:
+        pod.clock.at += 3600.0
 
+
+def test_a_supervisor_that_heeds_no_guard_costs_no_more_than_its_time(world, scripted, ordered):
     scripted.script = deaf
     ended = ordered(guards=GuardLimits(max_hours=1)).go()
     assert (ended.outcome, ended.pod_ended, scripted.states >= 1) == ("deadline", True, True)
     assert nothing_bills(world)
+
+
+@pytest.mark.parametrize("error", [StorageError("there is too little room"), RemoteError("broken", "no sense")])
+def test_a_deaf_pod_past_its_limits_is_ended_without_its_state(world, scripted, ordered, monkeypatch, error):
+    def refuse(*_: Any) -> int:
+        raise error
+
+    scripted.script = deaf
+    monkeypatch.setattr(fetching, "pull_checkpoint", refuse)
+    assert ordered(guards=GuardLimits(max_hours=1)).go().pod_ended and nothing_bills(world)
+    assert "is ended without that" in told(world)
+
+
+def test_what_a_deaf_supervisor_runs_on_a_host_is_killed_before_its_folder_goes(world, scripted, ordered, monkeypatch):
+    done: list[str] = []
+    scripted.script = deaf
+    monkeypatch.setattr(type(world.provider), "name", "ssh")
+    monkeypatch.setattr(attending, "kill_run", lambda _: done.append("killed"))
+    monkeypatch.setattr(attending, "clear_host", lambda *_, **__: done.append("cleared"))
+    ordered(guards=GuardLimits(max_hours=1)).go()
+    assert done == ["killed", "cleared"]
+
+
+def test_ctrl_c_waits_for_no_pull_of_a_checkpoint(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(CheckpointPuller, "join", lambda _: pytest.fail("a whole pull is waited for"))
+    scripted.script = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        ordered().go()
 
 
 def test_a_pod_that_came_dearer_than_allowed_is_ended(world, ordered, monkeypatch):
