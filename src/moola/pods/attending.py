@@ -101,9 +101,18 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod, *, began_here: bool = 
         here = "\n".join([error.why, *what_is_here(run.folder)])
         way_out = f"`moola pod resume {run.run}` goes on from there on a new pod"
         raise PodLostError(error.what, here, way_out, may_be_its_guard=error.may_be_its_guard) from error
-    except MoolaError:
-        run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
+    except BaseException:  # a full disk here, an answer without sense: whatever it is, a pod that bills is told of
+        if _may_be_on(run, record):
+            run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
         raise
+
+
+def _may_be_on(run: PodRun, record: PodRecord) -> bool:
+    """Whether the ledger does not know that a pod has ended, or does not answer."""
+    try:
+        return any(pod.pod_id == record.pod_id for pod in run.ledger.pods(run.run, open_only=True))
+    except MoolaError:
+        return True
 
 
 def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> Ended:
@@ -126,7 +135,7 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
     if published is not None and published.came:  # what its last minutes cost is known now
         write_rented(published.folder, rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now()))
-    code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
+    code = max((step.get("exit_code") or 0 for step in status.get("steps", {}).values()), default=0)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)
 
 
@@ -259,4 +268,4 @@ def _give_back(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> N
 
 def _step_seconds(status: Mapping[str, Any]) -> dict[str, float]:
     """How long each step took, by the pod's clock."""
-    return {f"step {name}": step["seconds"] for name, step in status["steps"].items() if "seconds" in step}
+    return {f"step {name}": step["seconds"] for name, step in status.get("steps", {}).items() if "seconds" in step}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -435,6 +436,51 @@ def test_what_a_deaf_supervisor_runs_on_a_host_is_killed_before_its_folder_goes(
     monkeypatch.setattr(attending, "clear_host", lambda *_, **__: done.append("cleared"))
     ordered(guards=GuardLimits(max_hours=1)).go()
     assert done == ["killed", "cleared"]
+
+
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_here_in_the_log_says_that_the_pod_stays_on(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(LogCopy, "add", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered().go()
+    assert "stays on and bills" in world.told[-1] and len(world.billing()) == 1
+
+
+def test_a_report_that_cannot_be_written_keeps_no_pod(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(fetching, "write_json", no_room)
+    assert ordered().go().pod_ended and nothing_bills(world) and "No space" in told(world)
+
+
+def test_a_fault_after_the_end_of_a_pod_does_not_call_it_on(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(attending, "write_rented", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered().go()
+    assert nothing_bills(world) and "stays on" not in told(world)
+
+
+@pytest.mark.parametrize("key", ["outcome", "why"])
+def test_a_last_word_without_sense_is_told_and_the_pod_stays(world, scripted, ordered, key):
+    def end(pod: ScriptedPod) -> None:
+        pod.finish()
+        del pod.files["status.json"][key]
+
+    scripted.script = end
+    with pytest.raises(PodError, match="makes no sense"):
+        ordered().go()
+    assert "stays on and bills" in world.told[-1]
+
+
+def test_a_job_and_steps_without_sense_keep_no_pod(world, scripted, ordered):
+    def end(pod: ScriptedPod) -> None:
+        pod.finish()
+        pod.files["status.json"].pop("steps", None)
+        pod.files["job.json"] = ["x"]
+
+    scripted.script = end
+    assert ordered().go().pod_ended and nothing_bills(world)
 
 
 def test_ctrl_c_waits_for_no_pull_of_a_checkpoint(world, scripted, ordered, monkeypatch):
