@@ -36,6 +36,7 @@ from moola.pods.provider import PodError, PodTakenError, PodWish
 from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
 from moola.pods.runpod_api import ApiError
+from moola.pods.session import RunOnPod
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 from .conftest import World
@@ -481,6 +482,39 @@ def test_a_job_and_steps_without_sense_keep_no_pod(world, scripted, ordered):
 
     scripted.script = end
     assert ordered().go().pod_ended and nothing_bills(world)
+
+
+def test_a_connection_that_is_opened_again_closes_the_one_before(world, scripted, ordered, monkeypatch):
+    closed: list[str] = []
+    monkeypatch.setattr(ScriptedPod, "close", lambda pod: closed.append(pod.pod_id))
+    run = ordered()
+    run.go(detach=True)
+    (record,) = world.provider.find(run.run)
+    for opened in range(3):
+        assert run.connect(record) is not None and closed == [record.pod_id] * (opened + 1)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_pod_that_came_up_anew_is_watched_again(world, scripted, ordered, monkeypatch, is_restarted):
+    watched: list[int] = []
+    watch = RunOnPod.watch
+    monkeypatch.setattr(
+        RunOnPod, "watch", lambda pod, attempt, end: watched.append(attempt) or watch(pod, attempt, end)
+    )
+    ordered().go(detach=True)
+    (pod,) = scripted.pods.values()
+    pod.is_supervised = not is_restarted
+    ordered().go(detach=True)
+    assert watched == [1, 1] if is_restarted else [1]
+
+
+def test_a_restart_that_fails_says_that_the_pod_will_end_itself(world, scripted, ordered, monkeypatch):
+    scripted.script = lambda pod: pod.finish("failed")
+    ordered(keep=True).go()
+    monkeypatch.setattr(starting, "_begin", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered(keep=True).go()
+    assert "ends itself after 15 minutes" in world.told[-1] and f"moola pod pull {RUN}" in world.told[-1]
 
 
 def test_ctrl_c_waits_for_no_pull_of_a_checkpoint(world, scripted, ordered, monkeypatch):
