@@ -184,6 +184,26 @@ def test_an_artifact_that_is_here_stays_whatever_the_pod_made_under_its_key(pod:
     assert (pod.top / pod.place / "oof.parquet").read_text() == "predictions"
 
 
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_the_same_run_made_here_is_never_lost(pod: Pod, status: str) -> None:
+    shutil.rmtree(pod.project / "artifacts/results")
+    pod.finish(SENT)
+    here = pod.layout.results / SENT
+    here.mkdir()
+    (here / "my_notes.txt").write_text("mine")
+    manifest = {"run_id": SENT, "status": status, "files": {}, "stages": []}
+    (here / "manifest.json").write_text(json.dumps(manifest))
+    before = pod.here()
+    published = pod.bring_back()
+    if status == "finished":
+        assert published == Published(here, came=False) and pod.here() == before
+    else:
+        aside = pod.layout.room("artifacts/runpod_results") / SENT / "unfinished"
+        assert (aside / "my_notes.txt").read_text() == "mine" and read_json(aside / "manifest.json") == manifest
+        assert published == Published(here) and read_json(here / "manifest.json")["pod"]["run"] == SENT
+    assert pod.bring_back().folder == here
+
+
 def test_of_two_run_folders_the_finished_one_comes(pod: Pod) -> None:
     pod.finish("market-222222222222", status="interrupted")
     assert pod.bring_back().folder.name == RUN

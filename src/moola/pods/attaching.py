@@ -153,6 +153,7 @@ class Following:
                     raise PodLostError("the run is not on its pod any more", why)
                 self._is_armed, self._seen_at = bool((status.get("armed") or {}).get("armed")), self.clock.now()
                 if status.get("phase") in FINAL_PHASES:
+                    _check_final(status)
                     self._read_rest(pod)
                     return pod, status
                 if heart.is_silent(status):
@@ -217,6 +218,18 @@ class Following:
         if refusal is not None:
             raise refusal
         raise PodError("the pod does not answer", f"not for {waited_s:.0f} s: {error.why}", "its lender still has it")
+
+
+def _check_final(status: Mapping[str, Any]) -> None:
+    """See that a job that has ended says how.
+
+    Raises:
+        PodError: it does not.
+    """
+    missing = [name for name in ("outcome", "why") if not isinstance(status.get(name), str)]
+    if missing:
+        why = f"it has ended ({status['phase']}) without {' and '.join(missing)}"
+        raise PodError("the pod's last word about the run makes no sense", why, "look at the pod by hand")
 
 
 class _Heart:

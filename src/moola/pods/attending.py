@@ -101,13 +101,22 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod, *, began_here: bool = 
         here = "\n".join([error.why, *what_is_here(run.folder)])
         way_out = f"`moola pod resume {run.run}` goes on from there on a new pod"
         raise PodLostError(error.what, here, way_out, may_be_its_guard=error.may_be_its_guard) from error
-    except MoolaError:
-        run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
+    except BaseException:  # a full disk here, an answer without sense: whatever it is, a pod that bills is told of
+        if _may_be_on(run, record):
+            run.tell(f"{run.stays_on(record)}; `moola pod attach {run.run}` goes on")
         raise
 
 
+def _may_be_on(run: PodRun, record: PodRecord) -> bool:
+    """Whether the ledger does not know that a pod has ended, or does not answer."""
+    try:
+        return any(pod.pod_id == record.pod_id for pod in run.ledger.pods(run.run, open_only=True))
+    except MoolaError:
+        return True
+
+
 def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> Ended:
-    pod, status = run.timed("job", lambda: _follow(run, record, pod, following))
+    pod, status, is_deaf = run.timed("job", lambda: _follow(run, record, pod, following))
     for name, seconds in _step_seconds(status).items():
         run.seconds[name] = seconds
     outcome, why = str(status["outcome"]), str(status["why"])
@@ -120,13 +129,13 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     if outcome == "finished":
         published = run.timed("pull", lambda: fetch_results(run, record, pod))
     else:
-        all_here = _has_state(run, record, pod)
+        all_here = _has_state(run, record, pod, is_last_guard=is_deaf and run.provider.can_end_itself)
         status = _kept(run, pod, status)
     write_report(run, record, pod, status)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
-    if published is not None:  # what its last minutes cost is known now
+    if published is not None and published.came:  # what its last minutes cost is known now
         write_rented(published.folder, rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now()))
-    code = max((step.get("exit_code") or 0 for step in status["steps"].values()), default=0)
+    code = max((step.get("exit_code") or 0 for step in status.get("steps", {}).values()), default=0)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)
 
 
@@ -171,8 +180,10 @@ def _following(run: PodRun, record: PodRecord, project: str) -> Following:
     )
 
 
-def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following) -> tuple[RunOnPod, Mapping[str, Any]]:
-    """Stay until the job has ended, or until it has to be ended from here."""
+def _follow(
+    run: PodRun, record: PodRecord, pod: RunOnPod, following: Following
+) -> tuple[RunOnPod, Mapping[str, Any], bool]:
+    """Stay until the job has ended, or until it has to be ended from here, because its supervisor is deaf."""
     every_s = run.settings.checkpoint_every_min * 60
     checkpoints = CheckpointPuller(run.folder / "checkpoint", every_s, run.tell, run.clock)
     guard = ClientGuard(guard_limits(run.settings, record.price_per_h), run.observed, run.clock)
@@ -190,20 +201,34 @@ def _follow(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
 
     following.every = every
     try:
-        return following.follow(pod)
+        pod, status = following.follow(pod)
     except DeafPodError as deaf:
         run.tell(f"the supervisor does not heed its guard ({deaf.verdict.why}): this client ends the pod")
-        return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}
-    finally:
+        if run.provider.name == "ssh":  # the host stays, so what runs there has to go
+            kill_run(deaf.pod)
         checkpoints.join()
+        return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}, True
+    except PodLostError:  # the next pod's copies come to the same folder
+        checkpoints.join()
+        raise
+    checkpoints.join()  # never after Ctrl-C: a whole pull may take minutes, and what it has is kept for the next
+    return pod, status, False
 
 
-def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod) -> bool:
-    """Bring the working state here; False where it is still on the pod alone, which therefore is not ended."""
+def _has_state(run: PodRun, record: PodRecord, pod: RunOnPod, *, is_last_guard: bool) -> bool:
+    """Bring the working state here; False where it is still on the pod alone, which therefore is not ended.
+
+    Unless this client is the last that guards it: a pod past its limits, kept, would bill until somebody looks.
+    """
     try:
         fetch_state(run, pod)
-    except StorageError as error:
+    except (StorageError, RemoteError) as error:
+        if not is_last_guard and isinstance(error, RemoteError):
+            raise
         run.tell(f"its working state could not be pulled: {error.spoken()}")
+        if is_last_guard:
+            run.tell(f"pod {record.pod_id} is past its limits and no other guard is left: it is ended without that")
+            return True
         run.tell(f"{run.stays_on(record)}; `moola pod pull {run.run}` tries again")
         return False
     return True
@@ -243,4 +268,4 @@ def _give_back(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> N
 
 def _step_seconds(status: Mapping[str, Any]) -> dict[str, float]:
     """How long each step took, by the pod's clock."""
-    return {f"step {name}": step["seconds"] for name, step in status["steps"].items() if "seconds" in step}
+    return {f"step {name}": step["seconds"] for name, step in status.get("steps", {}).items() if "seconds" in step}

@@ -16,7 +16,7 @@ Check = Mapping[str, Any]
 
 def failed_checks(pod: RunOnPod, status: Mapping[str, Any]) -> list[Check]:
     """Findings that stand in the way of the run; none where it is not its preflight that failed."""
-    if not status["steps"].get("preflight", {}).get("exit_code"):
+    if not status.get("steps", {}).get("preflight", {}).get("exit_code"):
         return []
     findings: Any = pod.read("preflight-report.json")
     found = findings if isinstance(findings, list) else []

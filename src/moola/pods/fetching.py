@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from moola.errors import StorageError
 from moola.layout import write_json
 from moola.pods.checkpoints import kept_checkpoint, pull_checkpoint
 from moola.pods.provider import PodRecord
@@ -35,6 +36,9 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now())
     run.hold()
     published = publish_results(staged, run.shelf, rented=rented)
+    if not published.came:
+        run.tell(f"{run.run} was finished here before, and stays: {published.folder}; the pod's results: {staging}")
+        return published
     if published.disarmed:
         run.tell(f"a browser would run what is in {', '.join(published.disarmed)}: their names say so now")
     shutil.rmtree(staging)
@@ -58,11 +62,12 @@ def fetch_state(run: PodRun, pod: RunOnPod) -> None:
 
 
 def write_report(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, Any]) -> None:
-    """Write down what the pod was and how its steps ended; one that does not answer is not kept on for it."""
+    """Write down what the pod was and how its steps ended, as far as that goes: no pod is kept on for it."""
     found: dict[str, Any] = {}
     with contextlib.suppress(ConnectionLostError, RemoteError):
         found = {name: pod.read(f"{name}-report.json") for name in ("environment", "preflight")}
-    write_json(
-        run.folder / "pods" / f"{record.pod_id}.json",
-        {"pod": pod.spoken(), "bundle": run.bundle.bundle_id, "status": dict(status), **found},
-    )
+    report = {"pod": pod.spoken(), "bundle": run.bundle.bundle_id, "status": dict(status), **found}
+    try:
+        write_json(run.folder / "pods" / f"{record.pod_id}.json", report)
+    except (StorageError, OSError, ValueError) as error:  # a full disk here, or NaN from there
+        run.tell(f"how its steps ended could not be written down: {error}")

@@ -43,10 +43,12 @@ class Published:
     Attributes:
         folder: the run folder here.
         disarmed: files that a browser would have run, relative to the folder; their names say so.
+        came: whether it came of the pod; not where the same run was finished here already, and stays.
     """
 
     folder: Path
     disarmed: tuple[str, ...] = ()
+    came: bool = True
 
 
 def find_published(run: str, bundle: str, layout: Layout) -> Path | None:
@@ -133,7 +135,8 @@ def rented_by(
 def publish_results(staged: StagedRun, layout: Layout, *, rented: Rented) -> Published:
     """Move staged results to their places; after a crash the same call goes on.
 
-    An artifact that is here already stays: its key says that it was made from the same things in the same way.
+    An artifact that is here already stays: its key says that it was made from the same things in the same way. So does
+    the same run where it finished here, without a pod; one that did not finish here moves beside the pod's logs.
 
     Args:
         staged: by `pull_results`.
@@ -152,6 +155,8 @@ def publish_results(staged: StagedRun, layout: Layout, *, rented: Rented) -> Pub
         "git": rented.git,
     }
     final = layout.results / staged.folder.name
+    if _is_made_here(staged, final) and _said(final).get("status") == "finished" and _is_whole(final):
+        return Published(final, came=False)
     targets = {stage.place: layout.room(stage.place) for stage in staged.stages}
     _refuse_to_replace(staged, targets, final)
     lines: list[dict[str, Any]] = []
@@ -169,6 +174,8 @@ def publish_results(staged: StagedRun, layout: Layout, *, rented: Rented) -> Pub
             open_sealed_test(layout.room(_SEALED), opening.digest, opening.run_id)
     manifest = _rewrite(staged.folder, {"stages": lines, "pod": pod})
     write_rented(staged.folder, rented)
+    if _is_made_here(staged, final):
+        replace_folder(final, result_folder(layout, staged.run) / "unfinished")
     replace_folder(staged.folder, final)
     return Published(final, tuple(name for name in manifest["files"] if name not in staged.manifest["files"]))
 
@@ -182,11 +189,16 @@ def _refuse_to_replace(staged: StagedRun, targets: Mapping[str, Path], final: Pa
             problems.append(f"- {target} is here and is no artifact of that key")
     came_of = _said(final).get("pod")
     is_own = isinstance(came_of, Mapping) and came_of.get("run") == staged.run
-    if final.exists() and not is_own and not (final.name == staged.run and _said(final)):
+    if final.exists() and not is_own and not _is_made_here(staged, final):
         problems.append(f"- {final} is here and did not come of {staged.run}")
     if problems:
         way_out = "move it away if it is not wanted, then pull again: moola pod pull RUN"
         raise StorageError("the pod's results would replace something else", "\n".join(problems), way_out)
+
+
+def _is_made_here(staged: StagedRun, final: Path) -> bool:
+    """Whether the same run was at work in its folder here, without a pod."""
+    return final.name == staged.run and bool(said := _said(final)) and "pod" not in said
 
 
 def _said(folder: Path) -> Mapping[str, Any]:

@@ -235,11 +235,12 @@ class PodRun:
                 self._shells.pop().connection.close()
 
     def connect(self, record: PodRecord) -> RunOnPod | None:
-        """The run on its pod over a new connection; None while the pod does not answer.
+        """The run on its pod over a new connection, in place of those before; None while the pod does not answer.
 
         Raises:
             HostKeyError: whoever answers has other keys, and the lender does not say that they are the pod's.
         """
+        self.close()  # a pod that is connected to again and again keeps no client process for each time
         try:
             shell = self._opened(self.provider.target(record))
         except HostKeyError as error:

@@ -154,7 +154,10 @@ class RunOnPod:
 
     def job(self) -> Mapping[str, Any]:
         """What the supervisor is to do; empty where nothing was sent."""
-        return self.read("job.json") or {}
+        job = self.read("job.json") or {}
+        if not isinstance(job, dict):
+            raise _nonsense("what its supervisor is to do", ["job"], job)
+        return job
 
     def read(self, name: str) -> Any:
         """A JSON file of the run folder; None where there is none."""

@@ -20,6 +20,7 @@ from moola.pods.providers import api_url
 from moola.pods.publishing import rented_by
 from moola.pods.session import CLOCK_SKEW_S, PodShell, RunOnPod
 from moola.pods.transfer import push
+from moola.pods.watchdog import SILENCE_S
 
 if TYPE_CHECKING:
     from moola.pods.running import PodRun
@@ -43,7 +44,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
         ConnectionLostError: the connection does not come back.
     """
     pod, record = acquired.session.of_run(run.run), acquired.pod
-    used = was_started(run.ledger, record)
+    used, is_watched = was_started(run.ledger, record), False
     try:
         status, job = pod.status(), pod.job()
         used = used or bool(status)  # of a ledger that was deleted
@@ -54,6 +55,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
         run.hold()
         if run.provider.can_end_itself:
             pod.watch(attempt, _own_end(run, record))
+            is_watched = True
         if not status or job.get("bundle") != run.bundle.bundle_id:
             _send(run, pod, status)
         _begin(run, pod, record, attempt=attempt, before=status)
@@ -62,7 +64,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
             why = "nothing was started on it"
             end_unused(run.provider, run.run, run.ledger, why, error, tell=run.tell, clock=run.clock, hold=run.hold)
         else:
-            run.tell(run.stays_on(record))
+            run.tell(f"{run.stays_on(record)}{_until_its_end(run) if is_watched else ''}")
         raise
     return pod
 
@@ -75,6 +77,8 @@ def _go_on(run: PodRun, record: PodRecord, pod: RunOnPod, status: Mapping[str, A
     if not was_started(run.ledger, record):  # the ledger that knew was deleted
         run.ledger.add_event(run.run, record.pod_id, STARTED, "found at work")
     if status.get("phase") != "over":
+        if run.provider.can_end_itself and not pod.is_supervised(status):  # what watched it went with its container
+            pod.watch(int(status.get("attempt", 1)), _own_end(run, record))
         pod.supervise(str(job.get("moola_path", run.moola_path)))  # it may have been sent by another client
 
 
@@ -146,6 +150,13 @@ def _own_end(run: PodRun, record: PodRecord) -> dict[str, Any]:
     if not run.provider.can_end_itself:
         return {"kind": "none", "because": "nobody bills this machine by the hour"}
     return {"kind": "runpod", "api": api_url(), "pod": record.pod_id}
+
+
+def _until_its_end(run: PodRun) -> str:
+    """What becomes of a pod on which no attempt begins, though the one before left a state there."""
+    return (
+        f"\nit ends itself after {SILENCE_S / 60:.0f} minutes of silence; `moola pod pull {run.run}` brings its state"
+    )
 
 
 def _of_attempt(status: Mapping[str, Any], attempt: int) -> Mapping[str, Any] | None:

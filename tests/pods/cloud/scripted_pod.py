@@ -11,6 +11,7 @@ from typing import Any
 from fake_runpod import FakeClock
 
 from moola.pods import attending, checkpoints, fetching, running, starting
+from moola.pods.publishing import Published
 from moola.pods.session import PodShell, RunOnPod
 from moola.pods.wire import Answer, ConnectionLostError
 
@@ -112,7 +113,7 @@ class Scripted:
         monkeypatch.setattr(running, "open_shell", self.open_shell)
         monkeypatch.setattr(starting, "push", lambda *_, **__: report)
         monkeypatch.setattr(fetching, "pull_results", self.pull_results)
-        monkeypatch.setattr(fetching, "publish_results", lambda *_, **__: SimpleNamespace(folder="there", disarmed=()))
+        monkeypatch.setattr(fetching, "publish_results", lambda *_, **__: Published(Path("there")))
         monkeypatch.setattr(attending, "write_rented", lambda *_: None)
         for owner in (fetching, checkpoints):
             monkeypatch.setattr(owner, "pull_checkpoint", self.pull_checkpoint)

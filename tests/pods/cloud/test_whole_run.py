@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -21,10 +22,10 @@ from moola.cli import main
 from moola.commands.pod_commands.run_options import _interrupted_by
 from moola.errors import EXIT_POD, ConfigError, StorageError
 from moola.layout import Layout, digest_file, read_json, write_json
-from moola.pods import fetching, starting
+from moola.pods import attending, fetching, starting
 from moola.pods.acquiring import STARTED
 from moola.pods.attaching import LogCopy, PodLostError
-from moola.pods.checkpoints import kept_checkpoint
+from moola.pods.checkpoints import CheckpointPuller, kept_checkpoint
 from moola.pods.ending import end_pod
 from moola.pods.estimating import check_budget
 from moola.pods.giving_up import give_up, would_lose
@@ -35,7 +36,8 @@ from moola.pods.provider import PodError, PodTakenError, PodWish
 from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
 from moola.pods.runpod_api import ApiError
-from moola.pods.wire import ConnectionLostError
+from moola.pods.session import RunOnPod
+from moola.pods.wire import ConnectionLostError, RemoteError
 
 from .conftest import World
 from .scripted_pod import Scripted, ScriptedPod
@@ -427,17 +429,125 @@ def test_a_pod_that_vanishes_while_its_results_come_is_followed_by_another(world
     assert len(world.fake.pods) == 2 and nothing_bills(world) and scripted.published == [RUN]
 
 
-def test_a_supervisor_that_heeds_no_guard_costs_no_more_than_its_time(world, scripted, ordered):
-    def deaf(pod: ScriptedPod) -> None:
-        pod.heeds = False
-        pod.files["status.json"]["at"] = str(pod.moments)
-        if pod.moments == 2:
-            world.clock.at += 3600.0
+def deaf(pod: ScriptedPod) -> None:
+    """Two looks, then its time is over, and its supervisor does not care."""
+    pod.heeds = False
+    pod.files["status.json"]["at"] = str(pod.moments)
+    if pod.moments == 2:
+        pod.clock.at += 3600.0
 
+
+def test_a_supervisor_that_heeds_no_guard_costs_no_more_than_its_time(world, scripted, ordered):
     scripted.script = deaf
     ended = ordered(guards=GuardLimits(max_hours=1)).go()
     assert (ended.outcome, ended.pod_ended, scripted.states >= 1) == ("deadline", True, True)
     assert nothing_bills(world)
+
+
+@pytest.mark.parametrize("error", [StorageError("there is too little room"), RemoteError("broken", "no sense")])
+def test_a_deaf_pod_past_its_limits_is_ended_without_its_state(world, scripted, ordered, monkeypatch, error):
+    def refuse(*_: Any) -> int:
+        raise error
+
+    scripted.script = deaf
+    monkeypatch.setattr(fetching, "pull_checkpoint", refuse)
+    assert ordered(guards=GuardLimits(max_hours=1)).go().pod_ended and nothing_bills(world)
+    assert "is ended without that" in told(world)
+
+
+def test_what_a_deaf_supervisor_runs_on_a_host_is_killed_before_its_folder_goes(world, scripted, ordered, monkeypatch):
+    done: list[str] = []
+    scripted.script = deaf
+    monkeypatch.setattr(type(world.provider), "name", "ssh")
+    monkeypatch.setattr(attending, "kill_run", lambda _: done.append("killed"))
+    monkeypatch.setattr(attending, "clear_host", lambda *_, **__: done.append("cleared"))
+    ordered(guards=GuardLimits(max_hours=1)).go()
+    assert done == ["killed", "cleared"]
+
+
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_here_in_the_log_says_that_the_pod_stays_on(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(LogCopy, "add", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered().go()
+    assert "stays on and bills" in world.told[-1] and len(world.billing()) == 1
+
+
+def test_a_report_that_cannot_be_written_keeps_no_pod(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(fetching, "write_json", no_room)
+    assert ordered().go().pod_ended and nothing_bills(world) and "No space" in told(world)
+
+
+def test_a_fault_after_the_end_of_a_pod_does_not_call_it_on(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(attending, "write_rented", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered().go()
+    assert nothing_bills(world) and "stays on" not in told(world)
+
+
+@pytest.mark.parametrize("key", ["outcome", "why"])
+def test_a_last_word_without_sense_is_told_and_the_pod_stays(world, scripted, ordered, key):
+    def end(pod: ScriptedPod) -> None:
+        pod.finish()
+        del pod.files["status.json"][key]
+
+    scripted.script = end
+    with pytest.raises(PodError, match="makes no sense"):
+        ordered().go()
+    assert "stays on and bills" in world.told[-1]
+
+
+def test_a_job_and_steps_without_sense_keep_no_pod(world, scripted, ordered):
+    def end(pod: ScriptedPod) -> None:
+        pod.finish()
+        pod.files["status.json"].pop("steps", None)
+        pod.files["job.json"] = ["x"]
+
+    scripted.script = end
+    assert ordered().go().pod_ended and nothing_bills(world)
+
+
+def test_a_connection_that_is_opened_again_closes_the_one_before(world, scripted, ordered, monkeypatch):
+    closed: list[str] = []
+    monkeypatch.setattr(ScriptedPod, "close", lambda pod: closed.append(pod.pod_id))
+    run = ordered()
+    run.go(detach=True)
+    (record,) = world.provider.find(run.run)
+    for opened in range(3):
+        assert run.connect(record) is not None and closed == [record.pod_id] * (opened + 1)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_pod_that_came_up_anew_is_watched_again(world, scripted, ordered, monkeypatch, is_restarted):
+    watched: list[int] = []
+    watch = RunOnPod.watch
+    monkeypatch.setattr(
+        RunOnPod, "watch", lambda pod, attempt, end: watched.append(attempt) or watch(pod, attempt, end)
+    )
+    ordered().go(detach=True)
+    (pod,) = scripted.pods.values()
+    pod.is_supervised = not is_restarted
+    ordered().go(detach=True)
+    assert watched == [1, 1] if is_restarted else [1]
+
+
+def test_a_restart_that_fails_says_that_the_pod_will_end_itself(world, scripted, ordered, monkeypatch):
+    scripted.script = lambda pod: pod.finish("failed")
+    ordered(keep=True).go()
+    monkeypatch.setattr(starting, "_begin", no_room)
+    with pytest.raises(OSError, match="No space"):
+        ordered(keep=True).go()
+    assert "ends itself after 15 minutes" in world.told[-1] and f"moola pod pull {RUN}" in world.told[-1]
+
+
+def test_ctrl_c_waits_for_no_pull_of_a_checkpoint(world, scripted, ordered, monkeypatch):
+    monkeypatch.setattr(CheckpointPuller, "join", lambda _: pytest.fail("a whole pull is waited for"))
+    scripted.script = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        ordered().go()
 
 
 def test_a_pod_that_came_dearer_than_allowed_is_ended(world, ordered, monkeypatch):
