@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import os
 import shutil
 import socket
@@ -15,14 +16,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from fake_runpod import FakeRunpod, PodPlan, QuietSshd, Spec
 
 from moola.pods.bundle import Bundle, BundledFile
 from moola.pods.ssh import SshConnection, SshTarget
 from moola.pods.wire import LocalConnection
 
+_SPEC = Path(__file__).parents[2] / "../shared/data/runpod-openapi-v2.json"
 _CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -322,3 +326,33 @@ def tree_of() -> Callable[[Path], dict[str, bytes]]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> ModuleType:
+    """Runs with a stand-in for training, see the module."""
+    return importlib.import_module("stand_in")
+
+
+@pytest.fixture
+def account(make_sshd: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRunpod]:
+    """A RunPod account whose pods are real sshd that take the key of the run."""
+    if os.geteuid():
+        pytest.skip("RunPod's pods are logged in to as root")
+
+    def lend(pod: Any) -> QuietSshd:
+        machine = make_sshd()
+        (machine.folder / "client_key.pub").write_text(pod.body["env"]["PUBLIC_KEY"] + "\n")
+        machine.start()
+        told = subprocess.check_output(["ssh-keygen", "-lf", str(machine.folder / "host_key.pub")], text=True).strip()
+        lent = QuietSshd("127.0.0.1", machine.port, [told])
+        lent.close = machine.stop
+        return lent
+
+    spec = Spec(_SPEC.read_text()) if _SPEC.is_file() else None
+    with FakeRunpod(make_sshd=lend, spec=spec) as account:
+        account.plan = PodPlan(provisioning_s=0.0, pulling_s=0.0, starting_s=0.0, mapped_s=0.0)
+        monkeypatch.setenv("RUNPOD_API_URL", account.url)
+        monkeypatch.setenv("RUNPOD_API_KEY", account.key)
+        yield account
+        assert account.violations == []

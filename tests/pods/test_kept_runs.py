@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,22 +21,7 @@ from moola.pods.runpod_provider import RunpodProvider
 HERE = Path(__file__).parent
 RUN = "demo-0123456789ab"
 LONG = {"STAND_IN_STEPS": "400", "STAND_IN_PAUSE_S": "0.1"}
-AT_ONCE = {"provisioning_s": 0.0, "pulling_s": 0.0, "starting_s": 0.0, "mapped_s": 0.0}
 pytestmark = pytest.mark.slow
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> ModuleType:
-    return _module("stand_in")
 
 
 @pytest.fixture
@@ -150,29 +133,6 @@ def test_a_disk_that_fills_up_under_the_training_is_told_and_nothing_looks_finis
     again: list[str] = []
     larger = stand_in.stand_in_run(here, again, env={"STAND_IN_STEPS": str(done + 1)})
     assert larger.go().outcome == "finished" and begins(again) == [done] and done >= 2
-
-
-@pytest.fixture
-def account(make_sshd: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A RunPod account whose pods are real sshd that take the key of the run."""
-    if os.geteuid():
-        pytest.skip("RunPod's pods are logged in to as root")
-    fake_runpod = _module("fake_runpod")
-
-    def lend(pod: Any) -> Any:
-        machine = make_sshd()
-        (machine.folder / "client_key.pub").write_text(pod.body["env"]["PUBLIC_KEY"] + "\n")
-        machine.start()
-        told = subprocess.check_output(["ssh-keygen", "-lf", str(machine.folder / "host_key.pub")], text=True).strip()
-        lent = fake_runpod.QuietSshd("127.0.0.1", machine.port, [told])
-        lent.close = machine.stop
-        return lent
-
-    with fake_runpod.FakeRunpod(make_sshd=lend) as account:
-        account.plan = fake_runpod.PodPlan(**AT_ONCE)
-        monkeypatch.setenv("RUNPOD_API_URL", account.url)
-        monkeypatch.setenv("RUNPOD_API_KEY", account.key)
-        yield account
 
 
 def test_a_rented_pod_that_vanishes_leaves_its_state_on_the_volume(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import stand_in
 
 from moola.errors import StorageError
 from moola.pods.clock import Clock
@@ -20,15 +19,6 @@ from moola.pods.supervisor import Supervisor
 from moola.pods.wire import Answer, LocalConnection
 
 HOURS = 3600.0
-
-
-def load(name: str) -> ModuleType:
-    """A module that lies beside the tests."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -100,5 +90,5 @@ def test_the_client_tells_of_a_pod_whose_clock_is_wrong(
     wrong_clock(skew_s)
     said: list[str] = []
     with pytest.raises(StorageError, match="enough"):
-        load("stand_in").stand_in_run(tmp_path, said).go()
+        stand_in.stand_in_run(tmp_path, said).go()
     assert [line.split(":")[0] for line in said if "clock" in line] == ([f"its clock is {told}"] if told else [])

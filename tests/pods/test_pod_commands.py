@@ -32,15 +32,6 @@ from moola.pods.settings import load_settings, split_words
 RUN = "demo-0123456789ab"
 
 
-@pytest.fixture(scope="module")
-def stand_in() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stand_in", Path(__file__).with_name("stand_in.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_command_in_the_table_is_there_and_helps(capsys: pytest.CaptureFixture[str]) -> None:
     for name, (module, _) in COMMANDS.items():
         assert importlib.util.find_spec(f"moola.commands.pod_commands.{module}"), name

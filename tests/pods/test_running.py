@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -26,15 +25,6 @@ from moola.pods.provider import PodTakenError
 
 HERE = Path(__file__).parent
 RUN = "demo-0123456789ab"
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stand_in", HERE / "stand_in.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)

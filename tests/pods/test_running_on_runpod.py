@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,42 +26,11 @@ pytestmark = [
 ]
 
 
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> ModuleType:
-    return _module("stand_in")
-
-
 @pytest.fixture
-def account(make_sshd: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An account whose pods are real sshd that take the key of the run."""
-    fake_runpod = _module("fake_runpod")
-
-    def lend(pod: Any) -> Any:
-        machine = make_sshd()
-        (machine.folder / "client_key.pub").write_text(pod.body["env"]["PUBLIC_KEY"] + "\n")
-        machine.start()
-        told = subprocess.check_output(["ssh-keygen", "-lf", str(machine.folder / "host_key.pub")], text=True).strip()
-        lent = fake_runpod.QuietSshd("127.0.0.1", machine.port, [told])
-        lent.close = machine.stop
-        return lent
-
-    text = SPEC.read_text() if SPEC.is_file() else ""
-    with fake_runpod.FakeRunpod(make_sshd=lend, spec=fake_runpod.Spec(text) if text else None) as account:
-        account.plan = fake_runpod.PodPlan(**AT_ONCE)
-        monkeypatch.setenv("RUNPOD_API_URL", account.url)
-        monkeypatch.setenv("RUNPOD_API_KEY", account.key)
-        monkeypatch.setattr(RunpodProvider, "root", property(lambda provider: str(tmp_path / "pod")))
-        yield account
-        assert account.violations == []
+def account(account: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The account, whose pods have a folder of this machine for their own."""
+    monkeypatch.setattr(RunpodProvider, "root", property(lambda provider: str(tmp_path / "pod")))
+    yield account
     for process in psutil.process_iter(["cmdline"]):  # what vanished for its client goes on where all is one machine
         if str(tmp_path / "pod") in " ".join(process.info["cmdline"] or []):
             process.kill()

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runpod import FakeClock, FakeRunpod, Spec
+import stand_in
+from fake_runpod import FakeClock, FakeRunpod, PodPlan, Spec
 
+from moola.layout import Layout
 from moola.pods import host_keys
 from moola.pods.acquiring import Acquisition
 from moola.pods.ledger import Ledger
 from moola.pods.provider import PodWish
 from moola.pods.run_keys import RunKeys
+from moola.pods.running import PodRun
 from moola.pods.runpod_api import RunpodApi
 from moola.pods.runpod_provider import RunpodProvider
+
+from .scripted_pod import Scripted
 
 SPEC = Path(__file__).parents[3] / "../shared/data/runpod-openapi-v2.json"
 RUN = "market-584a4514f71f"
@@ -110,3 +115,24 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> str:
     line = f"256 {host_keys.fingerprint(KEY)} root@pod (ED25519)"
     monkeypatch.setattr("fake_runpod.PRINTED", line)
     return line
+
+
+@pytest.fixture
+def scripted(world: World, monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    world.fake.plan = PodPlan(provisioning_s=0, pulling_s=0, starting_s=0, mapped_s=0)
+    return Scripted(world.clock, monkeypatch)
+
+
+@pytest.fixture
+def ordered(world: World, scripted: Scripted, tmp_path: Path) -> Callable[..., PodRun]:
+    """A run on the fake account, whose pods do what `scripted.script` says."""
+
+    def make(**changed: Any) -> PodRun:
+        settings = stand_in.settings(provider="runpod", gpus=("A5000",), cloud=("SECURE",), **changed)
+        layout = Layout(tmp_path / "data", tmp_path / "artifacts")
+        bundle = stand_in.stand_in_bundle(tmp_path / "packed")
+        return PodRun(
+            bundle, settings, layout, world.provider, world.ledger, world.told.append, lambda _: None, world.clock
+        )
+
+    return make

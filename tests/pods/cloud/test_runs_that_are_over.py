@@ -8,43 +8,20 @@ from typing import Any
 
 import pytest
 import stand_in
-from fake_runpod import PodPlan
 
 from moola.cli import main
-from moola.layout import Layout, digest_file, write_json
+from moola.layout import digest_file, write_json
 from moola.pods.ledger import Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import BadDrawError, PodError, PodWish
 from moola.pods.running import PodRun
 from moola.pods.stopping import pass_on_stop, stop
 
-from .conftest import World
-from .scripted_pod import Scripted, ScriptedPod
+from .scripted_pod import ScriptedPod
 
 RUN = stand_in.RUN
 BAD_GPU = {"check": "gpu", "ok": False, "said": "torch sees 0 GPUs", "way_out": "take another pod", "elsewhere": True}
 NO_DISK = {"check": "disk", "ok": False, "said": "1 GB free", "way_out": "pod.disk_gb=...", "elsewhere": False}
-
-
-@pytest.fixture
-def scripted(world: World, monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    world.fake.plan = PodPlan(provisioning_s=0, pulling_s=0, starting_s=0, mapped_s=0)
-    return Scripted(world.clock, monkeypatch)
-
-
-@pytest.fixture
-def ordered(world: World, scripted: Scripted, tmp_path: Path) -> Callable[..., PodRun]:
-    """A run on the fake account, whose pods do what `scripted.script` says."""
-
-    def make(**changed: Any) -> PodRun:
-        settings = stand_in.settings(provider="runpod", gpus=("A5000",), cloud=("SECURE",), **changed)
-        layout = Layout(tmp_path / "data", tmp_path / "artifacts")
-        bundle = stand_in.stand_in_bundle(tmp_path / "packed")
-        return PodRun(
-            bundle, settings, layout, world.provider, world.ledger, world.told.append, lambda _: None, world.clock
-        )
-
-    return make
 
 
 def published(run: PodRun) -> Path:

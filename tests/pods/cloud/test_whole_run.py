@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from fake_runpod import PodPlan
 from moola.cli import main
 from moola.commands.pod_commands.run_options import _interrupted_by
 from moola.errors import EXIT_POD, ConfigError, StorageError
-from moola.layout import Layout, digest_file, read_json, write_json
+from moola.layout import digest_file, read_json, write_json
 from moola.pods import attending, fetching, starting
 from moola.pods.acquiring import STARTED
 from moola.pods.attaching import LogCopy, PodLostError
@@ -34,37 +33,15 @@ from moola.pods.ledger import Ledger
 from moola.pods.pod_end import PodEnd
 from moola.pods.provider import PodError, PodTakenError, PodWish
 from moola.pods.resuming import open_run
-from moola.pods.running import PodRun
 from moola.pods.runpod_api import ApiError
 from moola.pods.session import RunOnPod
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 from .conftest import World
-from .scripted_pod import Scripted, ScriptedPod
+from .scripted_pod import ScriptedPod
 
 RUN = stand_in.RUN
 AT_ONCE = PodPlan(provisioning_s=0, pulling_s=0, starting_s=0, mapped_s=0)
-
-
-@pytest.fixture
-def scripted(world: World, monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    world.fake.plan = AT_ONCE
-    return Scripted(world.clock, monkeypatch)
-
-
-@pytest.fixture
-def ordered(world: World, scripted: Scripted, tmp_path: Path) -> Callable[..., PodRun]:
-    """A run on the fake account, whose pods do what `scripted.script` says."""
-
-    def make(**changed: Any) -> PodRun:
-        settings = stand_in.settings(provider="runpod", gpus=("A5000",), cloud=("SECURE",), **changed)
-        layout = Layout(tmp_path / "data", tmp_path / "artifacts")
-        bundle = stand_in.stand_in_bundle(tmp_path / "packed")
-        return PodRun(
-            bundle, settings, layout, world.provider, world.ledger, world.told.append, lambda _: None, world.clock
-        )
-
-    return make
 
 
 def nothing_bills(world: World) -> bool:
