@@ -52,6 +52,7 @@ class RunConfig:
         paths: data and artifact folders.
         data, task, transform, augment, split, encoder, objective, trainer, model, evaluation, stage: sections, by
             config group.
+        tracker: name of a tracker -> its keys; changes no result, so it is no part of the run id.
     """
 
     name: str
@@ -66,6 +67,7 @@ class RunConfig:
     model: dict[str, Any]
     evaluation: dict[str, Any]
     stage: dict[str, Any]
+    tracker: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int | None = None
