@@ -30,6 +30,7 @@ from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
+from moola.pipelines.tracked import tracked
 
 
 def execute(
@@ -77,8 +78,8 @@ def execute(
                 events.emit("note", message=message)
             processes = 1 if _under_torchrun() else config.processes
             context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
-            with _told(record, events):
-                Pipeline(pipeline.stages, hooks).run(context)
+            with tracked(config, run_id, folder, target, events) as feed, _told(record, events):
+                Pipeline(pipeline.stages, (*hooks, *feed)).run(context)
     return folder
 
 
