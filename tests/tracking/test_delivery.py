@@ -74,7 +74,7 @@ def test_a_server_that_is_away_at_the_end_is_told_later(log, deliver, file_track
     with pytest.raises(TrackerError, match="another process"):
         deliver(file_tracker()).deliver_rest()
     delivery.abandon()
-    while threading.active_count() > before:
+    while threading.active_count() > before:  # it holds the lock until it has seen that nobody waits
         time.sleep(0.01)
     with pytest.raises(TrackerError, match="the server is away"):
         deliver(file_tracker(fails=lambda *_: True)).deliver_rest()

@@ -84,8 +84,8 @@ class Delivery:
     ) -> None:
         self.name, self.tracker, self.folder = name, tracker, folder
         self._tell, self._pauses_s = tell, pauses_s
-        self._source = _Source(folder, position_of(folder, name))
-        self._run = _run_before(folder, self._source.position)
+        self._source = _Source(folder, 0)
+        self._run: TrackedRun | None = None
         self._pending: deque[Call] = deque()
         self._at_once = _MOST_AT_ONCE
         self._is_open = False
@@ -134,7 +134,15 @@ class Delivery:
         while not self._is_abandoned:
             try:
                 with self._only_one():
-                    self._deliver()
+                    self._deliver_through_outages()
+                return
+            except BaseException as error:  # another process is at it, or the disk is full
+                self._fail(error)
+
+    def _deliver_through_outages(self) -> None:
+        while not self._is_abandoned:
+            try:
+                self._deliver()
                 return
             except BaseException as error:  # whatever a tracker does wrong is its own affair
                 self._fail(error)
@@ -213,7 +221,7 @@ class Delivery:
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:
-        """One process at a time tells a tracker of a run."""
+        """One process at a time tells a tracker of a run, from where the one before it stopped."""
         folder = self.folder / FOLDER
         folder.mkdir(exist_ok=True)
         with (folder / f"{self.name}.lock").open("w") as handle:
@@ -221,6 +229,9 @@ class Delivery:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BlockingIOError(error.errno, "another process is telling it of this run", self.name) from error
+            self._source = _Source(self.folder, position_of(self.folder, self.name))
+            self._run = _run_before(self.folder, self._source.position)
+            self._pending.clear()
             yield
 
 
