@@ -28,7 +28,7 @@ REPLAYED = "-replay"
 """Behind the id of a run that is done once more."""
 _PULL_AGAIN = "pull again: moola pod pull RUN"
 _LOOK = "look at the pod by hand: moola pod ssh RUN"
-_UNLISTED = ("manifest.json", "events.jsonl")
+_UNLISTED = ("manifest.json", "events.jsonl", "tracking.jsonl")
 """Files of a run folder that its manifest does not list."""
 _MOST_MANIFEST_BYTES = 64 * 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -25,7 +25,8 @@ _BUNCH_S = 2.0
 _PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Before each new try of an outage; the last one stays."""
 
-_MODE = "MOOLA_TRACKERS"
+JOURNAL_ONLY = {"MOOLA_TRACKERS": "journal"}
+"""Environment of a run whose trackers are told later, from its journal: on a pod, or a node without a network."""
 _TRY_AGAIN = "mend that and try again: what it took stays, the rest waits in the run folder"
 
 Tell = Callable[..., None]
@@ -39,11 +40,8 @@ class TrackerError(MoolaError):
 
 
 def journal_only() -> bool:
-    """Whether this machine tells trackers nothing and keeps what they are to be told: ``MOOLA_TRACKERS=journal``.
-
-    So it is on a pod, which has neither their packages nor their keys.
-    """
-    return os.environ.get(_MODE) == "journal"
+    """Whether this process tells trackers nothing, and keeps what they are to be told (`JOURNAL_ONLY`)."""
+    return all(os.environ.get(name) == value for name, value in JOURNAL_ONLY.items())
 
 
 def position_of(folder: Path, name: str) -> int:
@@ -232,7 +230,10 @@ class Delivery:
             self._source = _Source(self.folder, position_of(self.folder, self.name))
             self._run = _run_before(self.folder, self._source.position)
             self._pending.clear()
-            yield
+            try:
+                yield
+            finally:
+                self.tracker.close()
 
 
 class _Source:

@@ -48,8 +48,7 @@ class TensorBoardTracker(Tracker):
 
     def start(self, run: TrackedRun) -> None:
         """Open a file beside those that the run has, and say what it is made with."""
-        if self._file is not None:
-            self._file.close()
+        self.close()
         room = Path(self.folder) if self.folder else run.folder.parent.parent / "logs" / "tensorboard"
         self._run, self._file = run, _EventFile(room / run.run_id)
         self._log_hparams(run)
@@ -97,6 +96,12 @@ class TensorBoardTracker(Tracker):
     def flush(self) -> None:
         """Give the file what waits in memory."""
         self._open.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
 
     @property
     def _open(self) -> _EventFile:
