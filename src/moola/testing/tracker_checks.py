@@ -97,6 +97,8 @@ def _journaled(folder: Path) -> TrackedRun:
     journal = Journal(run_folder)
     journal.append("start", run=run)
     for number, (series, step, figures) in enumerate(_curves()):
+        if number == _STEPS:
+            journal.append("start", run=run)  # an attempt that was killed, and the next one
         journal.append("log_figures", series=series, step=step, figures=figures, time_s=1_700_000_000.0 + number)
     for method, arguments in _results(run_folder, weights):
         journal.append(method, **arguments)

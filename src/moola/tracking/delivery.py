@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import threading
 import time
@@ -157,8 +158,14 @@ class Delivery:
                 self._wake.wait(_BUNCH_S)
 
     def _bunch(self) -> list[Call]:
+        """The next calls to make together. ``start`` begins a bunch, for it forgets what was not flushed."""
         self._pending.extend(self._source.read(_MOST_AT_ONCE - len(self._pending)))
-        return [call for call, _ in zip(self._pending, range(self._at_once), strict=False)]
+        found: list[Call] = []
+        for call in itertools.islice(self._pending, self._at_once):
+            if found and call.method == "start":
+                break
+            found.append(call)
+        return found
 
     def _take(self, bunch: list[Call]) -> int:
         """Make some calls and keep the position behind them; how many."""
