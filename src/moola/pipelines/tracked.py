@@ -90,9 +90,10 @@ def _end(deliveries: list[Delivery], status: str, folder: Path, events: EventLog
         waits = [
             min(delivery.tracker.wait_s, _LATE_S if status != "finished" else float("inf")) for delivery in deliveries
         ]
-        slow = [delivery.name for delivery in deliveries if delivery.wait(begun + _QUIET_S)]
+        quiet = [begun + min(wait_s, _QUIET_S) for wait_s in waits]
+        slow = [delivery.name for delivery, until in zip(deliveries, quiet, strict=True) if delivery.wait(until)]
         if slow:
-            tell("note", message=f"waiting at most {max(waits):.0f} s for {', '.join(slow)}")
+            tell("note", message=f"waiting at most {max(waits):g} s for {', '.join(slow)}")
         left = [delivery.wait(begun + wait_s) for delivery, wait_s in zip(deliveries, waits, strict=True)]
     except KeyboardInterrupt:  # the run is over, and so is the patience
         left = [left_of(folder, delivery.name) for delivery in deliveries]
