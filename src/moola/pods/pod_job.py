@@ -12,6 +12,7 @@ from moola.pods.bundle import Bundle
 from moola.pods.guards import PricedLimits
 from moola.pods.session import RunOnPod
 from moola.pods.settings import PodSettings
+from moola.pods.telling import ON_POD
 
 MIN_PYTHON = (3, 11)
 """Of moola itself."""
@@ -116,7 +117,7 @@ def _steps(
     paths = [word for word in words if word.startswith("paths.")]
     words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
     own = {name: str(value) for name, value in settings.env.items()}
-    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **own}
+    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **ON_POD, **own}
     limits = settings.limits
     steps: list[dict[str, Any]] = []
     if settings.volume_place:
@@ -134,7 +135,7 @@ def _steps(
         smoke = [python, "-m", "moola.pods.smoke", f"{pod.folder}/smoke", *words]
         steps.append(_step("smoke", smoke, path, limits.smoke_s))
     job = [python, "-m", "moola", "run", *words]
-    steps.append({**_step("job", job, {**path, "WANDB_MODE": "offline"}, None), "guarded": True})
+    steps.append({**_step("job", job, path, None), "guarded": True})
     return steps
 
 

@@ -83,6 +83,11 @@ class Tracker:
     number = 0
     """Of the call that is being made, in the journal; 0: it comes of none. The step of trackers that know one axis."""
 
+    @property
+    def place(self) -> str:
+        """Where a person finds the run, after `start`: an address, or how to send it. Empty: nothing to say."""
+        return ""
+
     def start(self, run: TrackedRun) -> None:
         """A run begins, or goes on: the same `run_id` is the same record."""
 

@@ -53,14 +53,14 @@ class Told:
 
 USUAL = Told(
     curves={
-        "pretrain/seed0": {"loss", "lr"},
-        "pretrain/seed0/epochs": {"train_loss", "val_loss"},
-        "probe/seed0": {"balanced_accuracy"},
-        "system": {"cpu_percent", "ram_percent"},
+        "pretrain/seed0": {"loss", "gradient_norm"},
+        "pretrain/seed0/epochs": {"loss", "val_loss"},
+        "probe/seed0": {"linear", "knn"},
+        "system": {"cpu_percent", "memory_mb"},
     },
     summary={"finetuned/oof/balanced_accuracy", "finetuned/test/balanced_accuracy"},
     tables={"leaderboard", "confusion", "calibration", "reliability", "label_issues", "oof", "alarms"},
-    pictures={"pictures/reconstruction"},
+    pictures={"pictures/reconstructions", "pictures/confusion", "pictures/loss"},
     pages={"report"},
 )
 """What a whole run tells at least."""

@@ -65,6 +65,7 @@ class WandbTracker(Tracker):
     wait_s: float = 60.0
     _run: Any = field(init=False, default=None, repr=False)
     _session: _Session | None = field(init=False, default=None, repr=False)
+    _is_open: bool = field(init=False, default=False, repr=False)
     _told: int = field(init=False, default=0, repr=False)
     _told_of: Path | None = field(init=False, default=None, repr=False)
 
@@ -121,6 +122,7 @@ class WandbTracker(Tracker):
         if account.mode == "online" and not account.key:
             raise PermissionError("no key: set WANDB_API_KEY, run `wandb login`, or use tracker.wandb.mode=offline")
         session = _Session(run, run.folder / "tracking" / NAME, account.mode == "online")
+        self._is_open = True
         with session.alone(), _kept_hooks():
             self._run = self._opened(session, account)
             session.there = max(self._run.step - 1, 0)  # the server says which step comes next; 0: it has none
@@ -255,12 +257,12 @@ class WandbTracker(Tracker):
         Raises:
             TimeoutError: uploads were not done in `wait_s`.
         """
-        if session := self._news():
+        if (session := self._session) is not None:
             with self._telling(session):
                 self._open_run.finish(exit_code=_EXIT_CODES.get(status, 1))
             if session.online:
                 session.keep({"sent": self.number})
-            self._run = self._session = None
+            self._run, self._session, self._is_open = None, None, False
 
     @property
     def _open_run(self) -> Run:
@@ -311,14 +313,15 @@ class WandbTracker(Tracker):
             self._open_run.use_artifact(made_from)
 
     def _abandon(self) -> None:
-        """Give up what an outage left: a service that was killed is never asked again, another is started."""
-        if self._run is None:
+        """Give up what an outage left: the client's service is ended, as it may be dead, or hold the run's id."""
+        self._run = self._session = None
+        if not self._is_open:
             return
         import wandb
 
-        self._run = self._session = None
         with contextlib.suppress(Exception):  # whatever it is, it ends here
             wandb.teardown(exit_code=1)
+        self._is_open = False
 
 
 @dataclass
