@@ -51,6 +51,7 @@ COMMANDS = {
     "layout": "check the folders, or move an old tree into them",
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
+    "track": "send trackers what they were not told while they were away",
     "wandb": "what W&B needs beside tracker=wandb: sync, a sweep, a dashboard",
 }
 _OTHERS = {

@@ -46,7 +46,7 @@ def edited(folder: Path, number: int, **changed: Any) -> None:
 @pytest.mark.parametrize(
     ("number", "changed", "why"),
     [
-        (1, {"method": "__init__", "arguments": {}}, "is no call"),
+        (1, {"arguments": []}, "a call of log_figures is none"),
         (1, {"arguments": {"series": "s", "step": 1, "figures": {}, "time_s": 0, "more": 1}}, "other arguments"),
         (2, {"arguments": {"name": "x", "html": "../../../secret"}, "files": {"../../../secret": "0"}}, "lies outside"),
         (2, {"arguments": {"name": "x", "html": "/etc/hostname"}, "files": {}}, "without their digests"),

@@ -46,6 +46,21 @@ def test_calls_come_in_order_and_go_on_where_another_process_stopped(log, delive
     assert deliver(later).deliver_rest() == 0
 
 
+def test_what_a_killed_attempt_journaled_is_kept_though_the_next_one_starts_the_tracker(
+    journal: Journal,
+    log,  # noqa: ANN001
+    deliver,  # noqa: ANN001
+    file_tracker,  # noqa: ANN001
+    tracked_run: TrackedRun,
+) -> None:
+    log(3)
+    journal.append("start", run=tracked_run)
+    log(5)
+    tracker = file_tracker()
+    assert deliver(tracker).deliver_rest() == 7
+    assert tracker.steps() == [1, 2, 3, 4, 5]
+
+
 def test_an_outage_is_said_once_and_so_is_its_end(log, deliver, file_tracker, said) -> None:
     away = threading.Event()
     away.set()
@@ -74,7 +89,7 @@ def test_a_server_that_is_away_at_the_end_is_told_later(log, deliver, file_track
     with pytest.raises(TrackerError, match="another process"):
         deliver(file_tracker()).deliver_rest()
     delivery.abandon()
-    while threading.active_count() > before:
+    while threading.active_count() > before:  # it holds the lock until it has seen that nobody waits
         time.sleep(0.01)
     with pytest.raises(TrackerError, match="the server is away"):
         deliver(file_tracker(fails=lambda *_: True)).deliver_rest()

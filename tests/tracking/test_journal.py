@@ -115,9 +115,14 @@ def test_results_of_before_are_told_again_only_where_they_changed(tracked_run: T
 def test_a_full_disk_loses_the_calls_that_it_refuses_and_no_others(tracked_run: TrackedRun) -> None:
     journal = Journal(tracked_run.folder)
     step = 0
-    with pytest.raises(OSError, match=JOURNAL):
+
+    def fill() -> None:
+        nonlocal step
         for step in range(20):
             journal.append("log_figures", series="s", step=step, figures={"x": 1.0}, time_s=0.0)
+
+    with pytest.raises(OSError, match=JOURNAL):
+        fill()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert journal.append("log_figures", series="s", step=step, figures={"x": 1.0}, time_s=0.0), "it is not there yet"

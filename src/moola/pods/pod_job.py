@@ -12,7 +12,7 @@ from moola.pods.bundle import Bundle
 from moola.pods.guards import PricedLimits
 from moola.pods.session import RunOnPod
 from moola.pods.settings import PodSettings
-from moola.pods.telling import ON_POD
+from moola.tracking.delivery import JOURNAL_ONLY
 
 MIN_PYTHON = (3, 11)
 """Of moola itself."""
@@ -117,7 +117,13 @@ def _steps(
     paths = [word for word in words if word.startswith("paths.")]
     words += ["paths.data=data", "paths.artifacts=artifacts"] if paths else []
     own = {name: str(value) for name, value in settings.env.items()}
-    path = {"PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}", **ON_POD, **own}
+    # Trackers are told at home: neither their packages nor their keys travel.
+    path = {
+        "PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}",
+        "WANDB_MODE": "offline",
+        **JOURNAL_ONLY,
+        **own,
+    }
     limits = settings.limits
     steps: list[dict[str, Any]] = []
     if settings.volume_place:

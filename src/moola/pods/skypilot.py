@@ -17,7 +17,7 @@ from moola.errors import StorageError
 from moola.layout import replace_file_atomically, write_text
 from moola.pods.bundle import Bundle
 from moola.pods.settings import PodSettings
-from moola.pods.telling import ON_POD
+from moola.tracking.delivery import JOURNAL_ONLY
 
 TASK = "task.yaml"
 _PROJECT = "project"
@@ -68,7 +68,7 @@ def task_of(bundle: Bundle, settings: PodSettings) -> dict[str, Any]:
         "name": str(bundle.facts["run_id"]).replace("_", "-").lower(),
         "workdir": _PROJECT,
         "resources": resources,
-        "envs": {**own, "PYTHONPATH": path, **ON_POD},
+        "envs": {**own, "PYTHONPATH": path, "WANDB_MODE": "offline", **JOURNAL_ONLY},
         "setup": _setup(settings.pod_python if settings.python else "python3"),
         "run": f". .venv-moola/bin/activate\n{shlex.join(words)}\n",
     }

@@ -22,14 +22,13 @@ from moola.errors import ConfigError, StorageError
 from moola.layout import changed_files, read_json
 from moola.pods.browser_content import DISARMED
 from moola.pods.session import RunOnPod
-from moola.tracking.journal import JOURNAL
 
 RUN_FOLDERS = "artifacts/results"
 REPLAYED = "-replay"
 """Behind the id of a run that is done once more."""
 _PULL_AGAIN = "pull again: moola pod pull RUN"
 _LOOK = "look at the pod by hand: moola pod ssh RUN"
-_UNLISTED = ("manifest.json", "events.jsonl", JOURNAL)
+_UNLISTED = ("manifest.json", "events.jsonl", "tracking.jsonl")
 """Files of a run folder that its manifest does not list."""
 _MOST_MANIFEST_BYTES = 64 * 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")

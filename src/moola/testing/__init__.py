@@ -8,6 +8,7 @@ from moola.testing.encoder_checks import check_encoder
 from moola.testing.model_checks import check_model, easy_windows, small_resources
 from moola.testing.objective_checks import check_objective
 from moola.testing.splitter_checks import check_splitter, random_cases, random_market
+from moola.testing.tracker_checks import check_tracker
 from moola.testing.transform_checks import check_transform
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "check_source",
     "check_splitter",
     "check_stage",
+    "check_tracker",
     "check_transform",
     "easy_windows",
     "make_batch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import threading
 import time
@@ -25,7 +26,8 @@ _BUNCH_S = 2.0
 _PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Before each new try of an outage; the last one stays."""
 
-_MODE = "MOOLA_TRACKERS"
+JOURNAL_ONLY = {"MOOLA_TRACKERS": "journal"}
+"""Environment of a run whose trackers are told later, from its journal: on a pod, or a node without a network."""
 _TRY_AGAIN = "mend that and try again: what it took stays, the rest waits in the run folder"
 
 Tell = Callable[..., None]
@@ -39,11 +41,8 @@ class TrackerError(MoolaError):
 
 
 def journal_only() -> bool:
-    """Whether this machine tells trackers nothing and keeps what they are to be told: ``MOOLA_TRACKERS=journal``.
-
-    So it is on a pod, which has neither their packages nor their keys.
-    """
-    return os.environ.get(_MODE) == "journal"
+    """Whether this process tells trackers nothing, and keeps what they are to be told (`JOURNAL_ONLY`)."""
+    return all(os.environ.get(name) == value for name, value in JOURNAL_ONLY.items())
 
 
 def position_of(folder: Path, name: str) -> int:
@@ -84,8 +83,8 @@ class Delivery:
     ) -> None:
         self.name, self.tracker, self.folder = name, tracker, folder
         self._tell, self._pauses_s = tell, pauses_s
-        self._source = _Source(folder, position_of(folder, name))
-        self._run = _run_before(folder, self._source.position)
+        self._source = _Source(folder, 0)
+        self._run: TrackedRun | None = None
         self._pending: deque[Call] = deque()
         self._at_once = _MOST_AT_ONCE
         self._is_open = False
@@ -135,7 +134,15 @@ class Delivery:
         while not self._is_abandoned:
             try:
                 with self._only_one():
-                    self._deliver()
+                    self._deliver_through_outages()
+                return
+            except BaseException as error:  # another process is at it, or the disk is full
+                self._fail(error)
+
+    def _deliver_through_outages(self) -> None:
+        while not self._is_abandoned:
+            try:
+                self._deliver()
                 return
             except BaseException as error:  # whatever a tracker does wrong is its own affair
                 self._fail(error)
@@ -152,8 +159,14 @@ class Delivery:
                 self._wake.wait(_BUNCH_S)
 
     def _bunch(self) -> list[Call]:
+        """The next calls to make together. ``start`` begins a bunch, for it forgets what was not flushed."""
         self._pending.extend(self._source.read(_MOST_AT_ONCE - len(self._pending)))
-        return [call for call, _ in zip(self._pending, range(self._at_once), strict=False)]
+        found: list[Call] = []
+        for call in itertools.islice(self._pending, self._at_once):
+            if found and call.method == "start":
+                break
+            found.append(call)
+        return found
 
     def _take(self, bunch: list[Call]) -> int:
         """Make some calls and keep the position behind them; how many."""
@@ -224,7 +237,7 @@ class Delivery:
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[None]:
-        """One process at a time tells a tracker of a run."""
+        """One process at a time tells a tracker of a run, from where the one before it stopped."""
         folder = self.folder / FOLDER
         folder.mkdir(exist_ok=True)
         with (folder / f"{self.name}.lock").open("w") as handle:
@@ -232,7 +245,13 @@ class Delivery:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BlockingIOError(error.errno, "another process is telling it of this run", self.name) from error
-            yield
+            self._source = _Source(self.folder, position_of(self.folder, self.name))
+            self._run = _run_before(self.folder, self._source.position)
+            self._pending.clear()
+            try:
+                yield
+            finally:
+                self.tracker.close()
 
 
 class _Source:

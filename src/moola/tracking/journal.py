@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from moola.layout import digest_file, naming
-from moola.tracking.tracker import TrackedArtifact, TrackedRun, Tracker
+from moola.tracking.tracker import RefusedError, TrackedArtifact, TrackedRun, Tracker
 
 JOURNAL = "tracking.jsonl"
 _FILE_ARGUMENTS = ("svg", "html")
 _SAME_EACH_ATTEMPT = ("log_summary", "log_table", "log_picture", "log_page", "log_artifact")
 """Calls that an attempt makes anew for results that are there already."""
+_METHODS = {"start", "log_figures", *_SAME_EACH_ATTEMPT, "finish"}
+"""All that a journal can hold: it may come from a machine that nobody trusts."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ def parse_line(line: bytes) -> Call | None:
     """The call of a line; None where a crash or a full disk tore it."""
     try:
         known = json.loads(line)
-        return Call(known["call"], known["time_s"], known["method"], known["arguments"], known.get("files", {}))
-    except (ValueError, KeyError, TypeError):
+        call = Call(known["call"], known["time_s"], known["method"], known["arguments"], known.get("files", {}))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
+    return call if call.method in _METHODS else None
 
 
 class Journal:
@@ -204,7 +207,16 @@ def _digest(call: Call) -> str:
 
 
 def _within(folder: Path, name: str) -> Path:
-    return Path(os.path.normpath(folder / name))
+    """A file that the journal of a run names.
+
+    Raises:
+        RefusedError: it is not below the folder that holds all results, encoders among them: a pod may have written
+            the journal, and no file of this machine's own is sent on its word.
+    """
+    path, top = Path(os.path.normpath(folder / name)), folder.parent.parent
+    if not path.resolve().is_relative_to(top.resolve()):
+        raise RefusedError(f"{path} is not below {top}")
+    return path
 
 
 def _ends_whole(path: Path) -> bool:

@@ -125,6 +125,9 @@ class Tracker:
         Called after every bunch of calls: until then a tracker may keep them in memory and send them together.
         """
 
+    def close(self) -> None:
+        """Nothing more comes from this process: let go of files and connections. Never waits for anybody."""
+
 
 TRACKERS: Registry[Tracker] = Registry(
     "tracker",

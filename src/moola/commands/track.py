@@ -1,0 +1,155 @@
+"""``moola track``: send trackers what the journals of runs hold and they were not told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moola.commands.layout import add_artifacts
+from moola.errors import EXIT_OK, DataError, MoolaError
+
+_EPILOG = """\
+A RUN is a run id or a run folder; without any, all runs are looked at. A run that came from a pod does not say where
+its figures go, you do: moola track sync RUN tracker=mlflow tracker.mlflow.uri=http://127.0.0.1:5000
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """``sync``; the exit code is that of the last tracker that failed."""
+    parser = argparse.ArgumentParser(prog="moola track", description="What trackers were told, and what not.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sync = commands.add_parser(
+        "sync",
+        help="send what a tracker was not told yet",
+        description="Send trackers what they were not told, because they were away or the run was elsewhere.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sync.add_argument(
+        "runs", nargs="*", metavar="RUN", help="or KEY=VALUE of the section tracker, in place of the run's"
+    )
+    sync.add_argument("--tracker", metavar="NAME", help="only this one")
+    add_artifacts(sync)
+    arguments = parser.parse_args(words)
+    overrides = [word for word in arguments.runs if "=" in word]
+    named = [word for word in arguments.runs if "=" not in word]
+    return sync_runs(named, arguments.artifacts, arguments.tracker, overrides)
+
+
+def sync_runs(named: Sequence[str], artifacts: Path, only: str | None, overrides: Sequence[str] = ()) -> int:
+    """Tell the trackers of some runs what they do not know, and print how much it was.
+
+    Args:
+        named: run ids or folders; empty: every run that has a journal.
+        artifacts: folder in which ids are looked up.
+        only: name of the one tracker that is told; None: all of each run.
+        overrides: ``tracker=...`` and ``tracker.NAME.KEY=VALUE``, in place of what the runs were configured with.
+
+    Raises:
+        MoolaError: of the last tracker that failed; what went wrong with others has been printed.
+    """
+    failures: list[MoolaError] = []
+    section = _composed(overrides) if overrides else None
+    for folder in _folders(named, artifacts):
+        try:
+            for name, count in sync_run(folder, only, section):
+                print(f"{folder.name}  {name}: " + (f"{count} calls sent" if count else "nothing was left to send"))
+        except MoolaError as error:
+            failures.append(error)
+    for failure in failures[:-1]:
+        print(failure.spoken(), file=sys.stderr)
+    if failures:
+        raise failures[-1]
+    return EXIT_OK
+
+
+def sync_run(folder: Path, only: str | None, section: Mapping[str, Any] | None) -> Iterator[tuple[str, int]]:
+    """Tell the trackers of one run the rest: name of each, and how many calls it was told.
+
+    Args:
+        folder: of the run.
+        only: name of the one tracker that is told; None: all.
+        section: name of a tracker -> keys; None: as the run has it.
+
+    Raises:
+        DataError: the run comes from a pod and no section is given, or it has no such tracker.
+        TrackerError: a tracker fails; those after it are not told.
+    """
+    from moola.pipelines.rented import rent_figures
+    from moola.tracking.delivery import Delivery
+    from moola.tracking.journal import Journal, read_calls
+    from moola.tracking.tracker import check_packages, trackers_from_config
+
+    rent = rent_figures(folder)
+    if rent and section is None:
+        raise DataError(
+            f"{folder.name} came from a pod, and whoever has a pod writes what comes back",
+            "so its word is not taken for where figures, and your keys with them, are sent",
+            f"say where: moola track sync {folder.name} tracker=mlflow",
+        )
+    starts = [call for call in read_calls(folder) if call.method == "start"]
+    own: Mapping[str, Any] = starts[-1].arguments["config"].get("tracker", {}) if starts else {}
+    trackers = trackers_from_config(own if section is None else section)
+    trackers.pop("local", None)
+    if only is not None and only not in trackers:
+        told = ", ".join(trackers) or "none"
+        raise DataError(f"{folder.name} has no tracker '{only}'", f"it has {told}", f"give it one: tracker={only}")
+    chosen = {name: tracker for name, tracker in trackers.items() if only in (None, name)}
+    check_packages(chosen)
+    if rent:  # what the pods cost is known only now
+        journal = Journal(folder)
+        journal.append("log_summary", figures=rent)
+        journal.close()
+    for name, tracker in chosen.items():
+        yield name, Delivery(name, tracker, folder, _tell).deliver_rest()
+
+
+def _tell(event: str, **fields: Any) -> None:
+    if event == "tracker_refused":
+        print(f"moola: {fields['tracker']} leaves out {fields['what']}: {fields['why']}", file=sys.stderr)
+
+
+def _folders(named: Sequence[str], artifacts: Path) -> list[Path]:
+    from moola.pipelines.results import find_runs
+    from moola.tracking.journal import JOURNAL
+
+    results = artifacts.absolute() / "results"
+    if not named:
+        return sorted(path.parent for path in results.glob(f"*/{JOURNAL}"))
+    folders = find_runs(named, results)
+    bare = [folder.name for folder in folders if not (folder / JOURNAL).exists()]
+    if bare:
+        raise DataError(
+            f"there is nothing to send of {', '.join(bare)}",
+            f"a run keeps {JOURNAL} where a tracker other than local is configured",
+            "run the same command again with tracker=NAME: it reuses what is finished",
+        )
+    return folders
+
+
+def _composed(overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The section ``tracker`` that overrides describe."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from moola.config import config_folder
+    from moola.errors import ConfigError
+
+    strange = [
+        f"{word}: is no key of the section tracker" for word in overrides if not word.lstrip("+~").startswith("tracker")
+    ]
+    if strange:
+        raise ConfigError(strange, "give tracker=NAME or tracker.NAME.KEY=VALUE")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            composed = compose("config", list(overrides))
+    except HydraException as error:
+        raise ConfigError([str(error).splitlines()[0]], "see docs/tracking.md") from error
+    found: Any = OmegaConf.to_container(composed.tracker, resolve=True)
+    return found
