@@ -48,9 +48,9 @@ def test_calls_come_in_order_and_go_on_where_another_process_stopped(log, delive
 
 def test_what_a_killed_attempt_journaled_is_kept_though_the_next_one_starts_the_tracker(
     journal: Journal,
-    log,  # noqa: ANN001
-    deliver,  # noqa: ANN001
-    file_tracker,  # noqa: ANN001
+    log,
+    deliver,
+    file_tracker,
     tracked_run: TrackedRun,
 ) -> None:
     log(3)

@@ -51,7 +51,7 @@ class WandbTracker(Tracker):
         base_url: of the server's API; None: ``WANDB_BASE_URL``, else W&B's own.
         tags: of every run, beside the run's.
         init_s: so long the server may take to take a run.
-        wait_s: so long the end of a run waits for uploads.
+        wait_s: so long the end of a run waits for uploads, and so long again the client when the process ends.
     """
 
     packages: ClassVar[Mapping[str, str]] = {"wandb": "wandb", "PIL": "wandb"}
@@ -62,7 +62,7 @@ class WandbTracker(Tracker):
     base_url: str | None = None
     tags: tuple[str, ...] = ()
     init_s: float = 15.0
-    wait_s: float = 60.0
+    wait_s: float = 30.0
     _run: Any = field(init=False, default=None, repr=False)
     _session: _Session | None = field(init=False, default=None, repr=False)
     _is_open: bool = field(init=False, default=False, repr=False)
