@@ -115,6 +115,23 @@ def test_an_offline_run_holds_every_call_of_the_mirror(told: TrackedRun, nobody_
     assert list(nobody_at_home.iterdir()) == [], "nothing of the user's was touched"
 
 
+def points_of(run: TrackedRun) -> list[tuple[str, int, float]]:
+    """Every point of a run's offline file, with the steps of its own axis."""
+    found = wandb_file.read(run.folder)
+    return [
+        (name, int(row[found.axes[name]]), float(value))
+        for row in found.history
+        for name, value in row.items()
+        if found.axes.get(name)
+    ]
+
+
+def test_it_keeps_the_promises_of_every_tracker(tmp_path: Path) -> None:
+    from moola.testing.tracker_checks import check_tracker
+
+    check_tracker(WandbTracker(mode="offline"), tmp_path / "check", points_of)
+
+
 def test_a_run_that_goes_on_has_one_offline_folder_that_holds_all_of_it(told: TrackedRun) -> None:
     deliver(told)
     journal = Journal(told.folder)

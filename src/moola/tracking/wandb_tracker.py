@@ -264,6 +264,11 @@ class WandbTracker(Tracker):
                 session.keep({"sent": self.number})
             self._run, self._session, self._is_open = None, None, False
 
+    def close(self) -> None:
+        """See `Tracker.close`; online the client goes on uploading, for `wait_s` after the end of the process."""
+        if self._session is not None and not self._session.online:
+            self._abandon()
+
     @property
     def _open_run(self) -> Run:
         return self._run
