@@ -52,6 +52,7 @@ COMMANDS = {
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
     "track": "send trackers what they were not told while they were away",
+    "wandb": "what W&B needs beside tracker=wandb: sync, a sweep, a dashboard",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",

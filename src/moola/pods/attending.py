@@ -25,6 +25,7 @@ from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
 from moola.pods.ssh import HostKeyError
 from moola.pods.staged_results import import_stages
+from moola.pods.telling import tell_trackers
 from moola.pods.wire import ConnectionLostError, RemoteError
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def _attend(run: PodRun, record: PodRecord, pod: RunOnPod, following: Following)
     ended = all_here and run.timed("end", lambda: _end(run, record, pod, outcome))
     if published is not None and published.came:  # what its last minutes cost is known now
         write_rented(published.folder, rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now()))
+        if not run.replays:
+            tell_trackers(run.bundle, published.folder, run.layout.artifacts, run.tell)
     code = max((step.get("exit_code") or 0 for step in status.get("steps", {}).values()), default=0)
     return Ended(run.run, outcome, why, published, ended, run.seconds, code)
 

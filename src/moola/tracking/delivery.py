@@ -88,6 +88,7 @@ class Delivery:
         self._pending: deque[Call] = deque()
         self._at_once = _MOST_AT_ONCE
         self._is_open = False
+        self._place = ""
         self._failures = 0
         self._wake = threading.Event()
         self._is_ending = self._is_abandoned = False
@@ -196,6 +197,7 @@ class Delivery:
             self._run = first.run(self.folder)
         elif not self._is_open and self._run is not None:
             self.tracker.start(self._run)
+            self._announce()
         self._is_open = True
 
     def _make(self, call: Call) -> None:
@@ -206,6 +208,15 @@ class Delivery:
             self._tell("tracker_refused", tracker=self.name, what=_spoken(call), why=f"{told} is not there any more")
             return
         call.tell(self.tracker, self.folder)
+        if call.method == "start":
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say once where the run is."""
+        place = self.tracker.place
+        if place and place != self._place:
+            self._place = place
+            self._tell("note", message=f"{self.name}: {place}")
 
     def _keep(self, number: int) -> None:
         path = self.folder / FOLDER / f"{self.name}.json"

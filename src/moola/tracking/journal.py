@@ -50,6 +50,7 @@ class Call:
 
     def tell(self, tracker: Tracker, folder: Path) -> None:
         """Make the call; `folder` is where the run's is now."""
+        tracker.number = self.number
         known: dict[str, Any] = dict(self.arguments)
         if self.method == "start":
             tracker.start(self.run(folder))

@@ -80,6 +80,13 @@ class Tracker:
     """Optional modules that it imports, and the extra that brings each."""
     wait_s: float = 20.0
     """So long the end of a run waits for what is not told yet; a field of that name makes it a key."""
+    number = 0
+    """Of the call that is being made, in the journal; 0: it comes of none. The step of trackers that know one axis."""
+
+    @property
+    def place(self) -> str:
+        """Where a person finds the run, after `start`: an address, or how to send it. Empty: nothing to say."""
+        return ""
 
     def start(self, run: TrackedRun) -> None:
         """A run begins, or goes on: the same `run_id` is the same record."""

@@ -1,0 +1,1 @@
+"""The commands of ``moola wandb``, a file each; nothing heavy is imported before it is needed."""

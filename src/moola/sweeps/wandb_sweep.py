@@ -1,0 +1,216 @@
+"""A W&B sweep over overrides: its agents start ``moola run`` with the words that the sweep gives them.
+
+W&B checks a sweep when it gets it; its client holds no schema. What is ours is checked here: keys, groups and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from moola.config import ConfigProblems, override, shipped_options
+from moola.errors import ConfigError, did_you_mean
+
+Method = Literal["grid", "random", "bayes"]
+
+_COMMAND = ("${env}", "moola", "run")
+_ARGUMENTS = "${args_no_hyphens}"
+"""``KEY=VALUE`` words, as Hydra wants them."""
+
+
+@dataclass(frozen=True)
+class SweepSpace:
+    """What stays and what is searched.
+
+    Attributes:
+        fixed: words with one value.
+        parameters: key -> ``values`` or a distribution, as W&B names them.
+        samples: words of points that hold every listed value, to be composed before anything starts.
+        metric: figure that the space itself names; empty: none.
+    """
+
+    fixed: Sequence[str]
+    parameters: Mapping[str, Mapping[str, Any]]
+    samples: Sequence[Sequence[str]]
+    metric: str = ""
+
+
+@dataclass
+class _Found:
+    fixed: list[str] = field(default_factory=list[str])
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    words: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    metric: str = ""
+
+
+def read_space(words: Sequence[str]) -> SweepSpace:
+    """What the words of a grid, or ``search=NAME``, or a YAML file with a section ``space`` say.
+
+    Raises:
+        ConfigError: words that do not parse, spaces that are none, nothing to search: all in one go.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    found, problems = _Found(), ConfigProblems()
+    for word in words:
+        if word.startswith("search=") or word.endswith((".yaml", ".yml")):
+            problems.attempt(lambda word=word: _add_search(word, found))
+            continue
+        try:
+            parsed = OverridesParser.create().parse_override(word)
+        except HydraException as error:
+            problems.append(f"{word}: {str(error).splitlines()[0]}")
+            continue
+        if parsed.is_sweep_override():
+            problems.attempt(lambda parsed=parsed: _add_sweep(parsed, found))
+        else:
+            found.fixed.append(word)
+    if not found.parameters and not problems:
+        problems.append("nothing is searched: every word has one value")
+    if problems:
+        raise problems.error("give values as KEY=A,B or KEY='interval(A, B)', or search=NAME")
+    return SweepSpace(found.fixed, found.parameters, list(_samples(found)), found.metric)
+
+
+def sweep_of(
+    space: SweepSpace,
+    *,
+    name: str,
+    method: Method | None = None,
+    metric: str | None = None,
+    goal: str = "maximize",
+    runs: int | None = None,
+) -> dict[str, Any]:
+    """The sweep as `wandb sweep` reads it.
+
+    Args:
+        space: what is searched.
+        name: of the sweep.
+        method: None: grid, or random where a value is drawn.
+        metric: figure of a run's summary; None: the one that the space names.
+        goal: ``maximize`` or ``minimize``.
+        runs: after so many it ends; None: when the grid is done, or never.
+
+    Raises:
+        ConfigError: the method does not go with the space, or has no metric.
+    """
+    drawn = [key for key, values in space.parameters.items() if "values" not in values]
+    method, metric = method or ("random" if drawn else "grid"), metric or space.metric
+    problems: list[str] = []
+    if method == "grid" and drawn:
+        problems.append(f"--method grid: {', '.join(drawn)} have no list of values; use random or bayes")
+    if method == "bayes" and not metric:
+        problems.append("--method bayes: needs --metric, e.g. finetuned/oof/balanced_accuracy")
+    if runs is not None and runs < 1:
+        problems.append(f"--runs: {runs} must be at least 1")
+    if problems:
+        raise ConfigError(problems)
+    tracker = [] if any(word.lstrip("+").startswith("tracker") for word in space.fixed) else ["tracker=wandb"]
+    return {
+        "name": name,
+        "method": method,
+        **({"metric": {"name": metric, "goal": goal}} if metric else {}),
+        **({"run_cap": runs} if runs else {}),
+        "parameters": {key: dict(values) for key, values in space.parameters.items()},
+        "program": "moola",
+        "command": [*_COMMAND, *space.fixed, *tracker, _ARGUMENTS],
+    }
+
+
+def _samples(found: _Found) -> Iterator[list[str]]:
+    """The first point, and those that differ from it in one word."""
+    first = {key: words[0] for key, words in found.words.items()}
+    yield [*found.fixed, *first.values()]
+    for key, words in found.words.items():
+        for word in words[1:]:
+            yield [*found.fixed, *{**first, key: word}.values()]
+
+
+def _add_sweep(parsed: Any, found: _Found) -> None:
+    """A word with several values, as Hydra reads it."""
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    key, value = parsed.get_key_element(), parsed.value()
+    if isinstance(value, Glob):
+        raise ConfigError([f"{parsed.input_line}: a pattern is nothing that W&B can draw from; write the options out"])
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        _add_range(key, value.start, value.end, found, log="log" in value.tags)
+        return
+    words = list(parsed.sweep_string_iterator())
+    found.parameters[key] = {"values": [_typed(word) for word in words]}
+    found.words[key] = [f"{key}={word}" for word in words]
+
+
+def _add_range(key: str, low: float, high: float, found: _Found, *, log: bool) -> None:
+    if not low < high or (log and low <= 0):
+        raise ConfigError([f"{key}: from {low:g} to {high:g} nothing can be drawn{' in a logarithm' if log else ''}"])
+    whole = isinstance(low, int) and isinstance(high, int)
+    linear = "int_uniform" if whole else "uniform"
+    found.parameters[key] = {"distribution": "log_uniform_values" if log else linear, "min": low, "max": high}
+    found.words[key] = [override(key, low), override(key, high)]
+
+
+def _add_search(word: str, found: _Found) -> None:
+    """A search of `moola search`: its space, and the figure that it judges by."""
+    section = _search_section(word)
+    for key, values in _dimensions(section.get("space") or {}, ""):
+        match values:
+            case {"type": "categorical", "choices": list(choices)} if choices:
+                words = [override(key, choice).partition("=")[2] for choice in choices]
+                found.parameters[key] = {"values": [_typed(one) for one in words]}
+                found.words[key] = [f"{key}={word}" for word in words]
+            case {"type": "int" | "float", "low": int() | float() as low, "high": int() | float() as high}:
+                number = int if values["type"] == "int" else float
+                _add_range(key, number(low), number(high), found, log=bool(values.get("log")))
+            case _:
+                raise ConfigError([f"{word}: {key}: {values!r} is no range and no list of choices"])
+    if {"model", "metric"} <= section.keys():
+        found.metric = f"{section['model']}/oof/{section['metric']}"
+
+
+def _search_section(word: str) -> Mapping[str, Any]:
+    """The section of a search that is shipped, or of a file."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    name = word.removeprefix("search=")
+    if word.startswith("search="):
+        options = shipped_options("search")
+        if name not in options:
+            raise ConfigError([f"{word}: there is no such option; {did_you_mean(name, options)}"])
+        return options[name]
+    try:
+        plain = OmegaConf.to_container(OmegaConf.load(Path(name)), resolve=True)
+    except FileNotFoundError as error:
+        raise ConfigError([f"{name}: there is no such file"]) from error
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise ConfigError([f"{name}: {str(error).splitlines()[0]}"]) from error
+    if not isinstance(plain, dict):
+        raise ConfigError([f"{name}: holds no section"])
+    inner = plain.get("search", plain)
+    return {str(key): value for key, value in inner.items()} if isinstance(inner, dict) else {}
+
+
+def _dimensions(section: Mapping[Any, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted keys, whether they are written with dots or one inside another."""
+    for key, item in section.items():
+        if isinstance(item, Mapping) and not isinstance(item.get("type"), str):
+            yield from _dimensions(item, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", item
+
+
+def _typed(word: str) -> Any:
+    """A number stays one, so that W&B can order it; anything else is what Hydra reads."""
+    for number in (int, float):
+        try:
+            if str(value := number(word)) == word:
+                return value
+        except ValueError:
+            continue
+    return word

@@ -1,0 +1,114 @@
+"""``moola wandb``: files for W&B that its own code reads back, and what is wrong told before anything starts."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moola.commands.wandb import main
+from moola.errors import ConfigError, DataError
+from moola.tracking.wandb_dashboard import load, panel_names
+
+PANELS = {
+    "tables/leaderboard",
+    "tables/confusion",
+    "tables/calibration",
+    "tables/label_issues",
+    "tables/oof",
+    "pretrain/loss",
+    "pretrain/epochs/val_loss",
+    "probe/linear",
+    "system/cpu_percent",
+    "pictures/reconstructions",
+    "pages/report",
+    "test/balanced_accuracy",
+}
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+def test_a_dashboard_without_a_key_is_a_file_of_the_librarys_own_types(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        assert main(["dashboard", "--entity", "team"]) == 0
+        workspace, report = load(tmp_path / "wandb_dashboard.json")
+    assert capsys.readouterr().out.splitlines()[-1] == "wandb_dashboard.json"
+    shown = panel_names(workspace)
+    assert {name for names in shown.values() for name in names} >= PANELS
+    assert (workspace.entity, workspace.project, report.project) == ("team", "moola", "moola")
+    in_report = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
+    assert sum(len(grid.panels) for grid in in_report) == sum(map(len, shown.values()))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its loader leaves the file open
+def test_a_sweep_drives_moola_as_wandbs_agent_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
+
+    words = ["debug=fast", "encoder=gru_64x1,bilstm_8x1"]
+    assert main(["sweep", *words, "trainer.pretrain.lr=tag(log,interval(1e-4,1e-2))", "--runs", "6"]) == 0
+    assert "wandb agent" in capsys.readouterr().out
+    sweep = load_sweep_config(str(tmp_path / "sweep.yaml"))
+    assert sweep == yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert (sweep["method"], sweep["run_cap"]) == ("random", 6)
+    assert sweep["parameters"]["trainer.pretrain.lr"] == {
+        "distribution": "log_uniform_values",
+        "min": 1e-4,
+        "max": 1e-2,
+    }
+    drawn = {key: {"value": values.get("values", [0.001])[0]} for key, values in sweep["parameters"].items()}
+    arguments = create_sweep_command_args({"args": drawn})["args_no_hyphens"]
+    *command, last = create_sweep_command(sweep["command"])
+    assert command == ["${env}", "moola", "run", "debug=fast", "tracker=wandb"] and last == "${args_no_hyphens}"
+    assert arguments == ["encoder=gru_64x1", "trainer.pretrain.lr=0.001"]
+
+
+@pytest.mark.slow
+def test_a_search_becomes_a_sweep(tmp_path: Path) -> None:
+    space = {"trainer.pretrain": {"epochs": {"type": "int", "low": 1, "high": 9}}}
+    space["encoder"] = {"type": "categorical", "choices": ["gru_64x1", "bilstm_8x1"]}
+    search = {"model": "finetuned", "metric": "balanced_accuracy", "space": space}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(search))
+    assert main(["sweep", "mine.yaml", "--method", "bayes", "--out", "out.yaml"]) == 0
+    sweep = yaml.safe_load((tmp_path / "out.yaml").read_text())
+    assert sweep["metric"] == {"name": "finetuned/oof/balanced_accuracy", "goal": "maximize"}
+    assert sweep["parameters"]["trainer.pretrain.epochs"] == {"distribution": "int_uniform", "min": 1, "max": 9}
+    assert sweep["parameters"]["encoder"] == {"values": ["gru_64x1", "bilstm_8x1"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param(["encodr=gru_64x1,bilstm_8x1"], "did you mean 'encoder'", marks=pytest.mark.slow),
+        (["encoder=gru_64x1,bilstm_8x2"], "bilstm_8x1"),
+        (["debug=fast"], "nothing is searched"),
+        (["encoder=glob(*)"], "write the options out"),
+        (["trainer.pretrain.lr=interval(1e-4,1e-2)", "--method", "grid"], "use random or bayes"),
+        (["encoder=gru_64x1,bilstm_8x1", "--method", "bayes"], "needs --metric"),
+        (["trainer.pretrain.lr=interval(1,1)"], "nothing can be drawn"),
+        (["nowhere.yaml"], "there is no such file"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_told_before_anything_is_written(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        main(["sweep", *words])
+    assert told in found.value.spoken()
+    assert not (tmp_path / "sweep.yaml").exists()
+
+
+def test_sync_without_runs_and_with_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync"]) == 0
+    assert "tracker=wandb" in capsys.readouterr().out
+    with pytest.raises(DataError, match="there is no run 'market-0'"):
+        main(["sync", "market-0"])
