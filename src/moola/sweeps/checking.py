@@ -11,6 +11,10 @@ from moola.sweeps.task import PointTask
 from moola.sweeps.workers import WarmServer, WorkerSetup
 
 
+class WrongPointsError(ConfigError):
+    """Points of a sweep are wrong; the problems of all of them."""
+
+
 @dataclass(frozen=True)
 class CheckedPoint:
     """What a point is.
@@ -47,7 +51,7 @@ def check_points(
         points: words of each.
 
     Raises:
-        ConfigError: the problems of all points, each once with the first point that has it.
+        WrongPointsError: the problems of all points, each once with the first point that has it.
     """
     setup = WorkerSetup(task.directory)
     found = server.call(_check_here, task, config_loader, config, [list(words) for words in points], setup=setup)
@@ -57,14 +61,14 @@ def check_points(
     return found
 
 
-def _all_of(refused: dict[int, Refused], points: Sequence[Sequence[str]]) -> ConfigError:
+def _all_of(refused: dict[int, Refused], points: Sequence[Sequence[str]]) -> WrongPointsError:
     """One error of all points' problems."""
     places: dict[str, list[int]] = {}
     for place, one in refused.items():
         for problem in one.problems:
             places.setdefault(problem, []).append(place)
     told = [problem + _where(found, points) for problem, found in places.items()]
-    error = ConfigError(told, "; ".join(dict.fromkeys(one.way_out for one in refused.values() if one.way_out)))
+    error = WrongPointsError(told, "; ".join(dict.fromkeys(one.way_out for one in refused.values() if one.way_out)))
     codes = {one.exit_code for one in refused.values()}
     error.exit_code = codes.pop() if len(codes) == 1 else ConfigError.exit_code
     return error

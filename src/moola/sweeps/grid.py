@@ -61,7 +61,7 @@ def read_grid(words: Sequence[str], config_loader: Any) -> Grid:
         config_loader: of Hydra, for ``glob``.
 
     Raises:
-        ConfigError: a word has no value, so that there is no point; or its values cannot be listed. All of them.
+        ConfigError: a word stands for no value, so that there is no point, or for too many to list. All of them.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -70,10 +70,7 @@ def read_grid(words: Sequence[str], config_loader: Any) -> Grid:
     for override in OverridesParser.create(config_loader=config_loader).parse_overrides(list(words)):
         key = override.get_key_element()
         if not override.is_sweep_override():
-            word = override.input_line or ""
-            choices[key] = (word,)
-            if word.endswith("="):
-                problems.append(f"{word}: names no value, so there is no point; text without a letter is {word}''")
+            choices[key] = (override.input_line or "",)
         elif not override.is_discrete_sweep():
             problems.append(f"{override.input_line}: is a range without steps; `moola search` draws from it")
         else:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from moola.config import override
 from moola.errors import MoolaError
 from moola.sweeps.point import Point, PointState, read_states, write_state
 from moola.sweeps.task import SWEEP_VARIABLE, PointTask
@@ -72,9 +73,10 @@ def _launch(task: PointTask, hydra_context: Any, config: Any) -> None:
     from omegaconf import OmegaConf, open_dict
 
     own = cast("DictConfig", OmegaConf.create(config))
+    place = {"dir": str(task.sweep_folder), "subdir": "."}
     with open_dict(own):
-        own.hydra.sweep.dir = str(task.sweep_folder)
-        own.hydra.sweep.subdir = "."
+        own.hydra.sweep.dir, own.hydra.sweep.subdir = place.values()
+        own.hydra.overrides.hydra += [override(f"hydra.sweep.{key}", value) for key, value in place.items()]
     launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task, config=own)
     launcher.launch([list(point.overrides) for point in task.pending], initial_job_idx=0)
 
@@ -88,7 +90,7 @@ def _of_launcher(config: Any, error: Exception) -> MoolaError:
     """What a user is told of a launcher that cannot start."""
     if isinstance(error, MoolaError):
         return error
-    name = config.hydra.runtime.choices.get("hydra/launcher", "")
+    name = str(config.hydra.runtime.choices.get("hydra/launcher", "")).replace("basic", "local")
     return MoolaError(
         f"the launcher '{name}' failed before any point began",
         f"{type(error).__name__}: {error}",

@@ -28,7 +28,7 @@ class LocalSettings:
 
     Attributes:
         n_jobs: points at once; None: as many as the GPUs take, or where there is none, the cores.
-        threads: that each computes with; None: the cores, shared out.
+        threads: that each computes with; None: what OMP_NUM_THREADS says, else the cores, shared out.
         jobs_per_gpu: points at once on each GPU.
         retries: how often a point is begun again whose process was killed.
     """
@@ -67,7 +67,8 @@ class Places:
         """As many as there is room for, and not more than there are points."""
         room = len(gpus) * settings.jobs_per_gpu if gpus else max(cores // (settings.threads or 1), 1)
         n = min(settings.n_jobs or room, n_points)
-        threads = settings.threads or max(cores // n, 1)
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        threads = settings.threads or (int(told) if told.isdecimal() and int(told) else max(cores // n, 1))
         return cls(tuple(gpus[place % len(gpus)] if gpus else None for place in range(n)), threads)
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from moola.config import ConfigProblems
 from moola.errors import EXIT_FAILED, ConfigError, MoolaError
 from moola.pipelines.events import now
-from moola.sweeps.checking import CheckedPoint, check_points
+from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import launch_points
 from moola.sweeps.point import Point, PointState, read_states, write_state
@@ -61,6 +61,8 @@ def multirun(job: str, words: Sequence[str]) -> None:
     with _basic_is_ours():
         try:
             _compose(task, own)
+        except WrongPointsError:
+            raise  # has all problems
         except ConfigError as error:
             raise _with_others(error, task, own) from error
 
@@ -68,6 +70,12 @@ def multirun(job: str, words: Sequence[str]) -> None:
 def _compose(task: PointTask, words: Sequence[str]) -> None:
     from moola.composition import compose_and_call
 
+    empty = [word for word in words if word.endswith("=") and not word.startswith("-")]
+    if empty:
+        raise ConfigError(
+            [f"{word}: names no value, so there is no point; text without a letter is {word}''" for word in empty],
+            "give each key at least one value: KEY=A,B",
+        )
     compose_and_call(task.job, list(words), task)
 
 
@@ -99,7 +107,7 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
     if len(left) < len(words):
         problems.attempt(lambda: _check_only(task, left))
     if any(name.startswith("hydra/launcher=") for name in named):
-        return problems.error("launchers of Hydra: pip install 'moola[slurm]' or 'moola[ray]'")
+        return ConfigError(problems, "launchers of other packages: pip install 'moola[slurm]' or 'moola[ray]'")
     found = problems.error()
     found.exit_code = error.exit_code
     return found
@@ -108,6 +116,8 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
 def _check_only(task: PointTask, words: Sequence[str]) -> None:
     try:
         _compose(replace(task, only_check=True), words)
+    except WrongPointsError:
+        raise
     except ConfigError as error:
         raise _with_others(error, task, words) from error
 
@@ -145,7 +155,7 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     bad = [state for state in states.values() if state.status != "finished"]
     if bad:
         raise FailedPointsError(
-            f"{len(bad)} of {len(points)} points failed",
+            f"{len(bad)} of {_counted(len(points))} failed",
             "\n".join(f"- {_line_of(sweep, state)}" for state in bad),
             f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
         )
@@ -181,7 +191,7 @@ def _checked(
         same = numbers.setdefault((one.results, one.run_id), number)
         if same == number:
             points.append(Point(number, words, one.run_id))
-        else:
+        elif not task.only_check:
             _say(f"point {number} is the same run as point {same}, and runs once: {' '.join(words)}")
     return tuple(points), found[0]
 
@@ -202,7 +212,7 @@ def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any,
         (sweep.folder / "points" / f"{point.number:05d}.json").unlink(missing_ok=True)
     log_path(sweep.folder, 0).parent.mkdir(exist_ok=True)
     known = f", {len(finished)} of them finished before" if finished else ""
-    _say(f"sweep {sweep.folder.name}: {len(sweep.points)} points{known}")
+    _say(f"sweep {sweep.folder.name}: {_counted(len(sweep.points))}{known}")
     if missing:
         with SweepWatch(sweep, len(finished)):
             try:
@@ -246,6 +256,10 @@ def _show(sweep: Sweep) -> None:
     from moola.sweeps.table import tabulate_sweep
 
     print(f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}", flush=True)
+
+
+def _counted(n: int) -> str:
+    return f"{n:,} point{'' if n == 1 else 's'}"
 
 
 def _say(words: str) -> None:

@@ -74,7 +74,7 @@ class SweepTable:
         return [
             {
                 "point": row.point.number,
-                **self._differing(row.point),
+                "overrides": self._differing(row.point),
                 "status": row.status,
                 **_figure_of(row.found),
                 "seconds": row.state.seconds if row.state else None,
@@ -88,10 +88,12 @@ class SweepTable:
         ]
 
     def csv(self) -> str:
-        """The same as CSV."""
-        records = self.records()
+        """The same as CSV, with a column for each key that differs."""
+        records = [_flat(record) for record in self.records()]
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
+        writer = csv.DictWriter(
+            stream, list(dict.fromkeys(name for record in records for name in record)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(records)
         return stream.getvalue()
@@ -208,6 +210,14 @@ def _heading(table: RunTable) -> str:
 
     given = ", labels as given" if table.by_given else ""
     return f"{METRICS[table.metric].label}, {SPLITS[table.split].lower()}{given}"
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose overrides have columns of their own: ``overrides.seeds``."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= {f"{name}.{key}": own for key, own in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _figure_of(found: RunRow | None) -> dict[str, Any]:

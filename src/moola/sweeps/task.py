@@ -122,6 +122,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
     state = PointState(
         point.number,
         "running",
+        run_folder=str(task.sweep_folder.parents[1] / point.run_id) if point.run_id else "",
         log=str(log_path(task.sweep_folder, point.number)),
         where=f"{socket.gethostname()}:{os.getpid()}",
         started=now(),

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,6 @@ class WarmServer:
 
     def __init__(self) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
-        forkserver.ensure_running()
         self._workers: list[Worker] = []
 
     def __enter__(self) -> WarmServer:
