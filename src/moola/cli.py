@@ -51,6 +51,7 @@ COMMANDS = {
     "layout": "check the folders, or move an old tree into them",
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
+    "sweep": "grids that a job with -m has run: list, table, logs",
     "track": "send trackers what they were not told while they were away",
     "wandb": "what W&B needs beside tracker=wandb: sync, a sweep, a dashboard",
 }
@@ -83,6 +84,7 @@ _EPILOG = """\
 Jobs take Hydra overrides: moola run experiment=ucr data.name=GunPoint seeds=[0] -m task.draw=0,1,2
   moola run --help       groups, common keys, the composed configuration
   moola run --cfg job    show the configuration and run nothing
+  moola run -m KEY=A,B   a run for each combination; the same again runs only what is missing
   moola run --force      build every stage again; --force=pretrain,oof only these
 The last line on stdout is the run folder. Finished stages are reused; after a crash the same command goes on.
 Tab completion (bash, zsh): eval "$(register-python-argcomplete moola)"

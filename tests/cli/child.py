@@ -19,6 +19,11 @@ if request["file_bytes"] is not None:
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"], request["file_bytes"]))
 
+from multiprocessing import forkserver  # noqa: E402
+
+# Workers of a sweep are forked from the server that this process was forked from: it has the imports done.
+forkserver.ForkServer.ensure_running = lambda self: None
+
 from moola.cli import main  # noqa: E402
 
 try:

@@ -115,31 +115,6 @@ def test_force_builds_the_named_stage_again_and_only_that(finished, make_moola, 
     assert [stage["stage"] for stage in manifest["stages"] if not stage["reused"]] == ["splits", "label_issues"]
 
 
-def test_multirun_runs_every_combination_and_flags_may_stand_between_overrides(finished, make_moola, tiny):
-    done = make_moola(finished.folder)("ingest", *tiny[:2], "-m", "seeds=[0],[1]", "name=a,b")
-    assert done.code == 0, done.err
-    folders = done.out.split()
-    assert len(folders) == 4
-    assert [folder.rpartition("/")[2][:2] for folder in folders] == ["a-", "b-", "a-", "b-"]
-
-
-def test_one_failing_point_of_a_multirun_hides_none_of_the_others(moola, tiny):
-    done = moola("ingest", "debug=fast", "-m", "data.symbols=[sp500],[dow],[nasdaq]")
-    assert done.code == 2
-    assert len(done.out.split()) == 2
-    assert "'dow' is not allowed" in done.err
-    statuses = [json.loads(path.read_text())["status"] for path in moola.folder.rglob("results/*/manifest.json")]
-    assert statuses == ["finished", "finished"]
-
-
-def test_two_failing_points_of_a_multirun_are_both_reported(moola):
-    done = moola("ingest", "debug=fast", "-m", "data.symbols=[dow],[ftse],[sp500]")
-    assert done.code == 2
-    assert len(done.out.split()) == 1
-    assert "'dow' is not allowed" in done.err
-    assert "'ftse' is not allowed" in done.err
-
-
 def test_a_labelled_set_runs_end_to_end(moola):
     words = ["debug=fast", "experiment=ucr", "data.name=GunPoint", "split.n_folds=2", "~model.minirocket"]
     done = moola("run", *words, "~model.random_forest")

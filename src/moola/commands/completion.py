@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from moola.pods.ledger import LedgerPod
 
-_HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun")
+_HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun", "--yes")
 _SSH_PORT = 22
 _TAKES_OVERRIDES = ("bench", "data")
 """Commands that are no jobs and take overrides all the same."""

@@ -1,0 +1,1 @@
+"""Commands of `moola sweep`, one file each."""

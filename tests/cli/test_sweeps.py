@@ -1,0 +1,244 @@
+"""``moola JOB -m``: what is refused before it starts, what survives a crash, and what a sweep leaves."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moola.pipelines.events import read_events
+from moola.sweeps.point import PointState, read_states
+from moola.sweeps.record import read_sweep
+
+FILES = ("data=files", "name=t", "stage.hooks={}")
+ROWS = "timestamp,open,high,low,close\n" + "".join(
+    f"2024-01-01T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n" for hour in range(20)
+)
+LONG = (
+    "debug=fast",
+    "data.symbols=[sp500]",
+    "data.window.stride_bars=5",
+    "task.n_given=40",
+    "task.n_flipped=4",
+    "trainer.pretrain.epochs=15",
+)
+
+
+@pytest.fixture
+def bars(tmp_path: Path) -> Path:
+    """Two files of bars that are right, and one that is not."""
+    (tmp_path / "a.csv").write_text(ROWS)
+    (tmp_path / "b.csv").write_text(ROWS.replace("11\n", "11.5\n"))
+    (tmp_path / "bad.csv").write_text(ROWS.replace(",12,", ",word,"))
+    return tmp_path
+
+
+def sweep_of(folder: Path) -> Path:
+    (found,) = folder.glob("artifacts/results/sweeps/*")
+    return found
+
+
+def states(folder: Path) -> dict[int, PointState]:
+    return read_states(sweep_of(folder))
+
+
+def attempts(folder: Path) -> list[int]:
+    """Of every run, by point."""
+    found = sorted(states(folder).items())
+    return [json.loads((Path(one.run_folder) / "manifest.json").read_text())["attempts"] for _, one in found]
+
+
+def until(wanted: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not wanted():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+def running(folder: Path) -> list[PointState]:
+    """Points at work, once their pretraining is under way."""
+    if not list(folder.glob("artifacts/results/sweeps/*/points/*.json")):
+        return []
+    return [one for one in states(folder).values() if one.status == "running" and epochs(one)]
+
+
+def epochs(state: PointState) -> list[int]:
+    log = Path(state.run_folder) / "events.jsonl"
+    events = read_events(log) if log.exists() else []
+    return [event["done"] for event in events if event["event"] == "progress" and event["stage"] == "pretrain"]
+
+
+def pid_of(state: PointState) -> int:
+    return int(state.where.rpartition(":")[2])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_grid_runs_every_combination_once_and_the_same_again_runs_nothing(moola, bars):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,b.csv,a.csv", "name=t,u")
+    done = moola(*words)
+    assert done.code == 0, done.err
+    sweep = read_sweep(Path(done.out.splitlines()[-1]))
+    assert [point.number for point in sweep.points] == [0, 1, 3, 4]  # as Hydra counts: 2 is 0 again, and 5 is 3
+    assert sweep.points[3].overrides == ("data=files", "name=u", "stage.hooks={}", "data.path=b.csv")
+    assert {path.name for path in sweep.folder.iterdir()} == {".lock", "sweep.json", "points", "logs"}
+    assert not (sweep.results / "multirun").exists()
+    assert sweep.swept == ("name", "data.path")
+    assert done.err.count("is the same run as point") == 2
+    assert done.err.count("finished in") == 4
+    assert [one.status for one in states(bars).values()] == ["finished"] * 4
+    for point in sweep.points:
+        run = Path(states(bars)[point.number].run_folder)
+        assert run.name == point.run_id
+        assert f"point {point.number} " in (sweep.folder / "logs" / f"{point.number:05d}.log").read_text()
+    again = moola(*words, "hydra.launcher.n_jobs=1", "tracker=none", "processes=1")
+    assert again.out == done.out  # another launcher or tracker is no other sweep
+    assert "4 of them finished before" in again.err
+    assert attempts(bars) == [1, 1, 1, 1]
+    assert moola(*words, "--force").code == 0
+    assert attempts(bars) == [2, 2, 2, 2]
+    (run / "config.yaml").write_text("changed")
+    assert "3 of them finished before" in moola(*words).err
+    assert attempts(bars)[-1] == 3
+
+
+def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_again(moola, bars):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,bad.csv,b.csv")
+    done = moola(*words, "hydra.launcher.n_jobs=1")
+    assert done.code == 1
+    log = sweep_of(bars) / "logs" / "00001.log"
+    shown = done.err[done.err.index("failed in") : done.err.index("[3/3]")]
+    assert "data.path=bad.csv" in shown
+    assert "    | moola: 3 of 20 rows cannot be used" in shown
+    assert f"    log: {log}" in shown
+    assert "1 of 3 points failed" in done.err
+    assert [one.status for one in states(bars).values()] == ["finished", "failed", "finished"]
+    assert "bad.csv" in done.out
+    assert str(log) in done.out
+    (bars / "bad.csv").write_text(ROWS.replace("12,", "13,"))
+    mended = moola(*words)
+    assert mended.code == 0, mended.err
+    assert "2 of them finished before" in mended.err
+    assert attempts(bars) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["encodr=gru_64x1,lstm_32x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
+        (["encoder=gru_64x1,lstm_32x"], ["encoder=lstm_32x: there is no such option; did you mean 'lstm_32x1'"]),
+        (
+            ["trainer.pretrain.epoks=1", "seeds=[0],[x]", "encoder=lstm_32x,gru_64x1"],
+            ["trainer.pretrain.epoks", "'x' must be a whole number (point", "did you mean 'lstm_32x1'"],
+        ),
+        (["seeds="], ["seeds=: names no value, so there is no point"]),
+        (["model="], ["model=: names no value"]),
+        (["seeds=range(3,3)"], ["seeds=range(3,3): stands for no value"]),
+        (["trainer.pretrain.lr=interval(0,1)"], ["is a range without steps"]),
+        (["seeds=[0],[1]", "hydra/launcher=slum"], ["hydra/launcher=slum: there is no such option", "moola[slurm]"]),
+        (["hydra.launcher.n_jobs=0", "seeds=[0],[1]"], ["hydra.launcher.n_jobs: 0 must be at least 1"]),
+        (
+            ["task.draw=range(1000)", "seeds=range(100)"],
+            ["the grid has 100,000 points: 1,000 task.draw x 100 seeds", "agree with --yes"],
+        ),
+    ],
+)
+def test_a_wrong_grid_is_refused_before_anything_starts(moola, words, told):
+    done = moola("ingest", "debug=fast", "-m", *words)
+    assert done.code == 2, done.err
+    for sentence in told:
+        assert sentence in done.err
+        assert done.err.count(sentence) == 1
+    assert not list(moola.folder.rglob("manifest.json"))
+    assert not list(moola.folder.rglob("logs/*"))
+
+
+def test_a_second_process_at_the_same_sweep_is_told_and_a_point_under_way_elsewhere_is_waited_for(moola, bars):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,b.csv")
+    assert moola(*words).code == 0
+    sweep = sweep_of(bars)
+    with (sweep / ".lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = moola(*words)
+    assert done.code == 4
+    assert f"the sweep {sweep.name} is under way in another process" in done.err
+    with (Path(states(bars)[0].run_folder) / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        other = moola.start("ingest", *FILES, "-m", "data.path=a.csv", "--force")
+        until(lambda: any("waiting:" in log.read_text() for log in bars.glob("artifacts/results/sweeps/*/logs/*.log")))
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert other.wait().code == 0, other.err
+
+
+def test_kill_9_of_the_sweep_ends_its_workers_and_the_same_command_goes_on(moola):
+    words = ("pretrain", *LONG, "-m", "seeds=[0],[1]", "hydra.launcher.n_jobs=2")
+    killed = moola.start(*words)
+    until(lambda: len(running(moola.folder)) == 2)
+    pids = [pid_of(one) for one in running(moola.folder)]
+    killed.process.kill()
+    assert killed.wait().code == -signal.SIGKILL
+    until(lambda: not any(map(alive, pids)))
+    assert [one.status for one in states(moola.folder).values()] == ["interrupted"] * 2
+    done = moola(*words)
+    assert done.code == 0, done.err
+    assert attempts(moola.folder) == [2, 2]
+    for one in states(moola.folder).values():
+        assert epochs(one) == list(range(1, 16))  # the second attempt goes on where the first one ended
+
+
+def test_kill_9_of_a_worker_loses_no_point_and_ctrl_c_ends_the_others_with_what_they_have(moola):
+    words = ("pretrain", *LONG, "-m", "seeds=[0],[1]", "hydra.launcher.n_jobs=1")
+    command = moola.start(*words)
+    until(lambda: bool(running(moola.folder)))
+    os.kill(pid_of(running(moola.folder)[0]), signal.SIGKILL)
+    until(lambda: "killed by signal 9 (SIGKILL); it is begun once more" in command.err)
+    until(lambda: [one.number for one in running(moola.folder)] == [1])
+    pid = pid_of(running(moola.folder)[0])
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait().code == 130, command.err
+    assert not alive(pid)
+    assert "the same command goes on from there" in command.err
+    assert states(moola.folder)[1].status == "interrupted"
+    done = moola(*words)
+    assert done.code == 0, done.err
+    assert attempts(moola.folder) == [2, 2]
+
+
+def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, bars):
+    there = make_moola(finished.folder)
+    done = there("run", *tiny, "-m", "seeds=[0]")
+    assert done.code == 0, done.err
+    assert "1 of them finished before" in done.err
+    name = Path(done.out.splitlines()[-1]).name
+    told = json.loads(there("sweep", "show", name[:-3], "--json", "--csv", "x.csv").out)
+    (point,) = told["points"]
+    assert told["figure"] == "balanced accuracy, out of fold, labels as given"
+    assert 0 < point["low"] <= point["value"] <= point["high"] <= 1
+    assert point["run_id"] == finished.run_folder.name
+    (row,) = csv.DictReader((finished.folder / "x.csv").read_text().splitlines())
+    assert float(row["value"]) == point["value"]
+    on_test = there("sweep", "show", "--split", "test", "--metric", "accuracy", "--markdown").out
+    assert on_test.startswith("| point | status | chosen model | accuracy, sealed test | seconds | run |")
+    assert "To choose among runs by it is to choose on the test" in on_test
+    assert "did you mean" in there("sweep", "show", "--metric", "acuracy").err
+    assert f"{name}  " in there("sweep", "ls").out
+    moola("ingest", *FILES, "-m", "data.path=a.csv,bad.csv")
+    assert "| 1 | bad.csv | failed |" in moola("sweep", "show", "--markdown").out
+    assert json.loads(moola("sweep", "ls", "--json").out)[0]["state"] == "1 finished, 1 failed"
+    own = sweep_of(bars).name
+    assert "bad.csv" in moola("sweep", "logs", own, "1").out
+    assert "has no point 7" in moola("sweep", "logs", own, "7").err
+    wrong = moola("sweep", "show", "nothing")
+    assert (wrong.code, "there is no sweep 'nothing'" in wrong.err) == (3, True)
