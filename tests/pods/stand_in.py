@@ -125,6 +125,7 @@ def stand_in_bundle(folder: Path) -> Bundle:
         "run_id": RUN,
         "requirements": [],
         "rows": {},
+        "rooms": {"oof": "artifacts/oof/supervised"},
         "moola": {"version": moola.__version__, "path": ""},
     }
     return Bundle.of(files, facts, None, places)

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -132,8 +132,21 @@ def layout_of(run: ComposedRun, project: Path) -> Layout:
     return Layout(project / run.config.paths.data, project / run.config.paths.artifacts)
 
 
-def run_id_of(run: ComposedRun, project: Path) -> str:
-    """The id that `moola run` gives this configuration in this folder; files that it names are read for it.
+@dataclass(frozen=True)
+class RunName:
+    """What a run is called, and where its artifacts will lie.
+
+    Attributes:
+        run_id: as `moola run` gives it.
+        rooms: stage -> the room of its artifacts, below the project.
+    """
+
+    run_id: str
+    rooms: Mapping[str, str]
+
+
+def name_run(run: ComposedRun, project: Path) -> RunName:
+    """The name that `moola run` gives this configuration in this folder; files that it names are read for it.
 
     Raises:
         MoolaError: it cannot run: wrong keys in its sections, or files that are missing or cannot be fetched.
@@ -143,6 +156,7 @@ def run_id_of(run: ComposedRun, project: Path) -> str:
     gc.disable()  # half a second: a million objects are imported, and none of them is garbage
     try:
         with contextlib.chdir(project):
-            return run_identity(run.config, assemble(run.config, here=False))
+            pipeline = assemble(run.config, here=False)
+            return RunName(run_identity(run.config, pipeline), {stage.name: stage.room for stage in pipeline.stages})
     finally:
         gc.enable()

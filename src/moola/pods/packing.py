@@ -134,7 +134,7 @@ def _packed(
             "moola": {"version": moola.__version__, "path": source},
         }
         unnamed = Bundle.of(bundled, facts, None, places)
-        bundle = (unnamed if objects is None else unnamed.stored(objects)).named(naming.run_id())
+        bundle = (unnamed if objects is None else unnamed.stored(objects)).named(naming.name())
     biggest = tuple(sorted(bundled, key=lambda file: (file.kind == "run", -file.size, file.path))[:_BIGGEST])
     return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
 
