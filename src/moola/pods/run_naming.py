@@ -31,13 +31,14 @@ class RunNaming:
 
     Args:
         project: in which the run is named, absolute.
+        known: its name, where that is known already.
     """
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, known: RunName | None = None) -> None:
         self._project = project
         self._run: ComposedRun | None = None
-        self._name: RunName | None = None
-        self._process = None if "torch" in sys.modules else _started(project)
+        self._name = known
+        self._process = None if known or "torch" in sys.modules else _started(project)
 
     def begin(self, run: ComposedRun) -> None:
         """Say what is to be named.
@@ -46,6 +47,8 @@ class RunNaming:
             MoolaError: as `name_run`, where no process can do it.
         """
         self._run = run
+        if self._name is not None:
+            return
         content = json.dumps(run.plain)
         if self._process is None or json.loads(content) != run.plain:  # e.g. keys that are numbers
             self._name = name_run(run, self._project)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
+
+_SLICE_S = 0.25
+"""Of a sleep, between two looks."""
 
 
 class Interruption:
@@ -26,14 +29,14 @@ class Interruption:
             self._came = True
             raise KeyboardInterrupt
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep, and wake up to leave.
+    def waking(self, sleep: Callable[[float], None]) -> Callable[[float], None]:
+        """A sleep of so many seconds from which one wakes up to leave."""
 
-        Raises:
-            KeyboardInterrupt: as `look`.
-        """
-        if self._came:
-            time.sleep(seconds)
-        else:
-            self._asked.wait(seconds)
+        def slept(seconds: float) -> None:
+            while seconds > 0:
+                self.look()
+                sleep(min(seconds, _SLICE_S))
+                seconds -= _SLICE_S
             self.look()
+
+        return slept

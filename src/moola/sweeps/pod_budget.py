@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from moola.pods.estimating import Estimate
 from moola.pods.ledger import Ledger
 
 
@@ -19,15 +20,20 @@ class SweepBudget:
 
     Attributes:
         limit: US dollars; infinite where there is none.
-        estimate: US dollars of one point; 0 where nobody bills.
+        estimate: of one point that had no pod yet; None where nobody bills.
         runs: of all points of the sweep, also those that are finished.
         ledger: knows what each cost.
     """
 
     limit: float
-    estimate: float
+    estimate: Estimate | None
     runs: Sequence[str]
     ledger: Ledger
+
+    @property
+    def of_one(self) -> float:
+        """US dollars that a point takes."""
+        return 0.0 if self.estimate is None else self.estimate.cost
 
     def spent(self) -> float:
         """US dollars that all of them cost so far."""
@@ -52,9 +58,9 @@ class SweepBudget:
         if self.is_open(run):
             return self._held(run, working)
         free = self.free(working)
-        if free < self.estimate or free <= 0:
+        if free < self.of_one or free <= 0:
             return None
-        return self._cost(run) + max(self.estimate, free / (1 + others))
+        return self._cost(run) + max(self.of_one, free / (1 + others))
 
     def is_open(self, run: str) -> bool:
         """Whether the run has a pod, or may have one."""
@@ -66,7 +72,7 @@ class SweepBudget:
         if run in working:
             return max(cost, working[run])
         if self.is_open(run):
-            return max(cost, self.ledger.budget(run) or cost + self.estimate)
+            return max(cost, self.ledger.budget(run) or cost + self.of_one)
         return cost
 
     def _cost(self, run: str) -> float:

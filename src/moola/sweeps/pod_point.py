@@ -118,7 +118,8 @@ class PodPoint:
         """One run, alone; what its pods cost is known when it ends, however it does."""
         interruption.look()
         run = self.open_run(lambda line: _write(log, line), lambda record: _write(log, log_line(record)))
-        run.look, run.clock = interruption.look, Clock(run.clock.now, interruption.sleep, run.clock.monotonic)
+        clock = run.clock
+        run.look, run.clock = interruption.look, Clock(clock.now, interruption.waking(clock.sleep), clock.monotonic)
 
         def taken(record: PodRecord) -> None:
             self._where = record.data_center if record.provider == "ssh" else record.pod_id

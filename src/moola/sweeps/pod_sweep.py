@@ -156,9 +156,9 @@ class PodSweep:
         spent, free = budget.spent(), budget.free(self._working)
         return SweepStoppedError(
             f"the budget of the sweep does not reach for {len(waiting)} of its points",
-            f"${spent:.2f} of ${budget.limit:.2f} are spent; one point takes about ${budget.estimate:.2f}, "
-            f"${max(free, 0.0):.2f} are free, ${max(budget.estimate - free, 0.0):.2f} are missing",
-            f"all of them take about ${spent + len(waiting) * budget.estimate:.2f}: the same command with a higher "
+            f"${spent:.2f} of ${budget.limit:.2f} are spent; one point takes about ${budget.of_one:.2f}, "
+            f"${max(free, 0.0):.2f} are free, ${max(budget.of_one - free, 0.0):.2f} are missing",
+            f"all of them take about ${spent + len(waiting) * budget.of_one:.2f}: the same command with a higher "
             "pod.guards.budget (--budget) goes on",
         )
 
