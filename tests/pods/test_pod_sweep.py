@@ -1,104 +1,43 @@
-"""Several points on pods at once, with a stand-in for training: hosts that die, one budget, clients that are killed."""
+"""Several points on pods at once, with a stand-in for training: hosts that die, clients that are killed or leave."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psutil
 import pytest
+from pod_bench import SHORT, Bench, hosts_of, kill_jobs, points
 from until import wait_for
 
-from moola.layout import Layout, read_json
-from moola.pods.guards import GuardLimits
-from moola.pods.resuming import open_run
-from moola.pods.settings import PodSettings
-from moola.pods.waiting import PhaseLimits
-from moola.sweeps.pod_budget import SweepBudget
-from moola.sweeps.pod_point import OpenRun, PointEnd
-from moola.sweeps.pod_sweep import PodSweep
-from moola.sweeps.point import Point, read_states
+from moola.cli import main
+from moola.sweeps.point import read_states
 
 HERE = Path(__file__).parent
-SHORT = PhaseLimits(ssh_s=2.0, silent_s=2.0)
-
-
-def points(n: int) -> list[Point]:
-    return [Point(number, (f"seed={number}",), f"demo-{number:012x}") for number in range(n)]
-
-
-@dataclass
-class Bench:
-    """A project whose sweeps run the stand-in.
-
-    Attributes:
-        top: its folder.
-        stand_in: the module.
-        told: what was told of the sweep.
-        opened: runs in the order in which they were opened, with the hosts that they may take.
-    """
-
-    top: Path
-    stand_in: ModuleType
-    told: list[str] = field(default_factory=list[str])
-    opened: list[tuple[str, tuple[str, ...]]] = field(default_factory=list[tuple[str, tuple[str, ...]]])
-
-    @property
-    def folder(self) -> Path:
-        return self.top / "artifacts" / "results" / "sweeps" / "demo-sweep"
-
-    def log(self, number: int) -> Path:
-        return self.folder / "logs" / f"{number:05d}.log"
-
-    def sweep(self, n: int, settings: PodSettings, **more: Any) -> PodSweep:
-        layout = Layout(self.top / "data", self.top / "artifacts")
-        ledger = self.stand_in.ledger_of(self.top)
-
-        def order(point: Point, own: PodSettings) -> OpenRun:
-            number = point.number
-            env = {name: value for name, _, value in (word.partition("=") for word in point.overrides[1:])}
-            own = replace(own, env={**own.env, **env, "STAND_IN_RUN": point.run_id})
-            bundle = self.stand_in.stand_in_bundle(self.top / "packed", point.run_id)
-            bundle.write(layout.room("artifacts/runpod_bundles") / bundle.bundle_id)
-
-            def opened(tell: Callable[[str], None], show: Any) -> Any:
-                self.opened.append((point.run_id, own.provider_options.hosts))
-                return open_run(bundle, own, layout, tell=tell, show=show, ledger=ledger)
-
-            assert number == int(point.run_id.rpartition("-")[2], 16)
-            return opened
-
-        todo = more.pop("points", points(n))
-        budget = more.pop("budget", SweepBudget(float("inf"), None, [point.run_id for point in todo], ledger))
-        return PodSweep(todo, self.folder, self.log, settings, budget, order, tell=self.told.append, **more)
-
-    def finished(self, ends: dict[int, PointEnd], n: int) -> None:
-        """All of them are, each once, and nothing is left of them."""
-        logs = {number: self.log(number).read_text() for number in ends}
-        assert {number: end.status for number, end in ends.items()} == dict.fromkeys(range(n), "finished"), logs
-        states = read_states(self.folder)
-        assert [states[number].status for number in range(n)] == ["finished"] * n
-        for number in range(n):
-            folder = Path(states[number].run_folder)
-            assert folder.name == f"demo-{number:012x}" and read_json(folder / "metrics.json") == {"accuracy": 0.75}
-        assert self.stand_in.ledger_of(self.top).pods(open_only=True) == []
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def bench(stand_in: ModuleType, tmp_path: Path) -> Iterator[Bench]:
     yield Bench(tmp_path / "here", stand_in)
-    for process in psutil.process_iter(["cmdline"]):
-        if str(tmp_path) in " ".join(process.info["cmdline"] or []):
-            process.kill()
+    kill_jobs(tmp_path)
+
+
+@pytest.fixture
+def machines(make_sshd: Callable[..., Any]) -> list[Any]:
+    """Three hosts that answer."""
+    made = [make_sshd() for _ in range(3)]
+    for machine in made:
+        machine.start()
+    return made
 
 
 def test_points_run_beside_each_other_and_one_that_fails_ends_no_other(bench: Bench) -> None:
@@ -107,28 +46,126 @@ def test_points_run_beside_each_other_and_one_that_fails_ends_no_other(bench: Be
     ends = bench.sweep(2, bench.stand_in.settings(), pods=2, points=[first, failing]).run()
     assert (ends[0].status, ends[1].status) == ("finished", "failed")
     states = read_states(bench.folder)
-    assert "exit code 3" in states[1].why or "3" in states[1].why
-    assert "wrong data" in bench.log(1).read_text() and states[1].where
-    assert [run for run, _ in bench.opened].count(second.run_id) == 1, "what the job itself got wrong is not tried again"
+    assert "code 3" in states[1].why and states[1].where
+    assert "wrong data" in bench.log(1).read_text()
+    opened = [run for run, _ in bench.opened]
+    assert opened.count(second.run_id) == 1, "what the job itself got wrong is not tried again"
     assert states[0].cost_usd is None and states[0].seconds
 
 
-def hosts_of(machines: Sequence[Any], root: Path, **more: Any) -> dict[str, Any]:
-    """Settings for hosts that all take the key of the first."""
-    for machine in machines:
-        (machine.folder / "client_key.pub").write_text((machines[0].folder / "client_key.pub").read_text())
-    return {
-        "provider": "ssh",
-        "host": tuple(f"{machine.target().user}@127.0.0.1:{machine.port}" for machine in machines),
-        "host_key": tuple(machine.host_key for machine in machines),
-        "identity": str(machines[0].key),
-        "root": str(root),
-        **more,
-    }
+def test_a_host_that_dies_in_the_middle_takes_no_point_with_it(
+    bench: Bench, machines: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine points over three hosts; the second loses its power while it works on one."""
+    monkeypatch.setattr("moola.pods.attaching.POLL_S", 0.2)
+    env = {"STAND_IN_STEPS": "20", "STAND_IN_PAUSE_S": "0.1"}
+    settings = bench.stand_in.settings(**hosts_of(machines, tmp_path / "pods"), env=env, limits=SHORT)
+    dead = f"127.0.0.1:{machines[1].port}"
+
+    def lose_power() -> None:
+        def at_work() -> bool:
+            states = read_states(bench.folder).values()
+            mine = [one for one in states if one.where == dead and one.status == "running"]
+            return any("step 3" in bench.log(one.number).read_text() for one in mine)
+
+        wait_for(at_work)
+        machines[1].stop()
+        [pod] = [one for one in ledger.pods(open_only=True) if one.data_center == dead]
+        kill_jobs(tmp_path / "pods" / "runs" / pod.run)
+        killed.append(pod.run)
+
+    ledger, killed = bench.stand_in.ledger_of(bench.top), []
+    thread = threading.Thread(target=lose_power)
+    thread.start()
+    ends = bench.sweep(9, settings).run()
+    thread.join()
+    bench.finished(ends, 9)
+    pods = [pod.run for pod in ledger.pods()]
+    assert len(killed) == 1 and pods.count(killed[0]) == 2, "it went on elsewhere"
+    assert all(pods.count(run) == 1 for run in set(pods) - set(killed)), "no other point ran twice"
+    assert all(f":{machines[1].port}" not in host for run, hosts in bench.opened[-1:] for host in hosts)
 
 
-def kill_jobs(root: Path) -> None:
-    """Everything that works below a pod root, as where a machine loses its power."""
-    for process in psutil.process_iter(["cmdline"]):
-        if str(root) in " ".join(process.info["cmdline"] or []):
-            process.kill()
+def test_several_small_jobs_share_a_host(bench: Bench, machines: list[Any], tmp_path: Path) -> None:
+    settings = bench.stand_in.settings(**hosts_of(machines[:1], tmp_path / "pods"), env={"STAND_IN_STEPS": "10"})
+    sweep = bench.sweep(3, settings, jobs_per_pod=3)
+    assert sweep.room == 3
+    bench.finished(sweep.run(), 3)
+    spans = [(pod.created_at, pod.ended_at) for pod in bench.stand_in.ledger_of(bench.top).pods()]
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans), "all three at once"
+
+
+def test_where_no_host_is_left_the_sweep_stops_and_goes_on_when_one_is_back(
+    bench: Bench, machines: list[Any], tmp_path: Path
+) -> None:
+    settings = bench.stand_in.settings(**hosts_of(machines[:1], tmp_path / "pods"), limits=SHORT)
+    machines[0].stop()
+    ends = bench.sweep(2, settings).run()
+    assert {end.status for end in ends.values()} == {"left"} and "had a machine" in bench.told[-1]
+    assert {state.status for state in read_states(bench.folder).values()} == {"interrupted"}
+    machines[0].start()
+    bench.finished(bench.sweep(2, settings).run(), 2)
+
+
+def client(bench: Bench, machines: list[Any], root: Path, n: int, **env: str) -> subprocess.Popen[str]:
+    """A client in a process of its own."""
+    settings = json.dumps(hosts_of(machines, root, env=env))
+    argv = [sys.executable, str(HERE / "killed_sweep.py"), str(bench.top), str(n), settings]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_client_that_is_killed_is_followed_by_one_that_goes_on_with_every_point(
+    bench: Bench, machines: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Some points are finished, three run on, the rest has not begun; meanwhile one of the three finishes."""
+    env = {"STAND_IN_STEPS": "30", "STAND_IN_PAUSE_S": "0.1"}
+    process = client(bench, machines, tmp_path / "pods", 7, **env)
+
+    def some_are_finished_and_three_run() -> bool:
+        states = [one.status for one in read_states(bench.folder).values()]
+        return states.count("finished") >= 1 and states.count("running") == 3
+
+    wait_for(some_are_finished_and_three_run)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ledger = bench.stand_in.ledger_of(bench.top)
+    open_now = {pod.run for pod in ledger.pods(open_only=True)}
+    assert len(open_now) == 3 and not any(ledger.is_leased(run) for run in open_now)
+    monkeypatch.chdir(bench.top)
+    assert main(["pod", "ps", "--json"]) == 0
+    assert {row["run"] for row in json.loads(capsys.readouterr().out)} == open_now
+    one = next(iter(open_now))
+    wait_for(lambda: "finished" in (tmp_path / "pods" / "runs" / one / "status.json").read_text())
+    before = read_states(bench.folder)
+    missing = [
+        point for point in points(7) if before.get(point.number) is None or before[point.number].status != "finished"
+    ]
+    settings = bench.stand_in.settings(**hosts_of(machines, tmp_path / "pods"), env=env, limits=SHORT)
+    ends = bench.sweep(7, settings, points=missing).run()
+    assert {end.status for end in ends.values()} == {"finished"}
+    assert {run for run, _ in bench.opened[:3]} == open_now, "what is on a pod comes first"
+    runs = [pod.run for pod in ledger.pods()]
+    assert sorted(runs) == sorted(point.run_id for point in points(7)), "one pod a point"
+    assert ledger.pods(open_only=True) == []
+    assert [state.status for state in read_states(bench.folder).values()] == ["finished"] * 7
+
+
+def test_ctrl_c_leaves_what_has_begun_on_its_pods_and_down_ends_it_all(
+    bench: Bench, machines: list[Any], tmp_path: Path
+) -> None:
+    process = client(bench, machines, tmp_path / "pods", 5, STAND_IN_PAUSE_S="60")
+
+    def three_run() -> bool:
+        return sum("begins" in bench.log(number).read_text() for number in read_states(bench.folder)) == 3
+
+    wait_for(three_run)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in said and "down --sweep" in said, said
+    states = read_states(bench.folder)
+    assert [state.status for state in states.values()] == ["interrupted"] * 3
+    ledger = bench.stand_in.ledger_of(bench.top)
+    assert len(ledger.pods(open_only=True)) == 3
+    assert not any(ledger.is_leased(pod.run) for pod in ledger.pods())
+    left = [process for process in psutil.process_iter(["cmdline"]) if "pods/runs" in " ".join(process.info["cmdline"])]
+    assert left, "they go on"
