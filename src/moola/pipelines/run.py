@@ -32,6 +32,10 @@ from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
 
 
+class UnderWayError(StorageError):
+    """Another process is at the same run."""
+
+
 def execute(
     config: RunConfig,
     config_yaml: str,
@@ -201,13 +205,13 @@ def _only_one(folder: Path) -> Iterator[None]:
     """One process at a time in a run folder.
 
     Raises:
-        StorageError: another process is at the same run.
+        UnderWayError: another process is at the same run.
     """
     with (folder / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StorageError(
+            raise UnderWayError(
                 "this run is under way in another process",
                 f"it holds {folder}",
                 "wait for it, or change the configuration to make another run",
