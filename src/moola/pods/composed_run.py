@@ -15,7 +15,7 @@ from moola.config import ConfigProblems, RunConfig, from_omegaconf
 from moola.errors import ConfigError, MoolaError
 from moola.layout import Layout
 
-NO_SWEEPS = "sweeps on pods are not there yet: one bundle is one configuration, start a run of each"
+NO_SWEEPS = "one pod has one configuration; a run of each value: `moola pod run -m`"
 _NO_OPTION = "there is no such option"
 _MAY_SWEEP = re.compile("[,(]")
 _SEARCHED = "configurations in a folder of the project are found with 'hydra.searchpath=[file://FOLDER]'"

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ from moola.pods.packing import PackedSeries, PackLimits, pack
 from moola.pods.providers import needed_key, open_ledger, open_provider
 from moola.pods.resuming import open_run
 from moola.pods.running import PodRun
-from moola.pods.settings import PodSettings, load_settings
-from moola.sweeps.launching import completed, failed
+from moola.pods.settings import PodSettings, load_settings, split_words
+from moola.sweeps.launching import LeftPointError, completed, failed
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PointEnd
 from moola.sweeps.pod_sweep import PodSweep
@@ -81,6 +81,26 @@ class PodWords:
 
 POD_WORDS: ContextVar[PodWords] = ContextVar("POD_WORDS")
 """Of the command under way: Hydra, which makes the launcher, knows no group ``pod``."""
+
+
+@contextlib.contextmanager
+def pods_of(words: Sequence[str]) -> Iterator[list[str]]:
+    """The words of a sweep without those about its pods, which the launcher finds while this is open.
+
+    Raises:
+        ConfigError: what they say of the pods makes no sense: before anything else is done.
+    """
+    if f"hydra/launcher={LAUNCHER}" not in words:
+        yield list(words)
+        return
+    of_pod, rest = split_words(words)
+    said = POD_WORDS.get(PodWords())
+    load_settings(of_pod, said.flags)
+    token = POD_WORDS.set(replace(said, words=tuple(of_pod)))
+    try:
+        yield rest
+    finally:
+        POD_WORDS.reset(token)
 
 
 def pod_settings(options: PodOptions) -> PodSettings:
@@ -142,7 +162,7 @@ def launch(
         options.point_retries,
         _tell,
     )
-    _announce(sweep, agreed=options.yes)
+    _announce(sweep, agreed=options.yes or task.agreed)
     if words := moved_digits(os.environ, settings.env) if settings.provider != "local" else "":
         _tell(words)
     ends = sweep.run()
@@ -260,7 +280,8 @@ def _announce(sweep: PodSweep, agreed: bool) -> None:
 def _returned(overrides: Sequence[str], end: PointEnd) -> JobReturn:
     if end.status == "finished":
         return completed(overrides, str(end.folder))
-    return failed(overrides, end.error or MoolaError(f"{end.point.run_id} was left", "", "the same command goes on"))
+    error = end.error or MoolaError(f"{end.point.run_id} was left", "", "the same command goes on")
+    return failed(overrides, LeftPointError(error.what, error.why, error.way_out) if end.status == "left" else error)
 
 
 def _tell(line: str) -> None:

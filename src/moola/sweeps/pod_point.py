@@ -89,7 +89,7 @@ class PodPoint:
         elif end.status == "failed":
             assert end.error is not None
             self._state("failed", started, seconds, why=f"{end.error.what}: {end.error.why}")
-        elif end.status == "left" and not isinstance(end.error, PodTakenError):  # whose client writes it
+        elif end.status == "left":
             why = f"{end.error.what}: {end.error.why}" if end.error else "left; it goes on where it has a pod"
             self._state("interrupted", started, seconds, why=why)
         return end

@@ -6,6 +6,7 @@ with the points that have a pod, and no point gets two.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import signal
@@ -18,6 +19,7 @@ from moola.errors import EXIT_POD, MoolaError
 from moola.pods.keeping import interrupted_by
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
+from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
 from moola.sweeps.point import Point, PointState, write_state
@@ -25,8 +27,10 @@ from moola.sweeps.point import Point, PointState, write_state
 OrderRun = Callable[[Point, PodSettings], OpenRun]
 """Packs a point; what opens its run, with these settings."""
 
+_LOOK_S = 0.5
 
-class SweepStoppedError(MoolaError):
+
+class SweepStoppedError(LeftPointError):
     """A point was not begun: no machine is left for it, or no budget."""
 
     exit_code = EXIT_POD
@@ -83,7 +87,7 @@ class PodSweep:
                         if waiting:
                             self._stop(waiting, shortage or self._no_host(), ends)
                         break
-                    end = self._ends.get()
+                    end = self._next_end()
                     del self._working[end.point.run_id]
                     self._bad_hosts.update(place for _, place, _ in end.bad_places if self.settings.provider == "ssh")
                     shortage = end.error if end.status == "waiting" else None
@@ -171,6 +175,12 @@ class PodSweep:
             ends[point.number] = PointEnd(point, "left", error=why)
         waiting.clear()
 
+    def _next_end(self) -> PointEnd:
+        """What became of the next point that ends."""
+        while True:  # no wait without an end: a handler of polars has the system resume it, and Ctrl-C would wait, too
+            with contextlib.suppress(queue.Empty):
+                return self._ends.get(timeout=_LOOK_S)
+
     def _leave(self) -> None:
         """Have every point under way left in good order; a second interruption leaves at once."""
         self._asked.set()
@@ -179,4 +189,4 @@ class PodSweep:
             f"with it; `moola pod down --sweep {self.folder.name}` ends them all"
         )
         while self._working:
-            self._working.pop(self._ends.get().point.run_id)
+            self._working.pop(self._next_end().point.run_id)
