@@ -31,7 +31,8 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
 
     of_pod = [word for word in words if re.match(r"\+*pod[.=]", word)]
     if of_pod:
-        raise ConfigError([f"{word}: speaks of a pod" for word in of_pod], "leave it out, or use `moola pod run`")
+        way_out = "leave it out, or use `moola pod run`; a sweep on pods has hydra/launcher=moola_pod"
+        raise ConfigError([f"{word}: speaks of a pod" for word in of_pod], way_out)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
     if {"-h", "--help"} & set(words):

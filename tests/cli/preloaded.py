@@ -11,7 +11,7 @@ import pkgutil
 from pathlib import Path
 
 import moola
-from moola.pods.composed_run import compose, run_id_of
+from moola.pods.composed_run import compose, name_run
 from moola.registry import Registry
 
 IN_FUNCTIONS = (
@@ -32,6 +32,6 @@ APART = ("__main__", "bench", "pods", "testing")
 modules = (module.name for module in pkgutil.walk_packages(moola.__path__, "moola."))
 for name in (*IN_FUNCTIONS, *(name for name in modules if name.split(".")[1] not in APART)):
     importlib.import_module(name)
-run_id_of(compose([], Path.cwd()), Path.cwd())
+name_run(compose([], Path.cwd()), Path.cwd())
 for registry in [thing for thing in gc.get_objects() if isinstance(thing, Registry)]:
     vars(registry).pop("_announced", None)  # a command may have packages that this process has not

@@ -15,7 +15,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -569,11 +568,3 @@ class Spec:
     def _errors(self, schema: Any, value: Any, where: str) -> list[str]:
         checker = self._validator({**schema, "components": self._spec["components"]})
         return [f"{where}: {error.json_path}: {error.message}" for error in checker.iter_errors(value)]
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    """For tests with a real clock."""
-    until = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.02)

@@ -44,7 +44,7 @@ JOB = (
     textwrap.dedent(
         """
     import hashlib, json, os, pathlib, subprocess, sys, time
-    here, rid = pathlib.Path("artifacts"), "demo-ffffffffffff"
+    here, rid = pathlib.Path("artifacts"), os.environ.get("STAND_IN_RUN", "demo-ffffffffffff")
     stage = here / "oof/supervised/STAGE"
     building = stage.with_name(f".{stage.name}.building")
     run, steps = here / "results" / rid, int(os.environ.get("STAND_IN_STEPS", "3"))
@@ -105,8 +105,8 @@ _FILES = {
 }
 
 
-def stand_in_bundle(folder: Path) -> Bundle:
-    """The bundle; its bytes are kept in `folder`."""
+def stand_in_bundle(folder: Path, run: str = RUN) -> Bundle:
+    """The bundle of a run; its bytes are kept in `folder`."""
     package = Path(moola.__file__).parent
     contents = {name: text.encode() for name, text in _FILES.items()}
     contents |= {f"moola/{name}": (package / name).read_bytes() for name in REAL}
@@ -122,9 +122,10 @@ def stand_in_bundle(folder: Path) -> Bundle:
         "git": None,
         "overrides": [],
         "config": "device: auto\n",
-        "run_id": RUN,
+        "run_id": run,
         "requirements": [],
         "rows": {},
+        "rooms": {"oof": "artifacts/oof/supervised"},
         "moola": {"version": moola.__version__, "path": ""},
     }
     return Bundle.of(files, facts, None, places)

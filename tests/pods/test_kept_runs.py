@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from until import wait_for
 
 from moola.layout import read_json
 from moola.pods import starting, watchdog
@@ -43,14 +44,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[Path, str], Path]]:
             process.kill()
     for place in mounted:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def steps_kept(mount: Path) -> int:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moola.commands.pod_commands import logs
-from moola.commands.pod_commands.run_options import Speaker, log_line, report, tell_aside
+from moola.commands.pod_commands.run_options import Speaker, report, tell_aside
 from moola.commands.pod_commands.tables import print_table
 from moola.pods.attaching import LogCopy
-from moola.pods.log_records import STRANGE, read_record
+from moola.pods.log_records import STRANGE, log_line, read_record
 from moola.pods.provider import LocalTarget, PodError
 from moola.pods.running import Ended
 from moola.pods.session import PodShell, RunOnPod, open_shell

@@ -24,7 +24,7 @@ from moola.errors import ConfigError, DataError, MoolaError, StorageError
 from moola.layout import Layout
 from moola.pods import packing, run_naming
 from moola.pods.bundle import Bundle
-from moola.pods.composed_run import ComposedRun, compose, run_id_of
+from moola.pods.composed_run import ComposedRun, RunName, compose, name_run
 from moola.pods.packing import Packed, PackLimits, moola_itself, pack, plan
 from moola.pods.project_files import list_project
 
@@ -43,7 +43,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> ComposedRun:
 def make_quick(patch: pytest.MonkeyPatch, composed: ComposedRun) -> None:
     patch.setattr(packing, "compose", lambda words, project: dataclasses.replace(composed, words=tuple(words)))
     patch.setattr(run_naming, "_started", lambda project: None)
-    patch.setattr(run_naming, "run_id_of", lambda run, project: "market-0123456789ab")
+    patch.setattr(run_naming, "name_run", lambda run, project: RunName("market-0123456789ab", {}))
     patch.setattr(packing, "moola_itself", lambda project, tree: ("src", {}))
 
 
@@ -277,7 +277,8 @@ def test_a_run_travels_whole_with_its_data_and_its_own_id(with_bars):
     assert data.path.startswith("outside/")
     assert bundle.facts["rows"] == {data.path: 2000}
     assert bundle.facts["overrides"][1] == f'data.path="{data.path}"'
-    assert bundle.facts["run_id"] == run_id_of(compose(words, project), project)
+    named = name_run(compose(words, project), project)
+    assert (bundle.facts["run_id"], bundle.facts["rooms"]) == (named.run_id, named.rooms)
     manifest = (project / "artifacts/runpod_bundles" / bundle.bundle_id / "manifest.json").read_text()
     assert str(project.parent) not in manifest
     assert f"path: {data.path}" in bundle.facts["config"]

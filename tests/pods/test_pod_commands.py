@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from until import wait_for
 
 from moola.cli import main
 from moola.commands.pod import COMMANDS
@@ -53,7 +53,8 @@ def test_a_command_with_a_typo_is_asked_for(capsys: pytest.CaptureFixture[str]) 
         (["run", "--gpuu", "A5000"], "--gpuu: there is no such flag; did you mean '--gpu'?"),
         (["run", "--max-hours", "abc"], "--max-hours: 'abc' is no number"),
         (["run", "--min-vram", "1.5"], "--min-vram: '1.5' is no whole number"),
-        (["run", "-m"], "-m: sweeps on pods are not there yet"),
+        (["run", "--pods", "2"], "--pods: needs -m"),
+        (["attach", "-m", RUN], "a run of each value: `moola pod run -m`"),
         (["logs", RUN, "-n", "-3"], "-n/--lines: -3 must not be negative"),
         (["offers", "--cloud", "SECUR"], "did you mean 'SECURE'?"),
         (["export", "--to", "skypilt"], "did you mean 'skypilot'?"),
@@ -220,7 +221,7 @@ def test_a_run_on_a_host_is_followed_read_stopped_and_resumed(
     assert run.go(detach=True).outcome == "detached"
     monkeypatch.chdir(top)
     log = sshd.root / "runs" / RUN / "log.jsonl"
-    wait_until(lambda: log.is_file() and "begins after" in log.read_text())
+    wait_for(lambda: log.is_file() and "begins after" in log.read_text())
     assert main(["pod", "exec", RUN, "--", "printf", "%s|", "a b", "$HOME;`id`"]) == 0
     assert capfdbinary.readouterr().out == b"a b|$HOME;`id`|"
     assert main(["pod", "exec", RUN, "--", "sh", "-c", "exit 7"]) == 7
@@ -267,9 +268,9 @@ def test_down_on_a_host_kills_the_whole_job_and_deletes_its_folder(
     run = packed(stand_in, top, **where, host_key=sshd.host_key, root=str(sshd.root), env=env, keep_cache=False)
     run.go(detach=True)
     status = sshd.root / "runs" / RUN / "status.json"
-    wait_until(lambda: read_json(status)["step"] == "job")
+    wait_for(lambda: read_json(status)["step"] == "job")
     leaders = [psutil.Process(read_json(status)[name]) for name in ("supervisor_pid", "pid")]
-    wait_until(lambda: bool(leaders[1].children()))
+    wait_for(lambda: bool(leaders[1].children()))
     family = [*leaders, *leaders[1].children(recursive=True)]
     assert len(family) == 3
     monkeypatch.chdir(top)
@@ -403,13 +404,6 @@ def test_figures_are_held_against_each_other(tmp_path: Path) -> None:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_until(holds: Callable[[], bool], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_task_for_skypilot_holds_the_same_files_and_words(stand_in: ModuleType, tmp_path: Path) -> None:

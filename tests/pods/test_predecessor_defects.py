@@ -19,6 +19,7 @@ from moola.layout import Layout
 from moola.pipelines.pretraining_checks import notes
 from moola.pods import packing, run_naming
 from moola.pods.bundle import Bundle
+from moola.pods.composed_run import RunName
 from moola.pods.packing import PackLimits, pack
 from moola.pods.patience import Patience
 from moola.pods.results import pull
@@ -155,7 +156,7 @@ class Runs:
 
 def test_defect_14_a_pickle_that_runs_something_never_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_naming, "_started", lambda project: None)
-    monkeypatch.setattr(run_naming, "run_id_of", lambda run, project: RUN)
+    monkeypatch.setattr(run_naming, "name_run", lambda run, project: RunName(RUN, {}))
     monkeypatch.setattr(packing, "moola_itself", lambda project, tree: ("src", {}))
     (tmp_path / "encoder.pt").write_bytes(pickle.dumps({"weights": Runs()}))
     with pytest.raises(DataError, match=r"encoder\.pt: .*system"):

@@ -25,7 +25,6 @@ from moola.pods.browser_content import DISARMED, is_harmless
 from moola.pods.publishing import Published, publish_results, pull_results
 from moola.pods.remote import results
 from moola.pods.session import PodShell, RunOnPod
-from moola.pods.staged_results import import_stages
 from moola.pods.wire import Answer
 
 SENT, RUN = "market-584a4514f71f", "market-0123456789ab"
@@ -408,13 +407,12 @@ def test_pictures_and_pages_that_moola_draws_are_known_as_its_own(tmp_path: Path
     assert set(bare) <= {"page.html.j2", "estimate.html.j2"}, "a page without the policy of moola's pages"
 
 
-def test_stages_are_imported_ahead_and_one_that_cannot_be_is_told_of_by_who_needs_it(monkeypatch):
-    asked: list[str] = []
-
-    def get(name: str) -> None:
-        asked.append(name)
-        raise ImportError(name)
-
-    monkeypatch.setattr(STAGES, "get", get)
-    import_stages()
-    assert set(asked) == STAGES.built_in
+def test_rooms_that_are_known_from_when_the_run_was_named_need_no_stage_here(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = {stage: STAGES.get(stage).room for stage in STAGES.built_in}
+    monkeypatch.setattr(STAGES, "get", lambda name: pytest.fail(f"{name} is imported"))
+    staging = pod.layout.room("artifacts/runpod_results") / SENT / "staging"
+    known = pull_results(pod.run, staging, rooms)
+    monkeypatch.undo()
+    assert known.stages and known.stages == pull_results(pod.run, staging).stages

@@ -10,12 +10,13 @@ import pytest
 
 from moola.config import RunConfig, structure
 from moola.pods import run_naming
-from moola.pods.composed_run import ComposedRun, compose, run_id_of
+from moola.pods.composed_run import ComposedRun, RunName, compose, name_run
 from moola.pods.run_naming import RunNaming
 
 _SECTIONS = "data task transform augment split encoder objective trainer model evaluation stage"
 CONFIG = structure(RunConfig, {"name": "market", **{section: {} for section in _SECTIONS.split()}}, "")
 RUN = ComposedRun((), CONFIG, {"name": "market"}, "")
+HERE = RunName("market-here", {"oof": "artifacts/oof"})
 
 
 def started(program: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> RunNaming:
@@ -31,19 +32,20 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[ComposedRun]:
     """The runs that were named in this process."""
     named: list[ComposedRun] = []
 
-    def name(run: ComposedRun, project: Path) -> str:
+    def name(run: ComposedRun, project: Path) -> RunName:
         named.append(run)
-        return "market-here"
+        return HERE
 
-    monkeypatch.setattr(run_naming, "run_id_of", name)
+    monkeypatch.setattr(run_naming, "name_run", name)
     return named
 
 
 def test_the_process_gets_the_configuration_and_what_it_prints_before_the_id_is_no_id(tmp_path, monkeypatch, here):
-    program = "import sys; print('imported'); print('\\nmoola names the run: ' + sys.stdin.read(), end='')"
+    said = """'{"run_id": "' + json.load(sys.stdin)["name"] + '", "rooms": {}}'"""
+    program = f"import json, sys; print('imported'); print('\\nmoola names the run: ' + {said}, end='')"
     with started(program, tmp_path, monkeypatch) as naming:
         naming.begin(RUN)
-        assert naming.run_id() == '{"name": "market"}'
+        assert naming.name() == RunName("market", {})
     assert not here
 
 
@@ -51,7 +53,7 @@ def test_the_process_gets_the_configuration_and_what_it_prints_before_the_id_is_
 def test_a_process_that_fails_decides_nothing(program, tmp_path, monkeypatch, here):
     with started(program, tmp_path, monkeypatch) as naming:
         naming.begin(RUN)
-        assert naming.run_id() == "market-here"
+        assert naming.name() == HERE
     assert here == [RUN]
 
 
@@ -60,7 +62,7 @@ def test_what_json_would_change_is_named_here(tmp_path, monkeypatch, here):
     run = ComposedRun((), CONFIG, plain, "")
     with started("import time; time.sleep(60)", tmp_path, monkeypatch) as naming:
         naming.begin(run)
-        assert naming.run_id() == "market-here"
+        assert naming.name() == HERE
     assert here == [run]
 
 
@@ -78,14 +80,14 @@ def test_where_torch_is_imported_no_process_starts(tmp_path, monkeypatch, here):
     monkeypatch.setattr(run_naming, "_started", lambda project: pytest.fail("a process was started"))
     with RunNaming(tmp_path) as naming:
         naming.begin(RUN)
-        assert naming.run_id() == "market-here"
+        assert naming.name() == HERE
 
 
 @pytest.mark.slow
 def test_the_process_names_a_run_as_it_is_named_here(tmp_path, monkeypatch):
     run = compose(["debug=fast"], tmp_path)
-    own = run_id_of(run, tmp_path)
-    monkeypatch.setattr(run_naming, "run_id_of", lambda run, project: "named here")
+    own = name_run(run, tmp_path)
+    monkeypatch.setattr(run_naming, "name_run", lambda run, project: HERE)
     with started(run_naming._PROGRAM, tmp_path, monkeypatch) as naming:
         naming.begin(run)
-        assert naming.run_id() == own
+        assert naming.name() == own and own.rooms

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from until import wait_for
 
 from moola.errors import ConfigError, MissingPackageError
 from moola.pods.ssh import AccessError, HostKeyError, SshConnection, SshTarget, fingerprint
@@ -35,13 +36,6 @@ def masters(folder: Path) -> list[int]:
         with contextlib.suppress(psutil.Error):
             found += [process.pid] if str(folder) in " ".join(process.cmdline()) else []
     return found
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_requests_of_several_threads_share_one_login(connect: Connect, sshd: Any, faulty_proxy: Any) -> None:
@@ -76,7 +70,7 @@ def test_nothing_is_left_of_a_closed_connection(connect: Connect, sshd: Any) -> 
     assert masters(folder)
     connection.close()
     assert not folder.exists()
-    wait_until(lambda: not masters(folder))
+    wait_for(lambda: not masters(folder))
 
 
 def test_swapped_host_key_is_refused(connect: Connect, sshd: Any) -> None:
@@ -100,7 +94,7 @@ def test_machine_that_comes_back_as_another_is_refused_in_mid_work(connect: Conn
     sshd.stop()
     sshd.new_host_key()
     sshd.start()
-    wait_until(lambda: not connection._socket.exists())
+    wait_for(lambda: not connection._socket.exists())
     with pytest.raises(HostKeyError):
         hello(connection, sshd)
 
@@ -149,7 +143,7 @@ def test_lost_connection_is_made_again(connect: Connect, sshd: Any) -> None:
     connection = connect(sshd.target(), log=said.append)
     hello(connection, sshd)
     sshd.stop()
-    wait_until(lambda: not connection._socket.exists())
+    wait_for(lambda: not connection._socket.exists())
     sshd.start()
     hello(connection, sshd)
     assert len(said) == 1 and said[0].endswith("again")
@@ -173,7 +167,7 @@ def test_run_goes_on_when_the_connection_is_cut(connect: Connect, sshd: Any, fau
     connection.close()
     assert connect(sshd.target()).request("stat_pid", process, timeout_s=20)["alive"]
     (tmp_path / "go").touch()
-    wait_until((tmp_path / "done").exists)
+    wait_for((tmp_path / "done").exists)
 
 
 @pytest.mark.parametrize("noise", ["echo Welcome;", "echo oops >&2; printf 'no line end';"])
@@ -209,7 +203,7 @@ def test_killed_client_leaves_no_connection(sshd: Any) -> None:
         folder = Path(client.stdout.readline().strip())
         client.send_signal(signal.SIGKILL)
     assert folder.exists()
-    wait_until(lambda: not masters(folder))
+    wait_for(lambda: not masters(folder))
     with SshConnection(target) as other, SshConnection(target):
         assert not folder.exists(), "the next client deletes it"
         assert other._folder.exists(), "and none that is in use"

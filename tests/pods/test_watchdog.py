@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from until import wait_for
 
 from moola.pods import watchdog
 from moola.pods.pod_end import PodEnd
@@ -201,14 +201,6 @@ def test_a_supervisor_killed_with_its_client_away_goes_on_and_one_that_is_stoppe
 
 def dels(seen: list[Any]) -> list[Any]:
     return [one for one in seen if one[0] == "/v2/pods/p1"]
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    until = time.monotonic() + 20
-    while not (found := look()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

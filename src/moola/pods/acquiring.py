@@ -28,6 +28,7 @@ from moola.pods.provider import (
     PodWish,
     Provider,
     RefusedHereError,
+    SilentPodError,
     alive,
 )
 from moola.pods.ssh import AccessError, SshTarget
@@ -362,9 +363,9 @@ def _given_up(pod: PodRecord) -> PodError:
     )
 
 
-def silent(pod_id: str, run: str, why: str) -> PodError:
+def silent(pod_id: str, run: str, why: str) -> SilentPodError:
     """A pod that its lender has and that does not answer."""
-    return PodError(
+    return SilentPodError(
         f"pod {pod_id} runs {run} and does not answer",
         why,
         f"the run goes on there: try again, or give it up with `moola pod down {run}`",

@@ -14,7 +14,7 @@ from typing import Any
 from moola.errors import MoolaError
 from moola.pods.clock import Clock
 from moola.pods.log_records import read_record
-from moola.pods.provider import PodError
+from moola.pods.provider import PodError, SilentPodError
 from moola.pods.session import RunOnPod
 from moola.pods.ssh import HostKeyError
 from moola.pods.supervisor import SELF
@@ -137,7 +137,7 @@ class Following:
         Raises:
             PodLostError: the pod is gone, or the run on it.
             HostKeyError: somebody else answered for `patience_s`.
-            PodError: it did not answer for `patience_s`, though its lender has it.
+            SilentPodError: it did not answer for `patience_s`, though its lender has it.
         """
         self.log.mend()
         self._seen_at = self.clock.now()
@@ -186,7 +186,7 @@ class Following:
         Raises:
             PodLostError: the pod is gone.
             HostKeyError: somebody else answered for `patience_s`.
-            PodError: it did not answer for `patience_s`, though its lender has it.
+            SilentPodError: it did not answer for `patience_s`, though its lender has it.
         """
         waited_s, pause_s, cut_off = 0.0, 1.0, False
         refusal: HostKeyError | None = None
@@ -217,7 +217,9 @@ class Following:
             waited_s += 0.0 if cut_off else self.clock.monotonic() - began
         if refusal is not None:
             raise refusal
-        raise PodError("the pod does not answer", f"not for {waited_s:.0f} s: {error.why}", "its lender still has it")
+        raise SilentPodError(
+            "the pod does not answer", f"not for {waited_s:.0f} s: {error.why}", "its lender still has it"
+        )
 
 
 def _check_final(status: Mapping[str, Any]) -> None:

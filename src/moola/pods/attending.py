@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
 from moola.pods.ssh import HostKeyError
-from moola.pods.staged_results import import_stages
 from moola.pods.telling import tell_trackers
 from moola.pods.wire import ConnectionLostError, RemoteError
 
@@ -82,7 +80,6 @@ def attend(run: PodRun, record: PodRecord, pod: RunOnPod, *, began_here: bool = 
         StorageError: what came back is not what the run wrote, or there is no room for it.
     """
     following = _following(run, record, pod.project)
-    threading.Thread(target=import_stages).start()
     try:
         for _ in range(_ROUNDS):
             try:
@@ -178,6 +175,7 @@ def _following(run: PodRun, record: PodRecord, project: str) -> Following:
         show,
         run.tell,
         is_dead=lambda: run.death(record),
+        patience_s=run.settings.limits.silent_s,
         grace_s=run.settings.guards.grace_min * 60,
         clock=run.clock,
     )

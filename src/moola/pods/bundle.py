@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, Self
 from moola.config import digest_json, structure
 from moola.errors import ConfigError, StorageError
 from moola.layout import PendingFile, digest_file, publish_together, read_json, write_bytes
+from moola.pods.composed_run import RunName
 
 Kind = Literal["code", "data", "run"]
 """Of the project, named by the configuration, or what moola adds to run it."""
@@ -66,8 +67,8 @@ class Bundle:
         bundle_id: first 16 hex digits of the SHA-256 of everything else.
         files: sorted by path, each path once.
         facts: ``git`` {commit, dirty, branch} or None, ``overrides`` as on the pod, ``config`` as they compose there,
-            ``run_id``, ``requirements`` (pins without torch), ``rows`` {path: rows of a data file}, ``moola``
-            {version, path: the folder to import it from, relative to the project}.
+            ``run_id``, ``rooms`` {stage: room of its artifacts}, ``requirements`` (pins without torch), ``rows`` {path:
+            rows of a data file}, ``moola`` {version, path: the folder to import it from, relative to the project}.
     """
 
     bundle_id: str
@@ -102,9 +103,10 @@ class Bundle:
             raise ConfigError([f"{path}: two files would travel under this name" for path in twice])
         return cls(_identity(ordered, facts), ordered, facts, objects, places or {})
 
-    def named(self, run_id: str) -> Self:
-        """The same files and facts, and the id of the run that they are for."""
-        return self.of(self.files, {**self.facts, "run_id": run_id}, self._objects, self._places)
+    def named(self, name: RunName) -> Self:
+        """The same files and facts, and what the run is called that they are for."""
+        facts = {**self.facts, "run_id": name.run_id, "rooms": dict(name.rooms)}
+        return self.of(self.files, facts, self._objects, self._places)
 
     def open_object(self, sha256: str) -> BinaryIO:
         """The bytes of a file, checked before they are handed out, so that a wrong file never leaves this machine.

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from moola.config import ConfigProblems, RunConfig, from_omegaconf
 from moola.errors import ConfigError, MoolaError
 from moola.layout import Layout
 
-NO_SWEEPS = "sweeps on pods are not there yet: one bundle is one configuration, start a run of each"
+NO_SWEEPS = "one pod has one configuration; a run of each value: `moola pod run -m`"
 _NO_OPTION = "there is no such option"
 _MAY_SWEEP = re.compile("[,(]")
 _SEARCHED = "configurations in a folder of the project are found with 'hydra.searchpath=[file://FOLDER]'"
@@ -132,8 +132,21 @@ def layout_of(run: ComposedRun, project: Path) -> Layout:
     return Layout(project / run.config.paths.data, project / run.config.paths.artifacts)
 
 
-def run_id_of(run: ComposedRun, project: Path) -> str:
-    """The id that `moola run` gives this configuration in this folder; files that it names are read for it.
+@dataclass(frozen=True)
+class RunName:
+    """What a run is called, and where its artifacts will lie.
+
+    Attributes:
+        run_id: as `moola run` gives it.
+        rooms: stage -> the room of its artifacts, below the project.
+    """
+
+    run_id: str
+    rooms: Mapping[str, str]
+
+
+def name_run(run: ComposedRun, project: Path) -> RunName:
+    """The name that `moola run` gives this configuration in this folder; files that it names are read for it.
 
     Raises:
         MoolaError: it cannot run: wrong keys in its sections, or files that are missing or cannot be fetched.
@@ -143,6 +156,7 @@ def run_id_of(run: ComposedRun, project: Path) -> str:
     gc.disable()  # half a second: a million objects are imported, and none of them is garbage
     try:
         with contextlib.chdir(project):
-            return run_identity(run.config, assemble(run.config, here=False))
+            pipeline = assemble(run.config, here=False)
+            return RunName(run_identity(run.config, pipeline), {stage.name: stage.room for stage in pipeline.stages})
     finally:
         gc.enable()

@@ -30,7 +30,7 @@ def fetch_results(run: PodRun, record: PodRecord, pod: RunOnPod) -> Published:
     """
     staging = run.folder / "staging"
     began = time.monotonic()
-    staged = pull_results(pod, staging)
+    staged = pull_results(pod, staging, run.bundle.facts.get("rooms"))
     size = [path.stat().st_size for path in staging.rglob("*") if path.is_file()]
     run.ledger.add_transfer(run.run, record.pod_id, "pull", time.monotonic() - began, len(size), sum(size), sum(size))
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=run.clock.now())

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from moola.errors import printable
+
 STRANGE = "?"
 """Step of a line that no supervisor writes; its text is the line."""
 
@@ -26,6 +28,11 @@ def read_record(line: str) -> Mapping[str, Any]:
             return record
         case _:
             return {"n": 0, "at": "", "step": STRANGE, "text": line}
+
+
+def log_line(record: Mapping[str, Any]) -> str:
+    """A line of a run as people read it: its step, and what it said."""
+    return printable(f"{record['step']:>11} | {record['text']}", keep="\t")
 
 
 def _is_time(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import moola
@@ -14,7 +14,7 @@ from moola.data.sources.problems import Problems, refuse
 from moola.errors import did_you_mean
 from moola.layout import Layout, digest_file
 from moola.pods.bundle import OBJECTS, OWN_FOLDER, Bundle, BundledFile, Kind, path_in_words
-from moola.pods.composed_run import compose, words_of
+from moola.pods.composed_run import RunName, compose, words_of
 from moola.pods.outside_files import OutsideFiles, list_outside_files
 from moola.pods.pickle_scan import scan_pickles
 from moola.pods.project_files import ProjectFiles, list_project
@@ -77,7 +77,34 @@ class Packed:
     biggest: tuple[BundledFile, ...]
 
 
-def pack(project: Path, overrides: Sequence[str], layout: Layout, *, limits: PackLimits) -> Packed:
+@dataclass
+class PackedSeries:
+    """Runs of one project that all take the files along that the first of them was packed with.
+
+    Attributes:
+        tree: what of the project travels.
+        moola: the folder to import moola from, and what of it travels beside the project.
+        rooms: of the stages of the first run.
+        files: by path and kind, as they were then; their contents are among the objects.
+        findings: of the scans, by path.
+    """
+
+    tree: ProjectFiles | None = None
+    moola: tuple[str, dict[str, Path]] | None = None
+    rooms: Mapping[str, str] | None = None
+    files: dict[tuple[str, Kind], BundledFile] = field(default_factory=dict[tuple[str, Kind], BundledFile])
+    findings: dict[str, list[Finding]] = field(default_factory=dict[str, list[Finding]])
+
+
+def pack(
+    project: Path,
+    overrides: Sequence[str],
+    layout: Layout,
+    *,
+    limits: PackLimits,
+    series: PackedSeries | None = None,
+    run_id: str = "",
+) -> Packed:
     """Make the bundle of a run and store it below ``artifacts/runpod_bundles``.
 
     Args:
@@ -85,6 +112,8 @@ def pack(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
         overrides: as for `moola run`.
         layout: of the project.
         limits: sizes, and findings that may travel.
+        series: of the runs that take the same files along; None: it is alone.
+        run_id: of a run that was named already; heeded from the second of a series on.
 
     Raises:
         ConfigError: every problem of the configuration.
@@ -93,7 +122,7 @@ def pack(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
         StorageError: a file changed meanwhile, or cannot be read or written.
     """
     room = layout.room(BUNDLES)
-    packed = _packed(project, overrides, layout, limits, room / OBJECTS)
+    packed = _packed(project, overrides, layout, limits, room / OBJECTS, series, run_id)
     packed.bundle.write(room / packed.bundle.bundle_id)
     return packed
 
@@ -104,23 +133,32 @@ def plan(project: Path, overrides: Sequence[str], layout: Layout, *, limits: Pac
 
 
 def _packed(
-    project: Path, overrides: Sequence[str], layout: Layout, limits: PackLimits, objects: Path | None
+    project: Path,
+    overrides: Sequence[str],
+    layout: Layout,
+    limits: PackLimits,
+    objects: Path | None,
+    series: PackedSeries | None = None,
+    run_id: str = "",
 ) -> Packed:
     """What travels; stored among the objects, where they are given, while the run is being named."""
     project = Path(os.path.abspath(project))
     layout = Layout(Path(os.path.abspath(layout.data)), Path(os.path.abspath(layout.artifacts)))
-    with RunNaming(project) as naming:
+    series = series or PackedSeries()
+    named = RunName(run_id, series.rooms) if run_id and series.rooms is not None else None
+    with RunNaming(project, named) as naming:
         run = compose(words_of(overrides), project)
         naming.begin(run)
         problems = Problems()
-        tree = list_project(project, layout, problems)
+        tree = series.tree = series.tree or list_project(project, layout, problems)
         outside = list_outside_files(run, project, layout, problems)
         words = outside.rewrite(run.words)
         there = run if words == run.words else compose(words, project)
-        source, moola_files = moola_itself(project, tree)
-        bundled, places = _digested(tree, outside, moola_files, limits, problems)
+        source, moola_files = series.moola = series.moola or moola_itself(project, tree)
+        bundled, places = _digested(tree, outside, moola_files, limits, problems, series)
         scanned = {file.path: places[file.sha256] for file in bundled if file.kind != "run"}
-        findings = [*_scan(scanned, {file.path for file in outside.files}), *scan_text("overrides", "\n".join(words))]
+        findings = _scan(scanned, {file.path for file in outside.files}, series)
+        findings += scan_text("overrides", "\n".join(words))
         _refuse_findings(findings, _allowed(project, limits), problems)
         _refuse_idle(limits.allowed, findings, problems)
         _refuse_sizes(bundled, limits, problems)
@@ -134,7 +172,8 @@ def _packed(
             "moola": {"version": moola.__version__, "path": source},
         }
         unnamed = Bundle.of(bundled, facts, None, places)
-        bundle = (unnamed if objects is None else unnamed.stored(objects)).named(naming.run_id())
+        bundle = (unnamed if objects is None else unnamed.stored(objects)).named(name := naming.name())
+        series.rooms = name.rooms
     biggest = tuple(sorted(bundled, key=lambda file: (file.kind == "run", -file.size, file.path))[:_BIGGEST])
     return Packed(bundle, tree.left_out, tuple(sorted(findings, key=str)), biggest)
 
@@ -165,7 +204,12 @@ def moola_itself(project: Path, tree: ProjectFiles) -> tuple[str, dict[str, Path
 
 
 def _digested(
-    tree: ProjectFiles, outside: OutsideFiles, moola_files: Mapping[str, Path], limits: PackLimits, problems: Problems
+    tree: ProjectFiles,
+    outside: OutsideFiles,
+    moola_files: Mapping[str, Path],
+    limits: PackLimits,
+    problems: Problems,
+    series: PackedSeries,
 ) -> tuple[list[BundledFile], dict[str, Path]]:
     """Every file with its digest, and where each digest's content is. What is named as data is no code."""
     data = {file.path for file in outside.files}
@@ -175,6 +219,10 @@ def _digested(
     for kind, files in kinds:
         for name, path in files.items():
             if name in data:
+                continue
+            if (known := series.files.get((name, kind))) is not None:
+                bundled.append(known)
+                places.setdefault(known.sha256, path)
                 continue
             try:
                 status = path.stat()
@@ -186,6 +234,7 @@ def _digested(
                 problems.say(f"{path_in_words(name)} cannot be read: {error.strerror}", "mend its permissions")
                 continue
             bundled.append(file)
+            series.files[name, kind] = file
             places.setdefault(file.sha256, path)
     return bundled, places
 
@@ -194,21 +243,33 @@ def _too_large(name: str, size: int, limit_mb: float) -> str:
     return f"{path_in_words(name)} has {size / 1e6:,.1f} MB, more than {limit_mb:,g}"
 
 
-def _scan(files: Mapping[str, Path], data: Iterable[str]) -> Iterator[Finding]:
-    """What must not travel unseen. Tables are not read for secrets: they hold numbers, and gigabytes of them."""
+def _scan(files: Mapping[str, Path], data: Iterable[str], series: PackedSeries) -> list[Finding]:
+    """What must not travel unseen; files that take part as they were are known."""
     named = set(data)
+    found: list[Finding] = []
     for name, path in sorted(files.items()):
-        by_name = key_file(name)
-        if by_name is not None:
-            yield by_name
-        yield from scan_pickles(name, path)
-        if name not in named:
-            content = path.read_bytes()
-            if b"\0" not in content[:_PROBED_BYTES]:
-                yield from scan_text(name, content.decode("utf-8", "replace"))
-        with path.open("rb") as handle:
-            if handle.read(len(_LFS)) == _LFS:
-                yield Finding(name, None, "a Git LFS pointer, not the file itself (`git lfs pull` brings it)")
+        if name in named:
+            found += _findings(name, path, is_data=True)
+            continue
+        if name not in series.findings:
+            series.findings[name] = list(_findings(name, path, is_data=False))
+        found += series.findings[name]
+    return found
+
+
+def _findings(name: str, path: Path, *, is_data: bool) -> Iterator[Finding]:
+    """Of one file. Tables are not read for secrets: they hold numbers, and gigabytes of them."""
+    by_name = key_file(name)
+    if by_name is not None:
+        yield by_name
+    yield from scan_pickles(name, path)
+    if not is_data:
+        content = path.read_bytes()
+        if b"\0" not in content[:_PROBED_BYTES]:
+            yield from scan_text(name, content.decode("utf-8", "replace"))
+    with path.open("rb") as handle:
+        if handle.read(len(_LFS)) == _LFS:
+            yield Finding(name, None, "a Git LFS pointer, not the file itself (`git lfs pull` brings it)")
 
 
 def _allowed(project: Path, limits: PackLimits) -> set[str]:

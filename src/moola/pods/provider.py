@@ -57,6 +57,10 @@ class BadDrawError(PodError):
     """A machine was lent and does not come up; another draw may."""
 
 
+class SilentPodError(PodError):
+    """A pod runs as far as its lender knows, and has not answered for so long that it is left alone."""
+
+
 class PodTakenError(PodError):
     """Another client works on this run."""
 

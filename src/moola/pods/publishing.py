@@ -75,12 +75,13 @@ def result_folder(layout: Layout, run: str) -> Path:
     return layout.room(RESULTS) / run
 
 
-def pull_results(pod: RunOnPod, staging: Path, **options: Any) -> StagedRun:
+def pull_results(pod: RunOnPod, staging: Path, rooms: Mapping[str, str] | None = None, **options: Any) -> StagedRun:
     """Fetch the run folder and every artifact that it was made of.
 
     Args:
         pod: where they are.
         staging: a folder of this run's own.
+        rooms: as of `read_staged_run`.
         options: ``limits``, ``progress`` and ``patience`` of `moola.pods.results.pull`.
 
     Returns:
@@ -92,7 +93,7 @@ def pull_results(pod: RunOnPod, staging: Path, **options: Any) -> StagedRun:
     connection, root = pod.shell.connection, pod.shell.root
     first = {**options, "limits": options.get("limits") or _FIRST}
     report = pull(connection, root, pod.run, [f"{RUN_FOLDERS}/*/manifest.json"], staging, **first)
-    staged = read_staged_run(staging, [file.path.split("/")[2] for file in report.files], pod)
+    staged = read_staged_run(staging, [file.path.split("/")[2] for file in report.files], pod, rooms)
     wanted = [f"{RUN_FOLDERS}/{staged.folder.name}/**", _SEALED, f"{ROOM}/*/encoder.json"]
     wanted += [f"{stage.place}/**" for stage in staged.stages]
     pull(connection, root, pod.run, wanted, staging, **options)

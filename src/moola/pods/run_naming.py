@@ -1,4 +1,4 @@
-"""The id of a run from a process of its own: torch takes a second to import, and packing has other work meanwhile."""
+"""The name of a run from a process of its own: torch takes a second to import, and packing has other work meanwhile."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-from moola.pods.composed_run import ComposedRun, run_id_of
+from moola.pods.composed_run import ComposedRun, RunName, name_run
 
 _PROGRAM = (
     "import json,sys;sys.path[:]=json.loads(sys.argv[1]);from moola.pods.run_naming import answer;answer(sys.argv[2])"
 )
 """Finds modules where its parent does."""
 _MARK = "\nmoola names the run: "
-"""Before the id; modules of a project may print when they are imported."""
+"""Before the name as JSON; modules of a project may print when they are imported."""
 
 
 class RunNaming:
@@ -30,24 +31,27 @@ class RunNaming:
 
     Args:
         project: in which the run is named, absolute.
+        known: its name, where that is known already.
     """
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, known: RunName | None = None) -> None:
         self._project = project
         self._run: ComposedRun | None = None
-        self._run_id = ""
-        self._process = None if "torch" in sys.modules else _started(project)
+        self._name = known
+        self._process = None if known or "torch" in sys.modules else _started(project)
 
     def begin(self, run: ComposedRun) -> None:
         """Say what is to be named.
 
         Raises:
-            MoolaError: as `run_id_of`, where no process can do it.
+            MoolaError: as `name_run`, where no process can do it.
         """
         self._run = run
+        if self._name is not None:
+            return
         content = json.dumps(run.plain)
         if self._process is None or json.loads(content) != run.plain:  # e.g. keys that are numbers
-            self._run_id = run_id_of(run, self._project)
+            self._name = name_run(run, self._project)
             return
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -55,17 +59,18 @@ class RunNaming:
             self._process.stdin.close()
         self._process.stdin = None  # so that `communicate` works
 
-    def run_id(self) -> str:
-        """The id of the run that was begun; waits for it.
+    def name(self) -> RunName:
+        """The name of the run that was begun; waits for it.
 
         Raises:
-            MoolaError: as `run_id_of`.
+            MoolaError: as `name_run`.
         """
         assert self._run is not None
-        if not self._run_id and self._process is not None:
+        if self._name is None and self._process is not None:
             said = self._process.communicate()[0]
-            self._run_id = said.rpartition(_MARK)[2] if not self._process.returncode else ""
-        return self._run_id or run_id_of(self._run, self._project)
+            with contextlib.suppress(ValueError, TypeError):  # it printed no name, or ended before
+                self._name = RunName(**json.loads(said.rpartition(_MARK)[2])) if not self._process.returncode else None
+        return self._name or name_run(self._run, self._project)
 
     def __enter__(self) -> Self:
         return self
@@ -99,5 +104,5 @@ def answer(project: str) -> None:
             importlib.import_module(package)
     plain = json.load(sys.stdin)
     run = ComposedRun((), structure(RunConfig, plain, ""), plain, "")
-    print(_MARK, run_id_of(run, Path(project)), sep="", end="", flush=True)
+    print(_MARK, json.dumps(asdict(name_run(run, Path(project)))), sep="", end="", flush=True)
     os._exit(0)  # half a million objects need not be taken down one by one

@@ -60,6 +60,8 @@ class PodRun:
         clock: for tests.
         lease: of the run, while this client has it.
         replays: the run was done before, and what comes back is kept apart from that (`moola.pods.replaying`).
+        look: is called between two things that are done; whatever it raises interrupts the run there.
+        taken: is given each pod that the run gets.
     """
 
     bundle: Bundle
@@ -72,6 +74,8 @@ class PodRun:
     clock: Clock = field(default_factory=Clock)
     lease: Lease | None = None
     replays: bool = False
+    look: Callable[[], None] = lambda: None
+    taken: Callable[[PodRecord], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.run: str = self.bundle.facts["run_id"] + (REPLAYED if self.replays else "")
@@ -127,6 +131,7 @@ class PodRun:
             return here
         while True:
             acquired = self.timed("pod", self._acquire)
+            self.taken(acquired.pod)
             try:
                 pod = self.timed("start", lambda acquired=acquired: start(self, acquired))
                 if detach:
@@ -154,12 +159,18 @@ class PodRun:
                 retries_left -= 1
                 self.tell(f"{error.spoken()}\nanother pod goes on from the last checkpoint")
 
+    @property
+    def bad_places(self) -> list[Place]:
+        """Where pods of it did not come up, or failed their preflight."""
+        return list(self._bad)
+
     def hold(self) -> None:
         """See that the run is still this client's.
 
         Raises:
             PodTakenError: another one took it over.
         """
+        self.look()
         if self.lease is not None:
             self.lease.renew()
 

@@ -315,8 +315,10 @@ def _private_folder() -> tuple[Path, int]:
     short = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short if os.access(short, os.W_OK) else None))
     _sweep(folder.parent)
-    lock = os.open(folder / _IN_USE, os.O_CREAT | os.O_WRONLY, 0o600)
+    fresh = folder / f"{_IN_USE}.new"
+    lock = os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when this process ends, however it ends
+    os.rename(fresh, folder / _IN_USE)  # nobody who sweeps sees it without its lock
     return folder, lock
 
 

@@ -73,7 +73,7 @@ class SshProvider:
         clock: Clock | None = None,
     ) -> None:
         self.targets: Mapping[str, SshTarget] = host_targets(addresses, identity, host_keys)
-        self._slots = Counter(map(_place, addresses))
+        self._slots = Counter(map(place_of_host, addresses))
         self.root, self._ledger, self._knock, self._clock = root or _ROOT, ledger, knock, clock or Clock()
         self._ended: set[str] = set()
 
@@ -145,7 +145,7 @@ def host_targets(addresses: Sequence[str], identity: Path | None, host_keys: Seq
     targets: dict[str, SshTarget] = {}
     for number, address in enumerate(addresses):
         try:
-            place = _place(address)
+            place = place_of_host(address)
             target = _target(address, place, identity, host_keys[number] if host_keys else "")
             if targets.setdefault(place, target) != target:
                 problems.append(f"host: '{address}': {place} is there twice, with another user or key")
@@ -163,7 +163,12 @@ def _parts(address: str) -> re.Match[str]:
     return found
 
 
-def _place(address: str) -> str:
+def place_of_host(address: str) -> str:
+    """``host:port`` of an address.
+
+    Raises:
+        ConfigError: it is none.
+    """
     parts = _parts(address)
     return f"{parts['host'].strip('[]')}:{int(parts['port'] or 22)}"
 

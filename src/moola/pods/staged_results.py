@@ -7,7 +7,6 @@ that it gives away; the name of a run's folder from the experiment that was sent
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -74,13 +73,17 @@ class StagedRun:
         return [(folder, record) for folder, record in found if record.lineage.run_id == self.folder.name]
 
 
-def read_staged_run(staging: Path, names: Iterable[str], pod: RunOnPod) -> StagedRun:
+def read_staged_run(
+    staging: Path, names: Iterable[str], pod: RunOnPod, rooms: Mapping[str, str] | None = None
+) -> StagedRun:
     """The finished run among the run folders that a pod has.
 
     Args:
         staging: folder of all that was staged, their manifests among it.
         names: of the run folders.
         pod: where they are.
+        rooms: stage -> room of its artifacts, from when the run was named here; None, for one that an earlier moola
+            packed: as the classes of the stages say.
 
     Raises:
         StorageError: none or several are finished, or what its manifest says cannot be; every reason is given.
@@ -97,7 +100,7 @@ def read_staged_run(staging: Path, names: Iterable[str], pod: RunOnPod) -> Stage
     if not re.fullmatch(re.escape(experiment) + "-[0-9a-f]{12}", folder.name) or manifest.get("run_id") != folder.name:
         problems.append(f"- {folder.name} is no run of {experiment}")
     lines = manifest.get("stages")
-    stages = [_stage(line, pod.project, problems) for line in lines] if isinstance(lines, list) else []
+    stages = [_stage(line, pod.project, rooms, problems) for line in lines] if isinstance(lines, list) else []
     if len({stage.place for stage in stages}) < len(stages) or not stages:
         problems.append("- it names no stages, or one twice")
     if problems:
@@ -149,11 +152,11 @@ def _manifest(folder: Path, name: str = "manifest.json") -> Mapping[str, Any]:
     return manifest
 
 
-def _stage(line: Any, project: str, problems: list[str]) -> StagedStage:
+def _stage(line: Any, project: str, rooms: Mapping[str, str] | None, problems: list[str]) -> StagedStage:
     """A stage of a run's manifest, in the room that its class names."""
     match line:
         case {"stage": str(name), "key": str(key), "folder": str(folder)} if _DIGEST.fullmatch(key):
-            place = f"{_room(name)}/{name}-{key[:16]}"
+            place = f"{_room(name, rooms)}/{name}-{key[:16]}"
             if folder != f"{project}/{place}":
                 problems.append(f"- {folder!r} is no place of the stage {name!r}, whose results lie in {place}")
         case _:
@@ -162,17 +165,10 @@ def _stage(line: Any, project: str, problems: list[str]) -> StagedStage:
     return StagedStage(line, place)
 
 
-def import_stages() -> None:
-    """Import what knows the rooms of results, torch with it: two seconds, while the job is at work and nobody waits."""
-    from moola.pipelines.stage import STAGES
-
-    for name in sorted(STAGES.built_in):
-        with contextlib.suppress(Exception):  # whoever needs the stage imports it again, and says what is wrong
-            STAGES.get(name)
-
-
-def _room(stage: str) -> str:
-    """Room of a stage as its class here says."""
+def _room(stage: str, rooms: Mapping[str, str] | None) -> str:
+    """Room of a stage as its class says; where that was not asked before, it is imported here, and torch with it."""
+    if rooms is not None and stage in rooms:
+        return rooms[stage]
     from moola.pipelines.stage import STAGES
 
     try:

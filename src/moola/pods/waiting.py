@@ -28,7 +28,7 @@ _AWAY_S = 1800.0
 
 @dataclass(frozen=True)
 class PhaseLimits:
-    """Seconds that each phase of a pod may take; the last two are spent on the pod.
+    """Seconds that each phase of a pod may take; `env_s` and `smoke_s` are spent on the pod.
 
     Attributes:
         create_s: until a machine is found for it.
@@ -37,6 +37,7 @@ class PhaseLimits:
         ssh_s: until a session is open.
         env_s: installing what the image lacks.
         smoke_s: two steps of the user's own configuration.
+        silent_s: that a pod which works may not answer, while its lender has it, before its client leaves it alone.
     """
 
     create_s: float = 120.0
@@ -45,6 +46,7 @@ class PhaseLimits:
     ssh_s: float = 240.0
     env_s: float = 900.0
     smoke_s: float = 900.0
+    silent_s: float = 900.0
 
     def __post_init__(self) -> None:
         problems = [f"{name}: {value:g} must be above 0" for name, value in vars(self).items() if value <= 0]

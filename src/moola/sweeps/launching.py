@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _FINAL = ("finished", "failed")
+
+
+class LeftPointError(MoolaError):
+    """A point that its launcher leaves for now and would not try again: another client has it, or nothing takes it."""
+
+
 _LAUNCHES = 2
 """How often points are given to a launcher that leaves them without an end: a machine may be lost once."""
 
@@ -52,14 +58,14 @@ def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequ
     why = "its launcher left it without a result"
     lost = list(points)
     for _ in range(_LAUNCHES):
-        before = read_states(folder)
+        before, left = read_states(folder), set[int]()
         try:
-            _launch(task.under_way(folder, tuple(lost)), hydra_context, config)
+            left = _launch(task.under_way(folder, tuple(lost)), hydra_context, config)
         except Exception as error:  # of somebody else's code, which may have run half of the points
             if read_states(folder) == before:
                 raise _of_launcher(config, error) from error
             why = f"its launcher ended: {type(error).__name__}: {error}"
-        lost = _without_end(folder, lost)
+        lost = [point for point in _without_end(folder, lost) if point.number not in left]
         if not lost:
             break
     for point in lost:
@@ -68,7 +74,8 @@ def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequ
     return {point.number: states[point.number] for point in points}
 
 
-def _launch(task: PointTask, hydra_context: Any, config: Any) -> None:
+def _launch(task: PointTask, hydra_context: Any, config: Any) -> set[int]:
+    """Give the pending points to the launcher; numbers of those that it leaves, whose states say why."""
     from hydra.core.plugins import Plugins
     from omegaconf import OmegaConf, open_dict
 
@@ -78,7 +85,9 @@ def _launch(task: PointTask, hydra_context: Any, config: Any) -> None:
         own.hydra.sweep.dir, own.hydra.sweep.subdir = place.values()
         own.hydra.overrides.hydra += [override(f"hydra.sweep.{key}", value) for key, value in place.items()]
     launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task, config=own)
-    launcher.launch([list(point.overrides) for point in task.pending], initial_job_idx=0)
+    returned = launcher.launch([list(point.overrides) for point in task.pending], initial_job_idx=0)
+    ends = {point.number: one._return_value for point, one in zip(task.pending, returned or (), strict=False)}
+    return {number for number, value in ends.items() if isinstance(value, LeftPointError)}
 
 
 def _without_end(folder: Path, points: Sequence[Point]) -> list[Point]:

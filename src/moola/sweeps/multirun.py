@@ -58,13 +58,25 @@ def multirun(job: str, words: Sequence[str]) -> None:
     own = [word for word in words if word != "--yes"]
     line = shlex.join(["moola", job, *own])
     task = PointTask(job, line, Path.cwd(), agreed="--yes" in words)
-    with _basic_is_ours():
+    with _basic_is_ours(), _pods_of(own) as own:
         try:
             _compose(task, own)
         except WrongPointsError:
             raise  # has all problems
         except ConfigError as error:
             raise _with_others(error, task, own) from error
+
+
+@contextlib.contextmanager
+def _pods_of(words: Sequence[str]) -> Iterator[list[str]]:
+    """The words without those about pods, which the launcher `moola_pod` alone understands."""
+    if not any(word.endswith("launcher=moola_pod") for word in words):
+        yield list(words)
+        return
+    from moola.sweeps.pod_launcher import pods_of
+
+    with pods_of(words) as rest:
+        yield rest
 
 
 def _compose(task: PointTask, words: Sequence[str]) -> None:

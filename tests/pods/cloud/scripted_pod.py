@@ -122,7 +122,7 @@ class Scripted:
         pod = self.pods.setdefault(target.alias, ScriptedPod(target.alias, self.script, self.clock))
         return pod.shell()
 
-    def pull_results(self, pod: RunOnPod, staging: Path) -> Path:
+    def pull_results(self, pod: RunOnPod, staging: Path, rooms: Any = None) -> Path:
         pod.status()
         staging.mkdir(parents=True, exist_ok=True)
         self.published.append(pod.run)

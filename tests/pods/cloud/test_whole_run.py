@@ -18,7 +18,6 @@ import stand_in
 from fake_runpod import PodPlan
 
 from moola.cli import main
-from moola.commands.pod_commands.run_options import _interrupted_by
 from moola.errors import EXIT_POD, ConfigError, StorageError
 from moola.layout import digest_file, read_json, write_json
 from moola.pods import attending, fetching, starting
@@ -29,6 +28,7 @@ from moola.pods.ending import end_pod
 from moola.pods.estimating import check_budget
 from moola.pods.giving_up import give_up, would_lose
 from moola.pods.guards import GuardLimits
+from moola.pods.keeping import interrupted_by
 from moola.pods.ledger import Ledger
 from moola.pods.pod_end import PodEnd
 from moola.pods.provider import PodError, PodTakenError, PodWish
@@ -395,7 +395,7 @@ def test_a_pod_whose_results_are_here_is_ended_though_it_answers_no_more(world, 
 def test_a_pod_that_vanishes_while_its_results_come_is_followed_by_another(world, scripted, ordered, monkeypatch):
     pull = scripted.pull_results
 
-    def vanish(pod: Any, staging: Path) -> Path:
+    def vanish(pod: Any, staging: Path, rooms: Any) -> Path:
         if len(world.fake.pods) == 1:
             world.fake.pods[pod.shell.connection.pod_id].ended_at = world.clock.at
             pod.shell.connection.is_away = True
@@ -619,7 +619,7 @@ def test_a_closed_terminal_interrupts_and_nohup_does_not(before, interrupts):
     try:
         with (
             pytest.raises(KeyboardInterrupt) if interrupts else contextlib.nullcontext(),
-            _interrupted_by(signal.SIGHUP),
+            interrupted_by(signal.SIGHUP),
         ):
             os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is before

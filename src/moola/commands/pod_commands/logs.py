@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from moola.commands.pod_commands.pod_parser import count
-from moola.commands.pod_commands.run_options import Speaker, log_line, parser_of, reopened
+from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened
 from moola.errors import EXIT_OK, MoolaError
 from moola.pods.attaching import FINAL_PHASES, POLL_S, LogCopy, log_copies
-from moola.pods.log_records import read_record
+from moola.pods.log_records import log_line, read_record
 from moola.pods.provider import PodError, PodRecord
 from moola.pods.running import PodRun
 from moola.pods.session import RunOnPod

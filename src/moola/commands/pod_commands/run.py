@@ -13,6 +13,7 @@ from moola.commands.layout import layout_of
 from moola.commands.pod_commands.pack import add_limits, limits_of
 from moola.commands.pod_commands.pod_options import add_pod_options, given_keys
 from moola.commands.pod_commands.run_options import Speaker, parser_of, report, under_lease
+from moola.commands.pod_commands.sweep import SWEEP_FLAGS, add_sweep_options, sweep
 
 if TYPE_CHECKING:
     from moola.pods.estimating import Estimate
@@ -25,6 +26,11 @@ def main(words: Sequence[str]) -> int:
     """Pack, find a pod, send, run, follow, bring back, end the pod."""
     parser = _parser()
     arguments = parser.parse_intermixed_args(words)
+    if arguments.multirun:
+        return sweep(arguments)
+    refused = [flag for flag in SWEEP_FLAGS if getattr(arguments, flag)]
+    if refused:
+        parser.error("; ".join(f"--{flag.replace('_', '-')}: needs -m" for flag in refused))
     speaker = Speaker(arguments.json)
     run, estimate = _prepared(arguments, speaker)
     if arguments.dry_run:
@@ -47,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", "--detach", action="store_true", help="leave when the run has started")
     add_limits(parser)
     parser.add_argument("--dry-run", action="store_true", help="pack and estimate, ask for nothing")
+    add_sweep_options(parser)
     return parser
 
 

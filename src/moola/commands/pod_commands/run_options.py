@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moola.commands.layout import add_folders, layout_of
 from moola.commands.pod_commands.pod_parser import PodParser
 from moola.errors import EXIT_FAILED, EXIT_OK, EXIT_POD, printable
+from moola.pods.log_records import log_line
 
 if TYPE_CHECKING:
     from moola.pods.attending import Ended
@@ -56,11 +56,6 @@ class Speaker:
         told = re.sub(r"\n(?=\S)", "\n  ", printable(line))  # what a pod says in it begins no line of moola's own
         with self._lock:  # checkpoints come on a thread of their own
             print(told, file=sys.stderr if self.as_json else sys.stdout, flush=True)
-
-
-def log_line(record: Mapping[str, Any]) -> str:
-    """A line of a run as people read it: its step, and what it said."""
-    return printable(f"{record['step']:>11} | {record['text']}", keep="\t")
 
 
 def tell_aside(line: str) -> None:
@@ -113,34 +108,10 @@ def _plain(ended: Ended) -> dict[str, Any]:
 def under_lease(run: PodRun, work: Callable[[], Ended]) -> Ended:
     """Do something that one client at a time may do; a closed terminal interrupts it as Ctrl-C does.
 
-    The run's key goes when no pod of it is left, however this ends.
-
     Raises:
         PodTakenError: another client is at the run, or took it over.
     """
-    from moola.pods.keeping import kept
-    from moola.pods.providers import run_keys
+    from moola.pods.keeping import alone_at, interrupted_by
 
-    with _interrupted_by(signal.SIGTERM, signal.SIGHUP), kept(run.ledger.lease(run.run)) as run.lease:
-        try:
-            return work()
-        finally:
-            run.close()
-            run_keys(run.layout).forget_where_over(run.run, run.ledger)
-
-
-@contextlib.contextmanager
-def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
-    """Have signals that would end this process unheard raise `KeyboardInterrupt`; ignored ones (nohup) stay ignored."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+    with interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        return alone_at(run, work)

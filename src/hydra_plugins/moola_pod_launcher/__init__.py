@@ -1,0 +1,45 @@
+"""moola's launcher `moola_pod`, as a plugin of Hydra; what it does is in `moola.sweeps.pod_launcher`.
+
+Hydra imports this module at every start, so it imports nothing itself that Hydra has not imported before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class MoolaPodLauncher(Launcher):
+    """A pod for each point, several at once."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember what launching needs."""
+        self._task = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all of them; one that fails ends no other."""
+        from moola.sweeps.task import sweep_task
+
+        from moola.sweeps.pod_launcher import PodOptions, launch
+
+        return launch(sweep_task(self._task), PodOptions(**self._options), job_overrides, initial_job_idx)
+
+
+KEYS = {
+    "_target_": "hydra_plugins.moola_pod_launcher.MoolaPodLauncher",
+    "pods": None,
+    "jobs_per_pod": 1,
+    "point_retries": 1,
+    "yes": False,
+}
+"""Keys of ``hydra.launcher``; `moola.sweeps.pod_launcher.PodOptions` says what they mean."""
+ConfigStore.instance().store(group="hydra/launcher", name="moola_pod", node=KEYS, provider="moola")

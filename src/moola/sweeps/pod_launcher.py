@@ -1,0 +1,302 @@
+"""Sweeps on pods: what Hydra's launcher `moola_pod` does. Each point is a run as `moola pod run` makes it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moola.config import ConfigProblems, reject
+from moola.errors import ConfigError, DataError, MoolaError, printable
+from moola.layout import Layout
+from moola.pods.bundle import Bundle
+from moola.pods.composed_run import compose, layout_of, words_of
+from moola.pods.estimating import estimate_of
+from moola.pods.last_digits import moved_digits
+from moola.pods.ledger import Ledger
+from moola.pods.packing import PackedSeries, PackLimits, pack
+from moola.pods.providers import needed_key, open_ledger, open_provider
+from moola.pods.resuming import open_run
+from moola.pods.running import PodRun
+from moola.pods.settings import PodSettings, load_settings, split_words
+from moola.sweeps.launching import LeftPointError, completed, failed
+from moola.sweeps.pod_budget import SweepBudget
+from moola.sweeps.pod_point import OpenRun, PointEnd
+from moola.sweeps.pod_sweep import PodSweep
+from moola.sweeps.point import Point
+from moola.sweeps.record import log_path, read_sweep
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from moola.sweeps.task import PointTask
+
+LAUNCHER = "moola_pod"
+
+
+@dataclass(frozen=True)
+class PodOptions:
+    """The section ``hydra.launcher`` of `moola_pod`.
+
+    Attributes:
+        pods: at once; None: every host that is named, or one rented pod.
+        jobs_per_pod: points at a time on a host.
+        point_retries: further pods of a point, where one fails it; those of ``pod.retries`` come before.
+        yes: rent without asking.
+    """
+
+    pods: int | None = None
+    jobs_per_pod: int = 1
+    point_retries: int = 1
+    yes: bool = False
+
+    def __post_init__(self) -> None:
+        reject(
+            (self.pods is not None and self.pods < 1, f"pods: {self.pods} must be at least 1"),
+            (self.jobs_per_pod < 1, f"jobs_per_pod: {self.jobs_per_pod} must be at least 1"),
+            (self.point_retries < 0, f"point_retries: {self.point_retries} must not be negative"),
+        )
+
+
+@dataclass(frozen=True)
+class PodWords:
+    """What the command line says of the pods, beside the sweep.
+
+    Attributes:
+        words: ``pod=NAME`` and ``pod.KEY=VALUE``.
+        flags: as of `moola.pods.settings.load_settings`.
+        limits: of what travels.
+    """
+
+    words: tuple[str, ...] = ()
+    flags: Mapping[str, Any] | None = None
+    limits: PackLimits = field(default_factory=PackLimits)
+
+
+POD_WORDS: ContextVar[PodWords] = ContextVar("POD_WORDS")
+"""Of the command under way: Hydra, which makes the launcher, knows no group ``pod``."""
+
+
+@contextlib.contextmanager
+def pods_of(words: Sequence[str]) -> Iterator[list[str]]:
+    """The words of a sweep without those about its pods, which the launcher finds while this is open.
+
+    Raises:
+        ConfigError: what they say of the pods makes no sense: before anything else is done.
+    """
+    if f"hydra/launcher={LAUNCHER}" not in words:
+        yield list(words)
+        return
+    of_pod, rest = split_words(words)
+    said = POD_WORDS.get(PodWords())
+    load_settings(of_pod, said.flags)
+    token = POD_WORDS.set(replace(said, words=tuple(of_pod)))
+    try:
+        yield rest
+    finally:
+        POD_WORDS.reset(token)
+
+
+def pod_settings(options: PodOptions) -> PodSettings:
+    """The settings of every pod of the sweep under way.
+
+    Raises:
+        ConfigError: all that is wrong with them, and a key that is missing.
+    """
+    said = POD_WORDS.get(PodWords())
+    problems = ConfigProblems()
+    settings = problems.attempt(lambda: load_settings(said.words, said.flags))
+    if settings is not None and settings.provider == "runpod":
+        problems.attempt(needed_key)
+        if options.jobs_per_pod > 1:
+            problems.append("hydra.launcher.jobs_per_pod: a rented pod takes one run; a host (pod.host) takes several")
+    if settings is None or problems:
+        raise problems.error()
+    return settings
+
+
+def launch(
+    task: PointTask, options: PodOptions, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+) -> list[JobReturn]:
+    """Run points of a sweep on pods.
+
+    Args:
+        task: of the sweep.
+        options: how many at once.
+        job_overrides: of each point, as Hydra has them.
+        initial_job_idx: place of the first among the task's pending points.
+
+    Returns:
+        What came of each: its run folder, or why it failed.
+
+    Raises:
+        ConfigError: what is said of the pods makes no sense, or a budget is below the estimate of one point.
+        MoolaError: the first point cannot be packed; nothing was rented.
+        KeyboardInterrupt: the user wants to leave; what was begun goes on on its pods.
+    """
+    points = task.pending[initial_job_idx : initial_job_idx + len(job_overrides)]
+    _refuse(task, points)
+    settings = pod_settings(options)
+    with _beside_hydra():
+        layout = layout_of(compose(words_of(points[0].overrides), task.directory), task.directory)
+    ledger = open_ledger(layout)
+    order = Packing(task.directory, layout, ledger, POD_WORDS.get(PodWords()).limits)
+    order.bundle(points[0])  # what is wrong with it is wrong with all, and is told before anything is rented
+    runs = [point.run_id for point in read_sweep(task.sweep_folder).points]
+    budget = sweep_budget(settings, ledger, layout, runs)
+    sweep = PodSweep(
+        points,
+        task.sweep_folder,
+        lambda number: log_path(task.sweep_folder, number),
+        settings,
+        budget,
+        order,
+        options.pods,
+        options.jobs_per_pod,
+        options.point_retries,
+        _tell,
+    )
+    _announce(sweep, agreed=options.yes or task.agreed)
+    if words := moved_digits(os.environ, settings.env) if settings.provider != "local" else "":
+        _tell(words)
+    ends = sweep.run()
+    return [_returned(words, ends[point.number]) for words, point in zip(job_overrides, points, strict=True)]
+
+
+def _refuse(task: PointTask, points: Sequence[Point]) -> None:
+    if task.job != "run":
+        way_out = f"`moola run -m ... hydra/launcher={LAUNCHER}`, or another launcher"
+        raise ConfigError([f"moola {task.job}: a pod runs all stages"], way_out)
+    if not all(point.run_id for point in points):
+        raise ConfigError(["the grid is too big to be named point by point, and so for pods"], "sweep fewer values")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Packs points and opens their runs. All of them take the files along that the first was packed with.
+
+    Attributes:
+        project: folder whose files travel.
+        layout: of the project.
+        ledger: shared by all runs.
+        limits: of what travels.
+        series: what is known of the files.
+    """
+
+    project: Path
+    layout: Layout
+    ledger: Ledger
+    limits: PackLimits
+    series: PackedSeries = field(default_factory=PackedSeries)
+
+    def bundle(self, point: Point) -> Bundle:
+        """Pack a point.
+
+        Raises:
+            MoolaError: it cannot be packed, or is another run than when the sweep was checked.
+        """
+        options = {"limits": self.limits, "series": self.series, "run_id": point.run_id}
+        with _beside_hydra():
+            bundle = pack(self.project, point.overrides, self.layout, **options).bundle
+        named = bundle.facts["run_id"]
+        if named != point.run_id:
+            why = f"it was {point.run_id} when the sweep was checked, and is {named}"
+            raise DataError(f"point {point.number} is another run by now", why, "files changed: the same command again")
+        return bundle
+
+    def __call__(self, point: Point, settings: PodSettings) -> OpenRun:
+        """Pack a point; what opens its run.
+
+        Raises:
+            MoolaError: as `bundle`.
+        """
+        bundle = self.bundle(point)
+
+        def opened(tell: Callable[[str], None], show: Callable[[Mapping[str, Any]], None]) -> PodRun:
+            return open_run(bundle, settings, self.layout, tell=tell, show=show, ledger=self.ledger)
+
+        return opened
+
+
+def sweep_budget(settings: PodSettings, ledger: Ledger, layout: Layout, runs: Sequence[str]) -> SweepBudget:
+    """The budget of a sweep, with what a point costs by what is offered now.
+
+    Args:
+        settings: of every pod; their budget is that of the whole sweep.
+        ledger: of the project.
+        layout: of the project.
+        runs: of all points.
+
+    Raises:
+        ConfigError: deadline or budget are below what one point takes.
+        NoCapacityError: nothing is offered.
+    """
+    estimate = None
+    if settings.provider == "runpod":
+        provider = open_provider(settings.provider, ledger, layout, settings.provider_options)
+        estimate = estimate_of(settings, provider.offers(settings.wish))
+    guards = settings.guards
+    limit = math.inf if guards.budget is None or estimate is None else guards.budget
+    budget = SweepBudget(limit, estimate, runs, ledger)
+    if estimate is not None and guards.max_hours is not None and guards.max_hours < estimate.hours:
+        told = f"{guards.max_hours:g} h are below the estimate of one point, {estimate.hours:g} h; raise --max-hours"
+        raise ConfigError([f"pod.guards.max_hours: {told}"], "or tell how long a point takes (pod.expected_hours=H)")
+    return budget
+
+
+def _announce(sweep: PodSweep, agreed: bool) -> None:
+    """Tell how many pods there will be and what they cost, and have the user agree where somebody is there to ask.
+
+    Raises:
+        MoolaError: the user does not.
+    """
+    n_points, at_once = len(sweep.points), min(sweep.room, len(sweep.points))
+    several = "s" if at_once > 1 else ""
+    estimate, settings = sweep.budget.estimate, sweep.settings
+    if estimate is None:
+        where = "host" if settings.provider == "ssh" else "pod"
+        sweep.tell(f"{n_points} points, {at_once} at once on {where}{several} that nobody bills")
+        return
+    total, spent = n_points * estimate.cost, sweep.budget.spent()
+    limit = "no budget is set" if math.isinf(sweep.budget.limit) else f"the budget is ${sweep.budget.limit:.2f}"
+    earlier = f", ${spent:.2f} are spent" if spent else ""
+    sweep.tell(
+        f"{n_points} points on {at_once} rented pod{several} at once; one takes {estimate.sum} on {estimate.offer}: "
+        f"about ${total:.2f} in all; {limit}{earlier}"
+    )
+    if not agreed and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"rent {at_once} pod{several}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            way_out = "--yes (hydra.launcher.yes=true) rents without asking"
+            raise MoolaError("nothing was rented", "the answer was not yes", way_out)
+
+
+def _returned(overrides: Sequence[str], end: PointEnd) -> JobReturn:
+    if end.status == "finished":
+        return completed(overrides, str(end.folder))
+    error = end.error or MoolaError(f"{end.point.run_id} was left", "", "the same command goes on")
+    return failed(overrides, LeftPointError(error.what, error.why, error.way_out) if end.status == "left" else error)
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _beside_hydra() -> Iterator[None]:
+    """Compose while Hydra itself is at work: its one state is put aside, and put back."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)

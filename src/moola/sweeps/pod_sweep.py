@@ -1,0 +1,192 @@
+"""A sweep on pods: several of its points at once, each a run as `moola pod run` makes it, under one budget.
+
+Nothing is remembered in this process. What runs where is in the ledger, so after a kill the same sweep first goes on
+with the points that have a pod, and no point gets two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from moola.errors import EXIT_POD, MoolaError
+from moola.pods.keeping import interrupted_by
+from moola.pods.settings import PodSettings
+from moola.pods.ssh_provider import place_of_host
+from moola.sweeps.launching import LeftPointError
+from moola.sweeps.pod_budget import SweepBudget
+from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
+from moola.sweeps.point import Point, PointState, write_state
+
+OrderRun = Callable[[Point, PodSettings], OpenRun]
+"""Packs a point; what opens its run, with these settings."""
+
+_LOOK_S = 0.5
+
+
+class SweepStoppedError(LeftPointError):
+    """A point was not begun: no machine is left for it, or no budget."""
+
+    exit_code = EXIT_POD
+
+
+@dataclass
+class PodSweep:
+    """The points of a sweep that are to be run on pods.
+
+    Attributes:
+        points: those that are missing, in order.
+        folder: of the sweep.
+        log_of: a point's number -> the file that takes what it says.
+        settings: of every pod; `jobs_per_pod` and lost hosts change its list of hosts.
+        budget: of the whole sweep.
+        order: packs a point.
+        pods: at once; None: every host that is named, or one rented pod.
+        jobs_per_pod: points at a time on a host.
+        point_retries: further pods of a point, where one fails it.
+        tell: is told what concerns more than one point.
+    """
+
+    points: Sequence[Point]
+    folder: Path
+    log_of: Callable[[int], Path]
+    settings: PodSettings
+    budget: SweepBudget
+    order: OrderRun
+    pods: int | None = None
+    jobs_per_pod: int = 1
+    point_retries: int = 1
+    tell: Callable[[str], None] = print
+    _asked: threading.Event = field(default_factory=threading.Event)
+    _ends: queue.SimpleQueue[PointEnd] = field(default_factory=queue.SimpleQueue[PointEnd])
+    _working: dict[str, float] = field(default_factory=dict[str, float])
+    """Run -> its share of the budget."""
+    _bad_hosts: set[str] = field(default_factory=set[str])
+
+    def run(self) -> dict[int, PointEnd]:
+        """Bring every point to its end, as far as machines and budget reach; ends by the number of the point.
+
+        Raises:
+            KeyboardInterrupt: the user wants to leave; what was begun goes on on its pods.
+        """
+        ends: dict[int, PointEnd] = {}
+        waiting = sorted(self.points, key=lambda point: (not self.budget.is_open(point.run_id), point.number))
+        shortage: MoolaError | None = None  # after which nothing begins until something has ended
+        with interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            try:
+                while waiting or self._working:
+                    while waiting and shortage is None and self._has_room(waiting[0]):
+                        shortage = self._begin(waiting, ends)
+                    if not self._working:
+                        if waiting:
+                            self._stop(waiting, shortage or self._no_host(), ends)
+                        break
+                    end = self._next_end()
+                    del self._working[end.point.run_id]
+                    self._bad_hosts.update(place for _, place, _ in end.bad_places if self.settings.provider == "ssh")
+                    shortage = end.error if end.status == "waiting" else None
+                    if end.status == "waiting":
+                        waiting.insert(0, end.point)
+                    else:
+                        ends[end.point.number] = end
+            except KeyboardInterrupt:
+                self._leave()
+                raise
+        return ends
+
+    @property
+    def room(self) -> int:
+        """Points that may be under way at once."""
+        if self.settings.provider != "ssh":
+            return (self.pods or 1) * self.jobs_per_pod
+        left = len(self._left())
+        return min(self.pods or left, left) * self.jobs_per_pod
+
+    def _has_room(self, point: Point) -> bool:
+        """Whether a point may begin now; one whose pod is there bills already."""
+        return len(self._working) < self.room or self.budget.is_open(point.run_id)
+
+    def _begin(self, waiting: list[Point], ends: dict[int, PointEnd]) -> MoolaError | None:
+        """Start the first point that waits; why not, where the budget does not reach."""
+        point = waiting[0]
+        others = min(self.room - len(self._working), len(waiting)) - 1
+        share = self.budget.share(point.run_id, self._working, max(others, 0))
+        if share is None:
+            return self._no_budget(waiting)
+        del waiting[0]
+        try:
+            open_run = self.order(point, self._settings(share))
+        except MoolaError as error:  # of this point alone: what is wrong with all was found before
+            write_state(self.folder, PointState(point.number, "failed", why=f"{error.what}: {error.why}"))
+            ends[point.number] = PointEnd(point, "failed", error=error)
+            return None
+        self._working[point.run_id] = share
+        work = PodPoint(point, self.folder, self.log_of(point.number), open_run, self.point_retries, self._asked)
+        threading.Thread(target=lambda: self._ends.put(work.go()), name=point.run_id, daemon=True).start()
+        return None
+
+    def _settings(self, share: float) -> PodSettings:
+        """Of one point: the hosts that are left, as often as each takes one, and its share of the budget."""
+        guards = self.settings.guards
+        changed = replace(self.settings, guards=replace(guards, budget=None if math.isinf(share) else share))
+        if self.settings.provider != "ssh":
+            return changed
+        reached = self.settings.provider_options
+        left = self._left() or range(len(reached.hosts))  # a run that is on a host is asked for there
+        hosts = tuple(reached.hosts[one] for one in left)
+        keys = tuple(reached.host_keys[one] for one in left) if reached.host_keys else ()
+        return replace(changed, host=hosts * self.jobs_per_pod, host_key=keys * self.jobs_per_pod)
+
+    def _left(self) -> Sequence[int]:
+        """Hosts on which nothing failed, by their place in the list."""
+        hosts = self.settings.provider_options.hosts
+        return [one for one, host in enumerate(hosts) if place_of_host(host) not in self._bad_hosts]
+
+    def _no_host(self) -> MoolaError:
+        return SweepStoppedError(
+            "no host is left for the sweep",
+            f"nothing came of {', '.join(sorted(self._bad_hosts))}",
+            "see what is wrong there; the same command asks them again and goes on",
+        )
+
+    def _no_budget(self, waiting: Sequence[Point]) -> MoolaError:
+        budget = self.budget
+        spent, free = budget.spent(), budget.free(self._working)
+        return SweepStoppedError(
+            f"the budget of the sweep does not reach for {len(waiting)} of its points",
+            f"${spent:.2f} of ${budget.limit:.2f} are spent; one point takes about ${budget.of_one:.2f}, "
+            f"${max(free, 0.0):.2f} are free, ${max(budget.of_one - free, 0.0):.2f} are missing",
+            f"all of them take about ${spent + len(waiting) * budget.of_one:.2f}: the same command with a higher "
+            "pod.guards.budget (--budget) goes on",
+        )
+
+    def _stop(self, waiting: list[Point], why: MoolaError, ends: dict[int, PointEnd]) -> None:
+        """Begin no more; each point that is left says why."""
+        self.tell(why.spoken())
+        for point in waiting:
+            state = PointState(point.number, "interrupted", why=f"not begun: {why.what}")
+            write_state(self.folder, state)
+            ends[point.number] = PointEnd(point, "left", error=why)
+        waiting.clear()
+
+    def _next_end(self) -> PointEnd:
+        """What became of the next point that ends."""
+        while True:  # no wait without an end: a handler of polars has the system resume it, and Ctrl-C would wait, too
+            with contextlib.suppress(queue.Empty):
+                return self._ends.get(timeout=_LOOK_S)
+
+    def _leave(self) -> None:
+        """Have every point under way left in good order; a second interruption leaves at once."""
+        self._asked.set()
+        self.tell(
+            f"leaving {len(self._working)} points: what has begun goes on on its pod, and the same command goes on "
+            f"with it; `moola pod down --sweep {self.folder.name}` ends them all"
+        )
+        while self._working:
+            self._working.pop(self._next_end().point.run_id)
