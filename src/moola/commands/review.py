@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import EXIT_OK, ConfigError, DataError, StorageError
+from moola.errors import EXIT_OK, DataError, StorageError
 
 if TYPE_CHECKING:
     from moola.review.session import ReviewSession
