@@ -87,7 +87,7 @@ def find_key(index: RunIndex, asked: str) -> Key:
         return figure
     short = {name for figure in figures for name in (figure, *_short(figure))}
     near = did_you_mean(asked, [*FIELDS, "headline", *settings, *short])
-    raise UnknownKeyError(near if near.startswith("did") else "`moola runs --keys` lists what there is")
+    raise UnknownKeyError(near if near.startswith("did") else "nothing has a name like it")
 
 
 def known_keys(index: RunIndex) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from typing import Any
 from moola.dashboard.run_folder import Figure, RunEntry
 from moola.dashboard.run_index import RunIndex
 from moola.dashboard.run_keys import GIVEN, TEST, Key, UnknownKeyError, find_key
-from moola.errors import ConfigError, DataError, ask_for, near_names
+from moola.errors import DataError, MoolaError, ask_for, near_names
 from moola.pipelines.sealed_tests import read_openings
 
 _CONDITION = re.compile(r"(?s)(?P<key>[^=!<>~]+)(?P<sign>==|!=|>=|<=|=|<|>|~)(?P<value>.*)")
@@ -25,6 +25,14 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": lambda a, b: a < b,
 }
 SIGNS = "= != < <= > >= ~"
+
+
+class QueryError(MoolaError):
+    """What is asked for cannot be understood; `why` lists every problem, one a line."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        way_out = f"a condition is a key, one of {SIGNS} and a value: 'encoder.hidden>=64'; keys: `moola runs --keys`"
+        super().__init__("runs cannot be listed like this", "\n".join(f"- {one}" for one in problems), way_out)
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,15 @@ def query_runs(index: RunIndex, query: RunQuery) -> RunList:
     """The runs of an index that a query asks for.
 
     Raises:
-        ConfigError: a key is known of no run, or a condition cannot be understood; all of them are named.
+        QueryError: a key is known of no run, or a condition cannot be understood; all of them are named.
         DataError: a name names no run.
     """
     keys = _Keys(index)
     conditions = [keys.condition(words) for word in query.where if (words := word.strip())]
-    order = keys.get(query.sort, "--sort")
-    columns = [keys.get(name, "--columns") for name in query.columns]
+    order = keys.get(query.sort, "order")
+    columns = [keys.get(name, "column") for name in query.columns]
     if keys.problems:
-        raise ConfigError(keys.problems, f"a condition is KEY and one of {SIGNS} and a value: 'encoder.hidden>=64'")
+        raise QueryError(keys.problems)
     if order is None:
         raise AssertionError("an unknown key is a problem")
     folders = _named(index, query.names) if query.names else list(index.entries)
@@ -109,13 +117,13 @@ class _Keys:
     def condition(self, words: str) -> Callable[[str], bool]:
         parts = _CONDITION.fullmatch(words)
         if parts is None:
-            self.problems.append(f"--where: '{words}' is no condition")
+            self.problems.append(f"condition: '{words}' is none")
             return lambda folder: True
-        key, sign, value = self.get(parts["key"].strip(), "--where"), parts["sign"], parts["value"].strip()
+        key, sign, value = self.get(parts["key"].strip(), "condition"), parts["sign"], parts["value"].strip()
         if key is None:
             return lambda folder: True
         if key.kind == "figure" and (sign == "~" or not isinstance(_plain(value), float)):
-            self.problems.append(f"--where: '{words}': a figure is compared with a number by = != < <= > >=")
+            self.problems.append(f"condition: '{words}': a figure is compared with a number by = != < <= > >=")
         return lambda folder: _holds(key.values.get(folder), sign, value)
 
 

@@ -137,7 +137,8 @@ def _hook_failed(event: Event) -> str:
     return f"    hook {event['hook']} failed at {event['moment']}: {event['error']}"
 
 
-def _spoken(event: Event) -> str:
+def spoken(event: Event) -> str:
+    """What a person wants to know of an event, in a line; "" for nothing. Progress is told otherwise."""
     stage = event.get("stage", "")
     lines = {
         "run_started": lambda: f"run {event['run_id']}",
