@@ -51,7 +51,9 @@ class RunDetails:
         figures = self.board.render(
             "run_figures.html.j2",
             entry=entry,
-            summary=summary,
+            verdict=[str(sentence) for sentence in _list(summary, "verdict")],
+            alarms=[_alarm(one) for one in _list(summary, "alarms")],
+            chosen=record.entry.chosen,
             picture=_leaderboard(record.figures, _object(self.folder / "models.json")),
             tables=_tables(record.figures),
             display_name=display_name,
@@ -66,6 +68,17 @@ class RunDetails:
                 settings={key: json.dumps(value, ensure_ascii=False) for key, value in record.settings.items()},
             ),
         }
+
+
+def _list(told: Mapping[str, Any], name: str) -> list[Any]:
+    found = told.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _alarm(told: Any) -> tuple[str, str]:
+    """Severity and words of what fired."""
+    known = told if isinstance(told, dict) else {}
+    return "alarm" if known.get("severity") == "alarm" else "note", str(known.get("message", told))
 
 
 def published_files(folder: Path) -> Mapping[str, str]:

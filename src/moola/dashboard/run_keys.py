@@ -115,10 +115,10 @@ def _figure(index: RunIndex, asked: str, known: list[str]) -> Key | None:
     names = {name for name in known if name.endswith(f"/{split}/{metric}")}
     if models:
         names &= {f"{models[0]}/{split}/{metric}"}
-    if not names:
+    known_metric = METRICS.get(metric)
+    if not names and (models or known_metric is None):  # what every run will have is known before the first has it
         return None
     values = index.figures(names.pop()) if models else _of_chosen(index, f"{split}/{metric}", names)
-    known_metric = METRICS.get(metric)
     words = known_metric.label if known_metric else metric
     where = {GIVEN: "out of fold, labels as given", "oof": "out of fold", TEST: "sealed test"}[split]
     label = f"{f'{models[0]}: ' if models else ''}{words}, {where}"

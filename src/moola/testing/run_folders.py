@@ -11,7 +11,7 @@ MODELS = ("finetuned", "logistic_regression", "majority")
 METRICS = ("accuracy", "balanced_accuracy", "log_loss")
 
 
-def write_run_folder(results: Path, name: str, *, status: str = "finished", number: int = 0, **changed: Any) -> Path:
+def write_run_folder(results: Path, name: str, /, *, status: str = "finished", number: int = 0, **changed: Any) -> Path:
     """Write the small files of one run: manifest, configuration, summary, metrics and a short log.
 
     Args:
