@@ -31,6 +31,13 @@ def test_a_run_is_watched_while_it_trains(
     assert page.is_checked("input[value=live-00000000000a]"), "what was ticked stays so"
     run.say("progress", stage="pretrain", done=3, total=4, what="epochs")
     until(page, "document.querySelector('.runs').textContent.includes('pretrain 3/4')")
+    page.hover("a[href='/runs/live-00000000000a']")
+    page.mouse.down()
+    run.say("progress", stage="pretrain", done=3, total=5, what="epochs")
+    page.wait_for_timeout(150)
+    page.mouse.up()
+    page.wait_for_url("**/runs/live-00000000000a")  # the link was not replaced under the pointer
+    page.go_back()
     page.focus("a[href='/runs/live-00000000000a']")
     run.say("progress", stage="pretrain", done=4, total=4, what="epochs")
     until(page, "document.querySelector('.runs').textContent.includes('4/4')")
@@ -106,7 +113,7 @@ def test_a_real_run_is_watched_from_its_first_step_to_its_report(
     until(page, "document.querySelector('.runs .running')")
     page.click(".runs tbody a")
     page.wait_for_url("**/runs/*")
-    until(page, f"{POINTS} > 0")
+    until(page, "document.querySelector('#curves path.series')")
     assert run.wait(120) == 0
     until(page, "document.querySelector('#state')?.textContent.includes('finished')")
     until(

@@ -145,4 +145,4 @@ def _seconds(entry: RunEntry) -> float | None:
     except ValueError:
         return None
     now = datetime.datetime.now(datetime.UTC)
-    return max((now - started).total_seconds(), 0.0) if started.tzinfo else None
+    return float(max(int((now - started).total_seconds()), 0)) if started.tzinfo else None

@@ -23,6 +23,27 @@ function fill(box, html) {
   (found ?? same[place])?.focus({ preventScroll: true });
 }
 
+// What is under a pressed button of the mouse stays until it is let go: else the click would meet nothing.
+const waiting = {};
+let pressed = false;
+
+function show() {
+  for (const [id, html] of Object.entries(waiting)) {
+    delete waiting[id];
+    if (byId(id)) fill(byId(id), html);
+  }
+  count();
+}
+
+addEventListener("pointerdown", () => { pressed = true; });
+for (const name of ["click", "pointercancel", "dragend", "contextmenu"]) {
+  addEventListener(name, () => {
+    pressed = false;
+    setTimeout(show);
+  });
+}
+addEventListener("pointerup", () => setTimeout(() => { pressed = false; }, 50)); // where no click follows
+
 // A log shows its end, unless somebody has scrolled up in it.
 function toEnd(box, above = null) {
   for (const log of box.querySelectorAll(".log")) log.scrollTop = above ?? log.scrollHeight;
@@ -37,8 +58,8 @@ function follow(address) {
   const stream = new EventSource(address);
   stream.onopen = () => told("live", false);
   stream.onmessage = (event) => {
-    for (const [id, html] of Object.entries(JSON.parse(event.data))) if (byId(id)) fill(byId(id), html);
-    count();
+    Object.assign(waiting, JSON.parse(event.data));
+    if (!pressed) show();
   };
   stream.onerror = () => {
     const ended = stream.readyState === EventSource.CLOSED;
