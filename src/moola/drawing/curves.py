@@ -25,7 +25,7 @@ class Curve:
     """A named series.
 
     Attributes:
-        name: shown in the legend.
+        name: shown in the legend; a curve without one is not listed there.
         x: [N] steps or epochs, ascending.
         y: [N] values; one that is not finite breaks the line.
         colour: index into the stylesheet's six colours; None takes the next one.
@@ -208,6 +208,8 @@ def _legend(
     parts: list[str] = []
     x, y = 4.0, 12.0
     for curve, (_, values), style in zip(series, data, styles, strict=True):
+        if not curve.name:
+            continue
         finite = values[np.isfinite(values)]
         last = f": {figure(float(finite[-1]))}" if finite.size else ""
         name = fitted(curve.name, width - 100) + last

@@ -56,7 +56,7 @@ class PlainConsole:
             line = f"    {event['done']}/{event['total']}  {event['what']}{_figures(event)}  {self._rate.spoken(event)}"
         else:
             self._rate = _Rate()
-            line = _spoken(event)
+            line = spoken(event)
         if line:
             print(line, file=self._stream, flush=True)
 
@@ -106,7 +106,7 @@ class RichConsole:
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-        line = _spoken(event)
+        line = spoken(event)
         if line:
             self._progress.console.print(escape(line))
 
@@ -143,7 +143,8 @@ def _hook_failed(event: Event) -> str:
     return f"    hook {event['hook']} failed at {event['moment']}: {event['error']}"
 
 
-def _spoken(event: Event) -> str:
+def spoken(event: Event) -> str:
+    """What a person wants to know of an event, in a line; "" for nothing. Progress is told otherwise."""
     stage = event.get("stage", "")
     lines = {
         "run_started": lambda: f"run {event['run_id']}",

@@ -1,0 +1,174 @@
+"""A run as its log tells it so far: stages, progress, curves and what it said."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from moola.dashboard.event_tail import EventTail
+from moola.pipelines.console import spoken
+from moola.pipelines.events import Event
+
+Axis = Literal["step", "epoch", "second"]
+_SEED_AND_EPOCH = re.compile(r"seed (\d+), epoch (\d+)")
+_MOST_POINTS = 4096
+_LOG_LINES = 60
+_NO_FIGURES = {"time", "event", "stage", "seed", "step", "steps", "epoch", "done", "total", "what"}
+
+
+@dataclass(frozen=True, order=True)
+class CurveName:
+    """What a curve is of.
+
+    Attributes:
+        stage: in which it is measured; ``system`` for the machine.
+        figure: ``loss``, ``parts/NAME``, ``val_loss``.
+        axis: what its x counts.
+    """
+
+    stage: str
+    figure: str
+    axis: Axis
+
+
+@dataclass
+class Points:
+    """A curve that grows; when it is long, pairs of neighbours give way to their lowest and highest."""
+
+    x: list[float] = field(default_factory=list)
+    y: list[float] = field(default_factory=list)
+
+    def add(self, x: float, y: float) -> None:
+        """Append a point; a step that was reached before is reached again by a later attempt, which counts."""
+        while self.x and self.x[-1] >= x:
+            self.x.pop()
+            self.y.pop()
+        self.x.append(x)
+        self.y.append(y)
+        if len(self.x) > _MOST_POINTS:
+            self._thin()
+
+    def _thin(self) -> None:
+        kept: list[int] = []
+        for first in range(0, len(self.x), 4):
+            group = [place for place in range(first, min(first + 4, len(self.x))) if math.isfinite(self.y[place])]
+            group = group or [first]
+            kept += sorted({min(group, key=self.y.__getitem__), max(group, key=self.y.__getitem__)})
+        self.x, self.y = [self.x[place] for place in kept], [self.y[place] for place in kept]
+
+
+@dataclass
+class StageState:
+    """A stage of the latest attempt: ``running``, ``finished``, ``reused`` or ``failed``."""
+
+    name: str
+    status: str = "running"
+    seconds: float | None = None
+    what: str = ""
+
+
+@dataclass
+class Progress:
+    """How far the stage at work is."""
+
+    stage: str
+    done: int
+    total: int
+    what: str
+
+
+class LiveRun:
+    """Follows one run folder.
+
+    Args:
+        folder: of the run.
+
+    Attributes:
+        version: grows with everything that is new.
+        stages: of the latest attempt, in order.
+        n_stages: how many there will be; 0 where it is not known.
+        progress: of the stage at work; None where none is.
+        curves: name -> seed -> points; the machine has seed 0.
+        log: the last lines that the run said.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.version = 0
+        self._tail = EventTail(folder / "events.jsonl")
+        self._forget()
+
+    def _forget(self) -> None:
+        self.stages: dict[str, StageState] = {}
+        self.n_stages = 0
+        self.progress: Progress | None = None
+        self.curves: dict[CurveName, dict[int, Points]] = {}
+        self.log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._began: float | None = None
+
+    def follow(self) -> bool:
+        """Read what is new; whether anything is."""
+        events = self._tail.read()
+        if self._tail.restarted:
+            self._forget()
+        for event in events:
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # of another moola, or by hand
+                self._take(event)
+        self.version += bool(events)
+        return bool(events)
+
+    def _take(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "run_started":
+            self.stages, self.progress = {}, None
+        elif kind == "steps":
+            self._add(CurveName(event["stage"], "", "step"), event["seed"], event["step"], event)
+        elif kind == "system":
+            self._add(CurveName("system", "", "second"), 0, self._second(event), event)
+        elif kind == "progress":
+            self._take_progress(event)
+        elif kind.startswith("stage_"):
+            self._take_stage(kind.removeprefix("stage_"), event)
+        line = spoken(event)
+        if line or event.get("error"):
+            self.log.append(line or f"{kind.replace('_', ' ')}: {event['error']}")
+
+    def _take_progress(self, event: Event) -> None:
+        self.progress = Progress(event["stage"], int(event["done"]), int(event["total"]), str(event["what"]))
+        place = _SEED_AND_EPOCH.fullmatch(self.progress.what)
+        if place is not None:
+            self._add(CurveName(event["stage"], "", "epoch"), int(place[1]), int(place[2]), event)
+
+    def _take_stage(self, what: str, event: Event) -> None:
+        name = str(event["stage"])
+        if what == "started":
+            self.stages[name], self.n_stages, self.progress = StageState(name), int(event["total"]), None
+        elif what == "waiting":
+            self.stages[name].what = f"waits: {event['why']}"
+        elif what in ("finished", "reused", "failed"):
+            seconds = event.get("seconds")
+            self.stages[name] = StageState(name, what, seconds if what != "failed" else None, event.get("error", ""))
+            self.progress = None
+
+    def _add(self, name: CurveName, seed: int, x: float, told: dict[str, Any], prefix: str = "") -> None:
+        """Every number of an event as a point of its own curve; groups of them by ``group/name``."""
+        for key, value in told.items():
+            if key in _NO_FIGURES and not prefix:
+                continue
+            if isinstance(value, dict):
+                self._add(name, seed, x, value, f"{key}/")
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                curve = CurveName(name.stage, f"{prefix}{key}", name.axis)
+                self.curves.setdefault(curve, {}).setdefault(int(seed), Points()).add(float(x), float(value))
+
+    def _second(self, event: Event) -> float:
+        at = datetime.datetime.fromisoformat(event["time"]).timestamp()
+        if self._began is None:
+            self._began = at
+        return at - self._began

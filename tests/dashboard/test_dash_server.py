@@ -1,0 +1,153 @@
+"""Who gets in, what is served and what is not, and how the server ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moola.testing.run_folders import write_run_folder
+
+TOKEN = "a-token-of-a-test"
+FILES = (
+    "report.html",
+    "pictures/a.svg",
+    "out.html",
+    "pictures/../secret.html",
+    "big.parquet",
+    "fifo.html",
+    "gone.html",
+)
+
+
+@pytest.fixture
+def server(results: Path, serve: Callable[..., SimpleNamespace]) -> SimpleNamespace:
+    """Over a run whose manifest names files that nobody should get."""
+    files = dict.fromkeys((*FILES, "config.yaml"), "0")
+    folder = write_run_folder(results, "run-1", files=files)
+    (results.parent / "secret.html").write_text("secret")
+    (folder / "pictures").mkdir()
+    (folder / "report.html").write_text("<script>alert(1)</script><a href='#a'>report</a>")
+    (folder / "pictures" / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "secret.html").write_text("secret")
+    (folder / "big.parquet").write_text("x")
+    (folder / "unlisted.html").write_text("secret")
+    (folder / "out.html").symlink_to(results.parent / "secret.html")
+    import os
+
+    os.mkfifo(folder / "fifo.html")
+    return serve()
+
+
+@pytest.fixture
+def ask(server: SimpleNamespace) -> Iterator[Callable[..., Any]]:
+    """Sends a request as it is written; status, headers and content."""
+    links: list[http.client.HTTPConnection] = []
+
+    def send(path: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        links.append(link)
+        own = {"Cookie": f"moola_dash_{server.port}={TOKEN}"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        link.request(method, path, headers=own)
+        answer = link.getresponse()
+        stream = "event-stream" in (answer.headers["content-type"] or "")
+        return answer.status, answer.headers, answer.readline() if stream else answer.read()
+
+    yield send
+    for link in links:
+        link.close()
+
+
+def test_only_who_holds_the_token_gets_in(ask: Callable[..., Any]) -> None:
+    for path in ("/", "/runs/run-1", "/events/", "/runs/run-1/files/report.html", "/static/dash.js", "/compare"):
+        assert ask(path, Cookie="")[0] == 403
+        assert ask(path, Host="evil.example")[0] == 403
+    assert ask("/", "POST")[0] == 403
+    assert ask("/", "DELETE", Origin="http://evil.example")[0] == 403
+
+
+def test_pages_say_what_they_may_do(ask: Callable[..., Any]) -> None:
+    status, headers, content = ask("/")
+    csp = headers["content-security-policy"]
+    assert status == 200 and "script-src 'self'" in csp and "unsafe" not in csp and "form-action 'self'" in csp
+    assert b"run-1" in content and b"http://" not in content and b"https://" not in content
+    status, headers, content = ask("/runs/run-1/files/report.html")
+    csp = headers.get_all("content-security-policy")
+    assert status == 200 and len(csp) == 1 and csp[0].startswith("sandbox; default-src 'none'")
+    assert "script" not in csp[0] and headers["x-content-type-options"] == "nosniff"
+    assert ask("/runs/run-1/files/pictures/a.svg")[1]["content-type"] == "image/svg+xml"
+    assert ask("/runs/run-1/files/config.yaml")[1]["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/../secret.html",
+        "/runs/..",
+        "/runs/%2e%2e",
+        "/runs/..%2fresults",
+        "/runs/run-1%2f..%2frun-1",
+        "/runs/%00",
+        "/runs/nobody",
+        "/sweeps/..%2f..",
+        "/sweeps/nobody",
+        "/events/runs/nobody",
+        "/curves?run=nobody",
+        "/compare?run=run-1&run=../..",
+        "/nothing",
+        "/static/..%2fapp.py",
+        "/runs/%2e%2e/files/secret.html",
+        "/runs/run-1/files/unlisted.html",
+        "/runs/run-1/files/..%2f..%2fsecret.html",
+        "/runs/run-1/files/pictures/../secret.html",
+        "/runs/run-1/files/pictures%2f..%2fsecret.html",
+        "/runs/run-1/files//etc/passwd",
+        "/runs/run-1/files/gone.html",
+        "/runs/run-1/files/big.parquet",
+    ],
+)
+def test_there_is_nothing_beside_what_runs_published(ask: Callable[..., Any], path: str) -> None:
+    status, _, content = ask(path)
+    assert status == 404 and b"<h1>secret" not in content and content != b"secret"
+
+
+def test_links_and_pipes_are_no_files(ask: Callable[..., Any]) -> None:
+    for name in ("out.html", "fifo.html"):
+        status, _, content = ask(f"/runs/run-1/files/{name}")
+        assert status == 422 and content != b"secret"
+
+
+def test_what_cannot_be_shown_is_told(ask: Callable[..., Any]) -> None:
+    assert b"no run is chosen" in ask("/curves")[2]
+    assert b"tick two" in ask("/compare?run=run-1")[2]
+    status, _, content = ask("/?where=%3Cb%3E+encoder.hiden%3D1&sort=%22%3E")
+    assert status == 200 and b"<b>" not in content and b"encoder.hidden" in content
+
+
+def test_a_server_ends_with_streams_open(server: SimpleNamespace, ask: Callable[..., Any]) -> None:
+    for path in ("/events/", "/events/", "/events/runs/run-1", "/events/sweeps"):
+        status, headers, first = ask(path)
+        assert (status, headers["content-type"], first) == (200, "text/event-stream; charset=utf-8", b"retry: 1000\n")
+    assert server.stop() < 5
+
+
+def test_sweeps_are_listed_whatever_their_files_are(results: Path, ask: Callable[..., Any]) -> None:
+    assert b"moola run -m" in ask("/sweeps")[2]
+    for name, content in {
+        "good": '{"line": "moola run -m a=1,2", "points": [{"number": 0, "overrides": ["<i>"]}]}',
+        "torn": "{",
+    }.items():
+        (results / "sweeps" / name / "points").mkdir(parents=True)
+        (results / "sweeps" / name / "sweep.json").write_text(content)
+    state = {"number": 0, "status": "failed", "why": "no <b>room</b>", "run_folder": "/x/run-1", "log": "logs/0.log"}
+    (results / "sweeps" / "good" / "points" / "00000.json").write_text(json.dumps(state))
+    page = ask("/sweeps")[2].decode()
+    assert "moola run -m a=1,2" in page and "sweep.json cannot be read" in page
+    page = ask("/sweeps/good")[2].decode()
+    assert "&lt;i&gt;" in page and "no &lt;b&gt;room" in page and 'href="/runs/run-1"' in page and "logs/0.log" in page
+    assert ask("/sweeps/torn")[0] == 200

@@ -1,0 +1,163 @@
+"""Runs by name, condition and order; near names for what nobody knows; and what an order must not be taken for."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from moola.commands import runs
+from moola.dashboard.run_index import RunIndex, open_index
+from moola.dashboard.run_query import QueryError, RunQuery, query_runs
+from moola.errors import DataError
+from moola.layout import write_json
+from moola.testing.run_folders import write_run_folder, write_run_folders
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunIndex]:
+    """Six finished runs, hidden 8 to 256, and one that failed; nothing is written there."""
+    results = tmp_path_factory.mktemp("many") / "artifacts" / "results"
+    write_run_folders(results, 6)
+    write_run_folder(results, "ucr-00000000000f", status="failed", number=1)
+    index = open_index(results.parent)
+    yield index
+    index.close()
+
+
+def found(index: RunIndex, *where: str, **asked: object) -> str:
+    """Last digits of the runs, in order."""
+    query = RunQuery(**{"where": where, "sort": "name", "reverse": True, **asked})  # type: ignore[arg-type]
+    return "".join(entry.folder[-1] for entry in query_runs(index, query).entries)
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("encoder.hidden>=64", "345"),
+        ("encoder.hidden < 16", "0"),
+        ("encoder.hidden=16", "1f"),
+        ("encoder.hidden!=16", "02345"),
+        ("encoder=bilstm", "012345f"),
+        ("status=failed", "f"),
+        ("status!=failed", "012345"),
+        ("name=many-*", "012345"),
+        ("why~no BARS", "f"),
+        ("data.symbols~nasdaq", "012345f"),
+        ("seeds=2", "012345f"),
+        ("alarms>0", "03"),
+        ("started>2026-01-01T00:04", "45"),
+        ("stage.skip=[]", "012345f"),
+        ("test/balanced_accuracy>0.7", "345"),
+        ("cost=null", "012345f"),
+    ],
+)
+def test_conditions(index: RunIndex, condition: str, kept: str) -> None:
+    assert sorted(found(index, condition)) == sorted(kept)
+
+
+def test_all_conditions_have_to_hold_and_names_narrow_down(index: RunIndex) -> None:
+    assert found(index, "encoder.hidden>=32", "encoder.hidden<128") in ("23", "32")
+    assert found(index, names=["ucr", "many-00000000000[01]"], reverse=False) == "01f"
+    assert found(index, only={"many-000000000002"}) == "2"
+
+
+def test_figures_are_sorted_with_the_best_first_and_those_without_last(index: RunIndex) -> None:
+    def values(key: str) -> list[float]:
+        listed = query_runs(index, RunQuery(sort=key, columns=(key,)))
+        assert listed.entries[-1].folder == "ucr-00000000000f"
+        return [listed.columns[0].values[entry.folder].value for entry in listed.entries[:-1]]
+
+    for key in ("headline", "balanced_accuracy", "test/accuracy", "finetuned/oof/accuracy", "majority/accuracy"):
+        assert values(key) == sorted(values(key), reverse=True)
+    assert values("test/log_loss") == sorted(values("test/log_loss"))
+    assert found(index, sort="headline", reverse=True)[-1] == "f"
+
+
+def test_balanced_accuracy_out_of_fold_is_on_the_labels_as_given(index: RunIndex) -> None:
+    keys = query_runs(index, RunQuery(columns=("headline", "finetuned/oof/balanced_accuracy", "oof/accuracy"))).columns
+    assert keys[0].values == keys[1].values == index.figures("finetuned/given/balanced_accuracy")
+    assert [key.split for key in keys] == ["given", "given", "oof"]
+    assert keys[2].values == index.figures("finetuned/oof/accuracy")
+
+
+def test_what_nobody_knows_is_told_in_one_go_with_near_names(index: RunIndex) -> None:
+    with pytest.raises(QueryError) as caught:
+        found(index, "encoder.hiden>=64", "nonsense", "headline=good", sort="test/balanced_acuracy")
+    assert "did you mean 'encoder.hidden'" in caught.value.why
+    assert "'nonsense' is none" in caught.value.why
+    assert "a figure is compared with a number" in caught.value.why
+    assert "'test/balanced_accuracy'" in caught.value.why
+    with pytest.raises(DataError, match="did you mean 'many'"):
+        found(index, names=["mny"])
+
+
+def test_whoever_sorts_by_the_sealed_test_is_warned(results: Path, index_of: Callable[..., RunIndex]) -> None:
+    write_run_folders(results, 6)
+    index = index_of()
+    line = {"digest": "d", "run_id": "many-000000000001", "at": ""}
+    others = [line, line | {"run_id": "of-last-year"}, {"digest": "e", "run_id": "elsewhere", "at": ""}]
+    (results.parent / "metadata" / "sealed_tests.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in others))
+    warnings = query_runs(index, RunQuery(sort="test/accuracy")).warnings
+    assert len(warnings) == 1 and warnings[0].startswith("7 runs have opened the sealed test")
+    assert query_runs(index, RunQuery(where=["test/accuracy>0"])).warnings
+    assert not query_runs(index, RunQuery(sort="headline", columns=("oof/accuracy",))).warnings
+    write_run_folder(results, "other-windows", files={"summary.json": "", "metrics.json": "", "judged.parquet": "1"})
+    index.refresh()
+    assert "2 different sets of windows" in query_runs(index, RunQuery(sort="headline")).warnings[0]
+
+
+def test_the_command_prints_a_table_that_fits(
+    index: RunIndex, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ["--artifacts", str(index.results.parent)]
+    assert runs.main([*place, "--sort", "headline", "--columns", "+encoder.hidden"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["run", "status", "balanced", "accuracy"] and lines[0].endswith("encoder.hidden")
+    assert lines[7].split()[:2] == ["ucr-00000000000f", "failed"]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert runs.main([*place, "--limit", "2"]) == 0
+    out = capsys.readouterr().out
+    assert all(len(line) <= 60 for line in out.splitlines()[:4]) and "[0." in out
+    assert "... and 5 more" in out and "left out, as the terminal is narrow" in out
+
+
+def test_the_command_prints_json_and_csv(index: RunIndex, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--artifacts", str(index.results.parent), "--columns", "test/log_loss,encoder.hidden,status"]
+    assert runs.main([*place, "--json", "--sort", "name"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    first = next(one for one in told if one["name"] == "many-000000000000")
+    assert first["encoder.hidden"] == 8 and first["test/log_loss"]["judged_on"] == "truth"
+    assert next(one for one in told if one["status"] == "failed")["test/log_loss"] is None
+    assert runs.main([*place, "--csv", "many"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(rows) == 6 and float(rows[0]["test/log_loss/low"]) < float(rows[0]["test/log_loss"])
+    assert runs.main([*place, "--keys"]) == 0
+    assert "figure   majority/test/log_loss" in capsys.readouterr().out
+
+
+def test_the_command_tells_what_to_do_where_there_are_no_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs.main(["--artifacts", str(tmp_path), "--where", "encoder.hidden>1", "--sort", "headline"]) == 0
+    assert "make one with `moola run`" in capsys.readouterr().out
+
+
+def test_runs_of_a_sweep(index: RunIndex, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = index.results / "sweeps" / "hidden-0123"
+    points = [{"number": 0, "overrides": ["a=1"], "run_id": "many-000000000003"}, {"number": 1, "overrides": ["a=2"]}]
+    write_json(folder / "sweep.json", {"points": points})
+    write_json(
+        folder / "points" / "00001.json", {"number": 1, "run_folder": "/x/many-000000000004", "status": "failed"}
+    )
+    (folder / "points" / "00002.json").write_text("{torn")
+    place = ["--artifacts", str(index.results.parent), "--csv", "--columns", "status", "--sort", "name", "--sweep"]
+    assert runs.main([*place, "hidden-0123"]) == 0
+    names = [line[:17] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == ["many-000000000003", "many-000000000004"]
+    with pytest.raises(DataError, match="did you mean 'hidden-0123'"):
+        runs.main([*place, "hiden-0123"])
