@@ -100,12 +100,16 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "pathspec": "pods",
         "jinja2": "evidence",
         "mapie": "evidence",
+        "mlflow": "mlflow",
         "resvg_py": "evidence",
         "scipy": "evidence",
         "skops": "evidence",
         "sklearn": "evidence",
+        "tensorboard": "tensorboard",
         "usearch": "neighbours",
         "uvicorn": "review",
+        "wandb": "wandb",
+        "wandb_workspaces": "wandb",
         "xgboost": "evidence",
     }
 )

@@ -92,6 +92,7 @@ class FitResources:
             the fit will be judged on, and the names of the channels; None where the model did not ask for any with an
             attribute ``most_unlabelled``.
         on_alarm: called with each alarm of a fit (`moola.training.alarms.Alarm`).
+        on_epoch: called with the record of each epoch, losses by name, and ``member``, its number in an ensemble.
     """
 
     seed: int
@@ -106,6 +107,7 @@ class FitResources:
     origin: str = ""
     unlabelled: tuple[np.ndarray, tuple[str, ...]] | None = None
     on_alarm: Callable[[Any], None] | None = None
+    on_epoch: Callable[[dict[str, float]], None] | None = None
 
 
 class Classifier(Protocol):

@@ -12,6 +12,8 @@ from moola.pipelines.code_version import code_version
 from moola.pipelines.hooks import hooks_from_config
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import STAGES, Stage
+from moola.tracking.delivery import journal_only
+from moola.tracking.tracker import check_packages, trackers_from_config
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def assemble(config: RunConfig, target: str | None = None, *, here: bool = True)
     Raises:
         ConfigError: unknown stages, wrong keys, an impossible order: all in one go. Where there are none of these:
             stages that need labels, with a labeller that gives none, and windows that do not suit what is to run.
-        MissingPackageError: ``device=cuda``, it runs here, and there is no GPU.
+        MissingPackageError: ``device=cuda``, it runs here, and there is no GPU, or a tracker's package is not here.
     """
     section = structure(StageSection, config.stage, "stage")
     problems = ConfigProblems()
@@ -87,11 +89,14 @@ def assemble(config: RunConfig, target: str | None = None, *, here: bool = True)
         if name not in known and name != "all"
     ]
     hooks = problems.attempt(lambda: hooks_from_config(section.hooks)) or []
+    trackers = problems.attempt(lambda: trackers_from_config(config.tracker)) or {}
     if problems:
         raise problems.error()
     stages = [stage for name in order if (stage := built[name]) is not None and name not in section.skip]
     wanted = stages if target is None else _needed(stages, target, section)
     _refuse_what_must_fail(config, wanted)
+    if here and not journal_only():
+        check_packages(trackers)
     if here and config.device == "cuda":
         _refuse_without_gpu(wanted)
     return Pipeline(wanted, hooks)

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TextIO
 from moola.pipelines.events import Event
 
 _LINE_EVERY_S = 5.0
+_SILENT = ("epoch", "steps", "system")
+"""Events of which a person sees nothing, not even that a bar goes away."""
 _OWN = {"time", "event", "stage", "done", "total", "what"}
 
 
@@ -44,6 +46,8 @@ class PlainConsole:
 
     def __call__(self, event: Event) -> None:
         """Print what a person wants to know of an event."""
+        if event["event"] in _SILENT:
+            return
         if event["event"] == "progress":
             self._rate.update(event)
             if time.monotonic() - self._last_line < _LINE_EVERY_S and event["done"] < event["total"]:
@@ -91,6 +95,8 @@ class RichConsole:
         """Move the bar, or print a line above it."""
         from rich.markup import escape
 
+        if event["event"] in _SILENT:
+            return
         if event["event"] == "progress":
             words = escape(f"{event['what']}{_figures(event)}")
             if self._task is None:
@@ -150,6 +156,10 @@ def _spoken(event: Event) -> str:
         "stage_waiting": lambda: f"    waiting: {event['why']}",
         "stage_failed": lambda: "    stopped here; everything finished before is kept",
         "hook_failed": lambda: "" if event["ends_run"] else _hook_failed(event),  # what ends a run is told at its end
+        "tracker_failed": lambda: f"    warning: {event['what']}: {event['why']}; {event['way_out']}",
+        "tracker_back": lambda: f"    note: {event['message']}",
+        "tracker_refused": lambda: f"    warning: {event['tracker']} leaves out {event['what']}: {event['why']}",
+        "tracker_left": lambda: f"    note: {event['message']}",
         "run_finished": lambda: f"finished in {event['seconds']:.1f} s",
     }
     return lines[event["event"]]() if event["event"] in lines else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ Event = dict[str, Any]
 
 
 class EventLog:
-    """Appends events to a file and hands them to listeners (the terminal, trackers).
+    """Appends events to a file and hands them to listeners (the terminal, trackers); threads take turns.
 
     Args:
         path: the file, or None to keep events to the listeners.
@@ -23,6 +24,7 @@ class EventLog:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._listeners: list[Callable[[Event], None]] = []
+        self._turn = threading.RLock()  # a listener may emit, too
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _end_torn_line(path)
@@ -33,14 +35,15 @@ class EventLog:
 
     def emit(self, event: str, **fields: Any) -> None:
         """Append one event."""
-        record: Event = {"time": now(), "event": event, **fields}
-        try:
-            if self.path is not None:
-                with naming(self.path), self.path.open("a") as handle:
-                    handle.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-        finally:  # a person hears of it also where the disk is full
-            for listener in self._listeners:
-                listener(record)
+        with self._turn:
+            record: Event = {"time": now(), "event": event, **fields}
+            try:
+                if self.path is not None:
+                    with naming(self.path), self.path.open("a") as handle:
+                        handle.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            finally:  # a person hears of it also where the disk is full
+                for listener in self._listeners:
+                    listener(record)
 
 
 def read_events(path: Path) -> list[Event]:

@@ -85,6 +85,21 @@ def read_rented(folder: Path) -> Rented | None:
     return structure(Rented, read_json(path), str(path)) if path.exists() else None
 
 
+def rent_figures(folder: Path) -> dict[str, float]:
+    """Cost (US dollars), hours and number of a run's pods, for trackers; empty where nobody rented one.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ConfigError: the file is not what moola writes.
+    """
+    rented = read_rented(folder)
+    if rented is None:
+        return {}
+    return {"pod/cost_usd": rented.cost_usd, "pod/hours": rented.seconds / 3600, "pod/pods": rented.pods}
+
+
 def write_rented(folder: Path, rented: Rented) -> None:
     """Write it beside the manifest of the run in `folder`."""
     write_json(folder / POD_FILE, dataclasses.asdict(rented))

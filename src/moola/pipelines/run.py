@@ -30,6 +30,7 @@ from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry, let_hear
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
+from moola.pipelines.tracked import tracked
 
 
 def execute(
@@ -73,13 +74,13 @@ def execute(
             record = RunRecord(folder, run_id, config, target, command)
             record.keep("config.yaml", config_yaml)
             hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
-            with _told(record, events):
+            with tracked(config, run_id, folder, target, events) as feed, _told(record, events):
                 events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
                 for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
                     events.emit("note", message=message)
                 processes = 1 if _under_torchrun() else config.processes
                 context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
-                Pipeline(pipeline.stages, hooks).run(context)
+                Pipeline(pipeline.stages, (*hooks, *feed)).run(context)
     return folder
 
 

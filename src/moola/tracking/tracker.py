@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from moola.config import ConfigProblems
+from moola.errors import MissingPackageError
 from moola.registry import Registry
 
 Figure = float | int | str | None
@@ -57,13 +60,26 @@ class TrackedArtifact:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+class RefusedError(Exception):
+    """A call that a tracker can never take: it is left out, and told. Whatever else is raised is an outage."""
+
+
 class Tracker:
     """Base of all trackers, and the one that keeps nothing.
 
-    Calls come one after another from one thread that is not the training's. A call that raises is made again later, so
-    it must not matter that its first half was done before. No call may ask a person, or wait for longer than its own
-    timeouts.
+    A tracker is a dataclass whose fields are its configuration; what it holds while it works are fields that its
+    ``__init__`` does not take.
+
+    Calls come one after another from one thread that is not the training's. After one that raises, and in another
+    process that goes on, `start` is called again, and then every call since the last `flush` that returned: so `start`
+    forgets what waits in memory, and it must not matter that a call was made before, or its first half. No call may
+    ask a person, or wait for longer than its own timeouts.
     """
+
+    packages: ClassVar[Mapping[str, str]] = {}
+    """Optional modules that it imports, and the extra that brings each."""
+    wait_s: float = 20.0
+    """So long the end of a run waits for what is not told yet; a field of that name makes it a key."""
 
     def start(self, run: TrackedRun) -> None:
         """A run begins, or goes on: the same `run_id` is the same record."""
@@ -96,6 +112,12 @@ class Tracker:
     def finish(self, status: str) -> None:
         """The run ended: ``finished``, ``failed`` or ``interrupted``."""
 
+    def flush(self) -> None:
+        """Everything told so far is where it belongs when this returns, so that no crash can lose it.
+
+        Called after every bunch of calls: until then a tracker may keep them in memory and send them together.
+        """
+
 
 TRACKERS: Registry[Tracker] = Registry(
     "tracker",
@@ -106,3 +128,36 @@ TRACKERS: Registry[Tracker] = Registry(
         "wandb": "moola.tracking.wandb_tracker:WandbTracker",
     },
 )
+
+
+def trackers_from_config(section: Mapping[str, Any]) -> dict[str, Tracker]:
+    """Build the section ``tracker``: name -> keys. Nothing heavy is imported.
+
+    Raises:
+        ConfigError: unknown trackers or keys, with near names, all in one go.
+    """
+    problems = ConfigProblems()
+    built = {
+        name: problems.attempt(lambda name=name, keys=keys: TRACKERS.build(name, keys or {}, f"tracker.{name}"))
+        for name, keys in section.items()
+    }
+    if problems:
+        raise problems.error("see the trackers with `moola run tracker=` and TAB, or docs/tracking.md")
+    return {name: tracker for name, tracker in built.items() if tracker is not None}
+
+
+def check_packages(trackers: Mapping[str, Tracker]) -> None:
+    """Refuse trackers whose packages are not installed.
+
+    Raises:
+        MissingPackageError: names all of them, and the extras.
+    """
+    wanted = {module: (extra, name) for name, tracker in trackers.items() for module, extra in tracker.packages.items()}
+    missing = {module: where for module, where in wanted.items() if find_spec(module) is None}
+    if missing:
+        extras = ",".join(sorted({extra for extra, _ in missing.values()}))
+        raise MissingPackageError(
+            f"{len(missing)} package{'s are' if len(missing) > 1 else ' is'} not installed",
+            "\n".join(f"- {module}, for the tracker '{name}'" for module, (_, name) in sorted(missing.items())),
+            f"pip install 'moola[{extras}]', or leave the tracker out",
+        )

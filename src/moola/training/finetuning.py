@@ -224,7 +224,15 @@ class FinetunedEncoder:
             task.train()  # embedding left the encoder in evaluation mode
         groups.append(ParameterGroup(task.head_parameters(), name="heads"))
         batches = training_batches(windows, resources, seed)
-        fit(task, batches, resources.trainer, groups=groups, on_alarm=self._passed_on(task, resources))
+        tell = resources.on_epoch
+        fit(
+            task,
+            batches,
+            resources.trainer,
+            groups=groups,
+            on_epoch=None if tell is None else lambda record: tell({"member": number, **record}),
+            on_alarm=self._passed_on(task, resources),
+        )
         moved = movement(encoder, before)
         moved.check(frozen_layers(encoder, self.trained_layers))
         return Member(task, moved, started_from, report)

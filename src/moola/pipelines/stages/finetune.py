@@ -110,6 +110,7 @@ class Finetune(Stage):
         resources = dataclasses.replace(
             self.setup.resources(seed, data, self.fit, encoder, self.augmentations),
             on_alarm=noted(workspace, which),
+            on_epoch=lambda record: workspace.events.emit("epoch", stage=self.name, seed=seed, **record),
             unlabelled=UnlabelledPool(data, inputs["splits"]).bars_for(self.model, ()),
         )
         fitted = self.model.fit(windows, resources)

@@ -144,7 +144,7 @@ class Oof(Stage):
             for alarm in alarms:
                 note(alarm)
             found[unit] = left
-            workspace.progress(len(found), len(units), unit.spoken)
+            workspace.progress(len(found), len(units), unit.spoken, seconds=round(left.seconds, 2))
         return {unit: found[unit] for unit in units}
 
     def _write(

@@ -179,6 +179,7 @@ class Pretrain(Stage):
             epoch = int(record["epoch"])
             if self.monitoring.takes_snapshot(epoch) or epoch == self.fit.epochs:
                 snapshot(epoch)
+            workspace.events.emit("epoch", stage=self.name, seed=seed, **record)
             shown = {name: round(value, 4) for name, value in record.items() if name in ("loss", "val_loss")}
             done = self.setup.seeds.index(seed) * self.fit.epochs + epoch
             workspace.progress(done, len(self.setup.seeds) * self.fit.epochs, f"seed {seed}, epoch {epoch}", **shown)

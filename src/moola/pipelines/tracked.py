@@ -1,0 +1,118 @@
+"""A run whose trackers are told: journal, one delivery a tracker, and the sampler of the machine, around the stages."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moola.config import RunConfig
+from moola.pipelines.events import EventLog
+from moola.pipelines.hooks import HookEntry
+from moola.pipelines.system_figures import sampling
+from moola.pipelines.tracker_feed import TrackerFeed
+from moola.tracking.delivery import Delivery, failure_told, journal_only, left_of, sync_line
+from moola.tracking.journal import JOURNAL, Journal
+from moola.tracking.local import LocalTracker
+from moola.tracking.tracker import TrackedRun, trackers_from_config
+
+SWEEP = "MOOLA_SWEEP"
+"""Environment variable: the id of the sweep or search that a run is a point of."""
+_LATE_S = 5.0
+"""The longest wait of a run that failed or was interrupted: whoever ended it wants it to end."""
+_QUIET_S = 1.0
+"""A wait that is longer is announced."""
+
+
+@contextlib.contextmanager
+def tracked(
+    config: RunConfig, run_id: str, folder: Path, target: str | None, events: EventLog
+) -> Iterator[tuple[HookEntry, ...]]:
+    """Tell the trackers of the configuration what happens in the block; nothing of theirs ends it.
+
+    Args:
+        config: its section ``tracker`` has been checked.
+        run_id: of the run.
+        folder: of the run.
+        target: stage that the command ends with; None for all.
+        events: the run's log.
+
+    Yields:
+        Hooks for the pipeline.
+    """
+    trackers = trackers_from_config(config.tracker)
+    local = trackers.pop("local", None) or LocalTracker()
+    every_s = local.system_every_s if isinstance(local, LocalTracker) else None
+    if not trackers:
+        with sampling(events, folder, every_s):
+            yield ()
+        return
+    run = TrackedRun(
+        run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP) or None, target or "run"
+    )
+    deliveries: list[Delivery] = []
+    feed = None
+    try:
+        feed = TrackerFeed(Journal(folder), run, events)
+        if not journal_only():
+            deliveries = [Delivery(name, tracker, folder, _quietly(events)) for name, tracker in trackers.items()]
+    except Exception as error:  # a full disk, a position that was edited
+        _quietly(events)("tracker_failed", **failure_told(", ".join(trackers), folder, error))
+    if feed is None:
+        yield ()
+        return
+    feed.begin()
+    for delivery in deliveries:
+        delivery.begin()
+    status = "finished"
+    try:
+        with sampling(events, folder, every_s):
+            yield (HookEntry(feed, "trackers", priority=1),)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        raise
+    finally:
+        feed.finish(status)
+        _end(deliveries, status, folder, events)
+        feed.close()
+
+
+def _end(deliveries: list[Delivery], status: str, folder: Path, events: EventLog) -> None:
+    """Wait for what is left, a bounded time, and say how the rest is sent."""
+    tell, begun = _quietly(events), time.monotonic()
+    for delivery in deliveries:
+        delivery.no_more()
+    try:
+        waits = [
+            min(delivery.tracker.wait_s, _LATE_S if status != "finished" else float("inf")) for delivery in deliveries
+        ]
+        slow = [delivery.name for delivery in deliveries if delivery.wait(begun + _QUIET_S)]
+        if slow:
+            tell("note", message=f"waiting at most {max(waits):.0f} s for {', '.join(slow)}")
+        left = [delivery.wait(begun + wait_s) for delivery, wait_s in zip(deliveries, waits, strict=True)]
+    except KeyboardInterrupt:  # the run is over, and so is the patience
+        left = [left_of(folder, delivery.name) for delivery in deliveries]
+    for delivery, calls in zip(deliveries, left, strict=True):
+        delivery.abandon()
+        if calls:
+            tell(
+                "tracker_left",
+                tracker=delivery.name,
+                calls=calls,
+                message=f"{calls} calls to {delivery.name} wait in {folder / JOURNAL}; "
+                f"send them with: {sync_line(folder, delivery.name)}",
+            )
+
+
+def _quietly(events: EventLog) -> Any:
+    """`EventLog.emit` that a full disk does not make raise."""
+
+    def emit(event: str, **fields: Any) -> None:
+        with contextlib.suppress(OSError):
+            events.emit(event, **fields)
+
+    return emit

@@ -1,0 +1,128 @@
+"""What happens in a run, as calls to trackers: events as they come, and the files that stages publish."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from moola.layout import read_json
+from moola.pipelines.context import Context
+from moola.pipelines.events import Event, EventLog
+from moola.pipelines.hooks import Hook
+from moola.pipelines.rented import rent_figures
+from moola.pipelines.stage import Stage
+from moola.pipelines.tracked_results import results_told
+from moola.tracking.journal import JOURNAL, Journal
+from moola.tracking.tracker import TrackedRun
+
+_OWN_CURVES = ("pretrain", "probe")
+"""Stages whose curves come seed by seed, from other events or files than their progress."""
+_NO_FIGURES = {"time", "event", "stage", "seed", "member", "step", "epoch", "steps", "done", "total", "what"}
+
+
+class TrackerFeed(Hook):
+    """Journals what trackers are to be told; where the journal takes nothing, the run goes on, and is told once.
+
+    Args:
+        journal: of the run.
+        run: what is tracked.
+        events: the run's log, which is listened to.
+    """
+
+    def __init__(self, journal: Journal, run: TrackedRun, events: EventLog) -> None:
+        self._journal, self._run, self._events = journal, run, events
+        self._is_begun = self._is_failing = False
+
+    def begin(self) -> None:
+        """Say that the run starts, and listen."""
+        self._say("start", run=self._run)
+        self._events.listen(self._on_event)
+
+    def after_stage(self, stage: Stage, context: Context) -> None:
+        """Say what the stage has published."""
+        for method, arguments in results_told(stage, context.artifacts[stage.provides], self._run):
+            self._say(method, **arguments)
+
+    def finish(self, status: str) -> None:
+        """Say how the run ended, how long it took and what its machine cost."""
+        figures: dict[str, Any] = {"run/status": status}
+        with contextlib.suppress(Exception):  # a manifest that a full disk tore
+            manifest = read_json(self._run.folder / "manifest.json")
+            figures |= {"run/seconds": manifest["seconds"], "run/attempts": manifest["attempts"]}
+            figures |= rent_figures(self._run.folder)
+        self._say("log_summary", figures=figures)
+        self._say("finish", status=status)
+
+    def close(self) -> None:
+        """Bring the journal to disk."""
+        with contextlib.suppress(OSError):
+            self._journal.close()
+
+    def _on_event(self, event: Event) -> None:
+        for series, step, figures in points(event, time.time() - (self._journal.began_s or time.time())):
+            if figures:
+                self._say("log_figures", series=series, step=step, figures=figures, time_s=round(time.time(), 3))
+
+    def _say(self, method: str, **arguments: Any) -> None:
+        """Journal a call; what cannot be written is lost to the trackers, and never to the run folder."""
+        try:
+            if not self._is_begun and method != "start":
+                self._journal.append("start", run=self._run)
+            self._journal.append(method, **arguments)
+        except Exception as error:  # whatever is wrong with tracking is no matter of the run
+            self._fail(error)
+            return
+        self._is_begun, was_failing, self._is_failing = True, self._is_failing, False
+        if was_failing:
+            self._tell(
+                "tracker_back", tracker="all", message=f"{JOURNAL} can be written again; what came between is lost"
+            )
+
+    def _fail(self, error: Exception) -> None:
+        is_new, self._is_failing = not self._is_failing, True
+        if is_new:
+            self._tell(
+                "tracker_failed",
+                tracker="all",
+                what=f"{self._run.folder / JOURNAL} cannot be written, so trackers are told nothing",
+                why=f"{type(error).__name__}: {error}",
+                way_out="the run goes on; free space, or choose another disk with paths.artifacts=FOLDER",
+            )
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        with contextlib.suppress(OSError):
+            self._events.emit(event, **fields)
+
+
+def points(event: Event, since_start_s: float) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Points of curves in an event: series, step and figures.
+
+    Args:
+        event: of a run's log.
+        since_start_s: seconds since the run first started; the step of figures of the machine.
+    """
+    stage, name = event.get("stage", ""), event["event"]
+    if name == "steps":
+        yield f"{stage}/seed{event['seed']}", event["step"], _figures(event)
+    elif name == "epoch":
+        member = f"/member{event['member']}" if event.get("member") else ""
+        yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], _figures(event)
+    elif name == "system":
+        yield "system", round(since_start_s), _figures(event)
+    elif name == "progress" and stage not in _OWN_CURVES:
+        yield stage, event["done"], _figures(event)
+
+
+def _figures(event: Event) -> dict[str, float]:
+    return dict(_flat({key: value for key, value in event.items() if key not in _NO_FIGURES}, ""))
+
+
+def _flat(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, float]]:
+    """Numbers inside nested groups, under names with a slash between: ``lr/encoder``."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{path}{key}", float(value)
