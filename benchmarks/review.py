@@ -145,9 +145,10 @@ def _with_band(session: Any) -> Any:
 @contextlib.contextmanager
 def _served(session: Any) -> Iterator[Callable[[int], bytes]]:
     """A server in a thread; what is yielded gets a page from it by the number of its window."""
-    from moola.review.serving import ReviewServer
+    from moola.review.app import create_app
+    from moola.web.serving import PageServer
 
-    server = ReviewServer(session)
+    server = PageServer(create_app(session), "review")
     thread = threading.Thread(target=server.serve)
     thread.start()
     link = http.client.HTTPConnection(server.host, server.port, timeout=10)

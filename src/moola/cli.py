@@ -44,6 +44,7 @@ JOBS = {
 COMMANDS = {
     "bench": "all models on labelled sets of the field, with published figures beside ours",
     "compare": "two runs on the same windows, or many in one table",
+    "dash": "runs and sweeps in a browser, live: curves side by side, comparisons, reports",
     "data": "validate, describe and compare bars; fetch public ones",
     "encoders": "named encoders: list, show, embed windows, export to ONNX",
     "init": "make the data/ and artifacts/ folders",
@@ -51,6 +52,7 @@ COMMANDS = {
     "layout": "check the folders, or move an old tree into them",
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
+    "runs": "every run there is, filtered and sorted by any figure or key",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from moola.errors import StorageError
 
 T = TypeVar("T")
 _SYNCS_AT_ONCE = 16
+_LOOKS_S, _LOOKS = 0.02, 10
+"""Pause and number of attempts: whoever asks `is_locked` has the lock himself for an instant."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,33 @@ def replace_folder(source: Path, target: Path) -> None:
     os.replace(source, target)
     sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def lock_at_once(handle: IO[Any]) -> bool:
+    """Take the lock of an open file, which its process keeps until it closes it or ends; False where another has it."""
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOKS_S)
+        else:
+            return True
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process has the lock of a file now; False where there is no such file, or none to be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)  # and the lock with it
+    return False
 
 
 def remove_torn_files(folder: Path) -> None:

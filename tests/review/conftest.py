@@ -20,14 +20,15 @@ from moola.data.bar_store import BarStore
 from moola.data.window_index import WindowIndex
 from moola.labels.events import LabelEvent, LabelLog, window_digest
 from moola.labels.neighbours import Neighbours
+from moola.review.app import create_app
 from moola.review.decisions import Decision
 from moola.review.journal import Journal
 from moola.review.neighbours import LabelledSpace, shape_vectors
 from moola.review.opinions import Opinions
 from moola.review.queue import ReviewQueue
-from moola.review.serving import ReviewServer
 from moola.review.session import ReviewMaterial, ReviewSession
 from moola.review.windows import ShownWindows
+from moola.web.serving import PageServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -117,7 +118,7 @@ def serve(session_of: Callable[..., ReviewSession]) -> Iterator[Callable[..., Si
 
     def start(port: int = 0, **options: Any) -> SimpleNamespace:
         session = session_of(**options)
-        server = ReviewServer(session, port=port, token=TOKEN)
+        server = PageServer(create_app(session), "review", port=port, token=TOKEN)
         thread = threading.Thread(target=server.serve)
         thread.start()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.layout import add_folders, layout_of
-from moola.errors import EXIT_OK, ConfigError, DataError, StorageError
+from moola.errors import EXIT_OK, DataError, StorageError
 
 if TYPE_CHECKING:
-    from moola.review.serving import ReviewServer
     from moola.review.session import ReviewSession
+    from moola.web.serving import PageServer
 
 DEFAULT_PORT = 8731
 _EPILOG = """\
@@ -36,8 +36,8 @@ def main(words: Sequence[str]) -> int:
     from moola.labels.events import LOG_PLACE, LabelLog
     from moola.review.journal import Journal, check_writable
     from moola.review.material import open_material
-    from moola.review.serving import EVERY_ADDRESS, LOOPBACK
     from moola.review.session import ReviewSession
+    from moola.web.serving import EVERY_ADDRESS, LOOPBACK
 
     run = _run(arguments.run, layout.results, for_batch=arguments.batch is not None)
     batch = None if arguments.batch is None else find_batch(arguments.batch, layout.data / BATCH_PLACE)
@@ -143,18 +143,16 @@ def _newest(results: Path, *, for_batch: bool) -> Path:
     return found
 
 
-def _server(session: ReviewSession, host: str, port: int | None) -> ReviewServer:
-    from moola.review.serving import ReviewServer
+def _server(session: ReviewSession, host: str, port: int | None) -> PageServer:
+    from moola.review.app import create_app
+    from moola.web.serving import PageServer, open_server
 
-    if port is not None:
-        return ReviewServer(session, host, port)
-    try:
-        return ReviewServer(session, host, DEFAULT_PORT)  # always the same, so that a browser finds what it kept
-    except ConfigError:
-        server = ReviewServer(session, host, 0)
+    def tell(free: int) -> None:
         print(
-            f"note: port {DEFAULT_PORT} is taken, by another moola review perhaps, so this is {server.port}: what "
-            f"a browser kept for a review on {DEFAULT_PORT} is sent when the review is opened there again",
+            f"note: port {DEFAULT_PORT} is taken, by another moola review perhaps, so this is {free}: what a browser "
+            f"kept for a review on {DEFAULT_PORT} is sent when the review is opened there again",
             file=sys.stderr,
         )
-        return server
+
+    app = create_app(session)
+    return open_server(lambda number: PageServer(app, "review", host, number), port, DEFAULT_PORT, tell)

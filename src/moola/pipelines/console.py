@@ -56,7 +56,7 @@ class PlainConsole:
             line = f"    {event['done']}/{event['total']}  {event['what']}{_figures(event)}  {self._rate.spoken(event)}"
         else:
             self._rate = _Rate()
-            line = _spoken(event)
+            line = spoken(event)
         if line:
             print(line, file=self._stream, flush=True)
 
@@ -106,7 +106,7 @@ class RichConsole:
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-        line = _spoken(event)
+        line = spoken(event)
         if line:
             self._progress.console.print(escape(line))
 

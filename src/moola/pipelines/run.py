@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from moola.errors import StorageError
 from moola.layout import (
     Layout,
     digest_file,
+    lock_at_once,
     read_json,
     remove_torn_files,
     replace_atomically,
@@ -208,12 +208,10 @@ def _only_one(folder: Path) -> Iterator[None]:
         StorageError: another process is at the same run.
     """
     with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_at_once(handle):
             raise StorageError(
                 "this run is under way in another process",
                 f"it holds {folder}",
                 "wait for it, or change the configuration to make another run",
-            ) from error
+            )
         yield

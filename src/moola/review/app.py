@@ -26,7 +26,7 @@ _TYPES = {"review.css": "text/css", "review.js": "text/javascript"}
 
 
 def create_app(session: ReviewSession) -> FastAPI:
-    """The pages of a session, without the gate before them (`moola.review.security.Gate`).
+    """The pages of a session, without the gate before them (`moola.web.security.Gate`).
 
     Everything runs in the one thread of the event loop, as a session wants it: an answer takes milliseconds.
     """

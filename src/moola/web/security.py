@@ -1,7 +1,7 @@
 """Who may talk to the server: whoever holds the token, from the page itself, under the server's own name.
 
-Without these checks any web page that the reviewer visits could send decisions to 127.0.0.1 (cross-site request
-forgery), or read the pages under a name of its own that resolves to it (DNS rebinding).
+Without these checks any web page that a user visits could write to 127.0.0.1 (cross-site request forgery), or read the
+pages under a name of its own that resolves to it (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-"""Of every answer."""
+"""Of every answer; one that the app gives itself stays."""
 MOST_BYTES = 64 * 1024
 """Of a request's content."""
 
 
 class Gate:
-    """ASGI middleware that lets only the reviewer in.
+    """ASGI middleware that lets only the user in.
 
     A request has to name a host of the server and to carry the token, in the URL or in the cookie that its first answer
     sets; only POST changes anything, and a POST has to come from a page of the server itself.
 
     Args:
         app: what is behind the gate.
+        command: of moola that serves, for the cookie's name and for what a refusal says.
         token: the secret.
         port: that the server listens on.
         hosts: names that it is known by, besides this machine's own loopback names.
@@ -43,11 +44,18 @@ class Gate:
     """
 
     def __init__(
-        self, app: Callable[..., Any], *, token: str, port: int, hosts: Collection[str] = (), any_address: bool = False
+        self,
+        app: Callable[..., Any],
+        command: str,
+        *,
+        token: str,
+        port: int,
+        hosts: Collection[str] = (),
+        any_address: bool = False,
     ) -> None:
-        self.app, self.token, self.port, self.any_address = app, token, port, any_address
+        self.app, self.command, self.token, self.port, self.any_address = app, command, token, port, any_address
         self.hosts = {"127.0.0.1", "localhost", "[::1]", *hosts}
-        self.cookie = f"moola_review_{port}"  # cookies do not tell ports apart
+        self.cookie = f"moola_{command}_{port}"  # cookies do not tell ports apart
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Let a request through, or answer 403."""
@@ -65,7 +73,8 @@ class Gate:
 
         async def with_headers(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                told = {name.lower() for name, _ in message["headers"]}
+                own = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in told]
                 if not self._has_cookie(headers):
                     own.append((b"set-cookie", set_cookie.encode()))
                 message = {**message, "headers": [*message["headers"], *own]}
@@ -79,16 +88,16 @@ class Gate:
         if not self._is_own(host):
             return f"This server is not {host or 'without a name'}: open the address that it printed."
         if not self._has_cookie(headers) and not self._is_token(parse_qs(query).get("token", [""])[-1]):
-            return "The token is missing or old: open the address that `moola review` printed last."
+            return f"The token is missing or old: open the address that `moola {self.command}` printed last."
         if method in ("GET", "HEAD"):
             return ""
         if headers.get("origin") != f"http://{host}" or headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return "Decisions are taken from the review page alone."
+            return f"What changes anything is taken from the pages of `moola {self.command}` alone."
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return "Decisions are JSON."
+            return "What is sent has to be JSON."
         length = headers.get("content-length", "")
         if not length.isdecimal() or int(length) > MOST_BYTES:
-            return f"Decisions have at most {MOST_BYTES} bytes."
+            return f"What is sent has at most {MOST_BYTES} bytes."
         return ""
 
     def _is_own(self, host: str) -> bool:

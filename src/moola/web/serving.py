@@ -5,33 +5,42 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
 from moola.errors import ConfigError
-from moola.review.app import create_app
-from moola.review.security import Gate
-from moola.review.session import ReviewSession
+from moola.web.security import Gate
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared with, never chosen for the user)
 
 
-class ReviewServer:
-    """A session behind a gate on a port; made before it serves, so that its address can be told.
+class PageServer:
+    """An app behind a gate on a port; made before it serves, so that its address can be told.
 
     Args:
-        session: what is reviewed.
+        app: ASGI application.
+        command: of moola that serves, as in ``moola COMMAND``.
         host: address to listen on.
         port: to listen on; 0 lets the system choose.
         token: the secret of the address; None: a new one.
+        ending: called in the event loop before the server waits for answers under way: those that would never end of
+            themselves are to end now.
 
     Raises:
         ConfigError: the address cannot be listened on.
     """
 
     def __init__(
-        self, session: ReviewSession, host: str = "127.0.0.1", port: int = 0, token: str | None = None
+        self,
+        app: Callable[..., Any],
+        command: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
         self.host, self.token = host, token or secrets.token_urlsafe(24)
         try:
@@ -46,9 +55,10 @@ class ReviewServer:
             ) from error
         self.port = int(self._socket.getsockname()[1])
         own = {socket.gethostname()} if host in EVERY_ADDRESS else {f"[{host}]" if ":" in host else host}
-        gate = Gate(create_app(session), token=self.token, port=self.port, hosts=own, any_address=host in EVERY_ADDRESS)
-        self._server = uvicorn.Server(
-            uvicorn.Config(gate, log_level="warning", access_log=False, lifespan="off", server_header=False, ws="none")
+        gate = Gate(app, command, token=self.token, port=self.port, hosts=own, any_address=host in EVERY_ADDRESS)
+        self._server = _Server(
+            uvicorn.Config(gate, log_level="warning", access_log=False, lifespan="off", server_header=False, ws="none"),
+            ending,
         )
 
     @property
@@ -65,3 +75,39 @@ class ReviewServer:
     def stop(self) -> None:
         """End `serve` from another thread, after the answers under way."""
         self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Tells its app that the end has come; uvicorn itself would wait for open streams for ever."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
+
+
+def open_server(
+    build: Callable[[int], PageServer], port: int | None, usual: int, tell: Callable[[int], None]
+) -> PageServer:
+    """A server on the port that was asked for; where none was, on the usual one, or on a free one.
+
+    Args:
+        build: makes a server on a port.
+        port: as asked for; None: the user named none.
+        usual: always the same, so that a browser finds again what it kept.
+        tell: called with the port that was chosen because the usual one is taken.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    if port is not None:
+        return build(port)
+    try:
+        return build(usual)
+    except ConfigError:
+        server = build(0)
+        tell(server.port)
+        return server

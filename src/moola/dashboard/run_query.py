@@ -1,0 +1,211 @@
+"""Runs that are asked for: by name, by conditions, in an order, with what the order must not be taken for."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moola.dashboard.run_folder import Figure, RunEntry
+from moola.dashboard.run_index import RunIndex
+from moola.dashboard.run_keys import GIVEN, TEST, Key, UnknownKeyError, find_key
+from moola.errors import ConfigError, DataError, ask_for, near_names
+from moola.pipelines.sealed_tests import read_openings
+
+_CONDITION = re.compile(r"(?s)(?P<key>[^=!<>~]+)(?P<sign>==|!=|>=|<=|=|<|>|~)(?P<value>.*)")
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+}
+SIGNS = "= != < <= > >= ~"
+
+
+@dataclass(frozen=True)
+class RunQuery:
+    """What is asked for.
+
+    Attributes:
+        names: run ids, experiments or patterns (``market-*``); none: all.
+        where: conditions, all of which have to hold: ``encoder.hidden>=64``, ``status=failed``, ``name~market``.
+        sort: key; runs without a value come last.
+        reverse: the other end first.
+        columns: keys that are told of each run.
+        only: folders that count, e.g. those of a sweep; None: all.
+    """
+
+    names: Sequence[str] = ()
+    where: Sequence[str] = ()
+    sort: str = "started"
+    reverse: bool = False
+    columns: Sequence[str] = ()
+    only: Collection[str] | None = None
+
+
+@dataclass(frozen=True)
+class RunList:
+    """The runs that were asked for.
+
+    Attributes:
+        entries: in order.
+        columns: what is told of each.
+        warnings: what their order must not be taken for.
+    """
+
+    entries: tuple[RunEntry, ...]
+    columns: tuple[Key, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+
+def query_runs(index: RunIndex, query: RunQuery) -> RunList:
+    """The runs of an index that a query asks for.
+
+    Raises:
+        ConfigError: a key is known of no run, or a condition cannot be understood; all of them are named.
+        DataError: a name names no run.
+    """
+    keys = _Keys(index)
+    conditions = [keys.condition(words) for word in query.where if (words := word.strip())]
+    order = keys.get(query.sort, "--sort")
+    columns = [keys.get(name, "--columns") for name in query.columns]
+    if keys.problems:
+        raise ConfigError(keys.problems, f"a condition is KEY and one of {SIGNS} and a value: 'encoder.hidden>=64'")
+    if order is None:
+        raise AssertionError("an unknown key is a problem")
+    folders = _named(index, query.names) if query.names else list(index.entries)
+    folders = [folder for folder in folders if query.only is None or folder in query.only]
+    folders = [folder for folder in folders if all(holds(folder) for holds in conditions)]
+    folders = sorted(folders, key=_rank(order, large_first=order.large_first != query.reverse))
+    entries = tuple(index.entries[folder] for folder in folders)
+    shown = tuple(column for column in columns if column is not None)
+    return RunList(entries, shown, tuple(_warnings(index, entries, order, [*keys.found.values()])))
+
+
+class _Keys:
+    """Looks keys up, each once, and collects what is wrong."""
+
+    def __init__(self, index: RunIndex) -> None:
+        self.index, self.found, self.problems = index, dict[str, Key](), list[str]()
+
+    def get(self, asked: str, where: str) -> Key | None:
+        if asked not in self.found:
+            try:
+                self.found[asked] = find_key(self.index, asked)
+            except UnknownKeyError as error:
+                if self.index.entries:  # nothing is known where there are no runs
+                    problem = f"no run has '{asked}'; {error}"
+                    if not any(told.endswith(problem) for told in self.problems):
+                        self.problems.append(f"{where}: {problem}")
+                    return None
+                self.found[asked] = Key(asked, "setting", asked, {})
+        return self.found[asked]
+
+    def condition(self, words: str) -> Callable[[str], bool]:
+        parts = _CONDITION.fullmatch(words)
+        if parts is None:
+            self.problems.append(f"--where: '{words}' is no condition")
+            return lambda folder: True
+        key, sign, value = self.get(parts["key"].strip(), "--where"), parts["sign"], parts["value"].strip()
+        if key is None:
+            return lambda folder: True
+        if key.kind == "figure" and (sign == "~" or not isinstance(_plain(value), float)):
+            self.problems.append(f"--where: '{words}': a figure is compared with a number by = != < <= > >=")
+        return lambda folder: _holds(key.values.get(folder), sign, value)
+
+
+def _holds(found: Any, sign: str, value: str) -> bool:
+    found = found.value if isinstance(found, Figure) else found
+    wanted = _plain(value)
+    if sign in ("=", "==", "!="):
+        same = _plain(found) == wanted or (isinstance(found, str) and fnmatch.fnmatchcase(found, value))
+        return same != (sign == "!=")
+    if found is None:
+        return False
+    if sign == "~":
+        return value.casefold() in (found if isinstance(found, str) else json.dumps(found)).casefold()
+    found = _plain(found)
+    return isinstance(found, type(wanted)) and isinstance(found, (float, str)) and _ORDERS[sign](found, wanted)
+
+
+def _plain(value: Any) -> Any:
+    """A value as it is compared: numbers as floats, words of JSON as what they stand for."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None if value in ("None", "") else {"True": True, "False": False}.get(value, value)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _rank(key: Key, *, large_first: bool) -> Callable[[str], tuple[Any, ...]]:
+    """What a folder is sorted by: numbers before words, and what has no value last."""
+    sign = -1 if large_first else 1
+
+    def rank(folder: str) -> tuple[Any, ...]:
+        found = key.values.get(folder)
+        value = found.value if isinstance(found, Figure) else found
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return 2, 0, folder
+        if isinstance(value, (int, float)):
+            return 0, sign * value, folder
+        words = value if isinstance(value, str) else json.dumps(value)
+        return 1, tuple(sign * ord(letter) for letter in words) + ((math.inf,) if large_first else ()), folder
+
+    return rank
+
+
+def _named(index: RunIndex, names: Iterable[str]) -> list[str]:
+    """Folders that are named by id, by experiment or by a pattern.
+
+    Raises:
+        DataError: a name is that of no run; near names are suggested, all in one go.
+    """
+    found: dict[str, None] = {}
+    unknown: list[str] = []
+    known = {name for entry in index.entries.values() for name in (entry.folder, entry.experiment) if name}
+    for name in names:
+        own = [
+            folder
+            for folder, entry in index.entries.items()
+            if name in (folder, entry.run_id, entry.experiment) or fnmatch.fnmatchcase(folder, name)
+        ]
+        found |= dict.fromkeys(own)
+        if not own:
+            near = near_names(name, known)
+            unknown.append(f"- '{name}': {ask_for(near) if near else f'none of {len(known)} has a name like it'}")
+    if unknown:
+        raise DataError("there are no such runs", "\n".join(unknown), f"run ids are looked up in {index.results}")
+    return list(found)
+
+
+def _warnings(index: RunIndex, entries: Sequence[RunEntry], order: Key, keys: Sequence[Key]) -> Iterable[str]:
+    judged = {entry.judged for entry in entries if entry.judged and entry.folder in order.values}
+    if order.kind == "figure" and len(judged) > 1:
+        yield (
+            f"these runs were judged on {len(judged)} different sets of windows: figures of different sets cannot be "
+            "ranked against each other."
+        )
+    if any(key.split == TEST for key in keys):
+        yield (
+            f"{_openings(index.results.parent, entries)} runs have opened the sealed test. To choose among runs by it "
+            "is to choose on the test, and the best of them then flatters: choose out of fold."
+        )
+
+
+def _openings(artifacts: Path, entries: Sequence[RunEntry]) -> int:
+    """How many runs have looked at the sealed tests of these: they themselves, and others on the list beside them."""
+    own = {entry.run_id for entry in entries if entry.alarms is not None}
+    listed = read_openings(artifacts / "metadata" / "sealed_tests.jsonl")
+    digests = {one.digest for one in listed if one.run_id in own}
+    return len(own | {one.run_id for one in listed if one.digest in digests})
+
+
+def judged_on(key: Key) -> str:
+    """Whose word a figure is held against."""
+    return "labels as given" if key.split == GIVEN else "truth"
