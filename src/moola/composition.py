@@ -18,7 +18,7 @@ _REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=n
 _NO_SUCH_KEY = re.compile(r"Could not (?:override|delete from config\.(?: The value of)?) '([^']+)'")
 
 
-def compose_and_call(command: str, words: list[str], job: Callable[[Any], None]) -> None:
+def compose_and_call(command: str, words: list[str], job: Callable[[Any], object]) -> None:
     """Give `job` the composed configuration, once, or once for each combination with ``-m``.
 
     Hydra's own flags work: ``--help``, ``--cfg``, ``--config-dir``, ``--config-path``, ``--multirun``, completion.
@@ -42,7 +42,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
         decorated()
     except HydraException as error:
         way_out = "see what there is with `moola run --help`" if isinstance(error, MissingConfigException) else ""
-        raise ConfigError([_spoken(error, words)], way_out) from error
+        raise ConfigError([spoken(error, words)], way_out) from error
 
 
 def _translate(words: list[str]) -> list[str]:
@@ -89,7 +89,7 @@ def _announce_packages() -> None:
     Plugins.instance().register(AnnouncedPackages)
 
 
-def _spoken(error: Exception, words: list[str]) -> str:
+def spoken(error: Exception, words: Sequence[str]) -> str:
     """One sentence for a Hydra error about these overrides."""
     from hydra.errors import MissingConfigException, OverrideParseException
 
@@ -147,7 +147,7 @@ def _near_in_last_word(word: str, known: Sequence[str]) -> list[str]:
     return [key for key in known if key.rpartition(".")[2] in near]
 
 
-def _known_keys(words: list[str]) -> list[str]:
+def _known_keys(words: Sequence[str]) -> list[str]:
     """Groups and every dotted key of the configuration, with the options that the overrides choose."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

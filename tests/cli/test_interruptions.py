@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from moola.commands.jobs import Interruptions
+from moola.pipelines.console_run import Interruptions
 
 
 @pytest.fixture

@@ -66,8 +66,12 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
         "moola/review/static/review.js",
     }
     assert {Path(name).suffix for name in own} == {".py", ".sql", ".yaml", ".j2", ".json", ".css", ".js"}
+    plugins = {name for name in names if name.startswith("hydra_plugins/")}
+    assert "hydra_plugins/moola_sweeps/__init__.py" in plugins
+    assert "hydra_plugins/__init__.py" not in plugins  # a namespace that packages share
     assert {name.partition("/")[0] for name in names} == {
         "moola",
+        "hydra_plugins",
         next(n for n in names if "dist-info" in n).partition("/")[0],
     }
 

@@ -74,7 +74,7 @@ def _ucr(words: list[str]) -> int:
     from moola.bench.published import published
     from moola.bench.results import SetResult, read_set
     from moola.bench.table import make_table
-    from moola.commands.jobs import run_once
+    from moola.pipelines.console_run import run_once
 
     asked = _read(words)
     planned = _plan(asked)

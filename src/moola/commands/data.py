@@ -72,7 +72,8 @@ def _validate(words: list[str]) -> int:
 
 
 def _describe(words: list[str]) -> int:
-    from moola.commands.jobs import for_each, run_once
+    from moola.commands.jobs import for_each
+    from moola.pipelines.console_run import run_once
 
     line = shlex.join(["moola", "data", "describe", *words])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import EXIT_OK, MoolaError
+from moola.pipelines.console_run import end_on_signals, run_once
+from moola.sweeps.multirun import is_multirun, multirun
 
 if TYPE_CHECKING:
     from moola.config import RunConfig
-    from moola.pipelines.events import Event
 
 
 _OF_PRETRAINING = ("objective", "augment.pretrain", "trainer.pretrain", "trainer.monitoring")
 """Keys that only pretraining reads."""
+
+_QUESTIONS = {"-h", "--help", "--cfg", "-c", "--info", "--shell-completion", "-sc", "--hydra-help"}
+"""Flags with which nothing runs."""
 
 LEAVES = {
     "run": "Runs every stage, from bars to report. The run folder then holds report.html with its pictures/ and "
@@ -49,6 +52,10 @@ def main(command: str, words: Sequence[str]) -> int:
     """Run a job, e.g. ``main("oof", ["seeds=[0]"])``; with ``-m`` once for each combination."""
     if {"-h", "--help"} & set(words):
         print(f"{textwrap.fill(LEAVES[command], 100)}\n")
+    if is_multirun(words) and not _QUESTIONS & {word.partition("=")[0] for word in words}:
+        end_on_signals()
+        multirun(command, words)
+        return EXIT_OK
     line = shlex.join(["moola", command, *words])
 
     def job(config: RunConfig, config_yaml: str) -> None:
@@ -93,8 +100,7 @@ def for_each(
     """
     from moola.composition import compose_and_call
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interruptions)
+    end_on_signals()
     failures: list[BaseException] = []
 
     def job(composed: Any) -> None:
@@ -116,51 +122,6 @@ def for_each(
         print(failure.spoken(), file=sys.stderr)
     if failures:
         raise failures[-1]
-
-
-class Interruptions:
-    """Ends a job on SIGTERM as on Ctrl-C: with everything finished kept.
-
-    An exception that is raised while a weak reference or a destructor calls back is dropped by Python, so the signal is
-    remembered and raised again at the next event that says that work goes on.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        """What the signals call."""
-        self.came = True
-        raise KeyboardInterrupt
-
-    def look(self, event: Mapping[str, Any]) -> None:
-        """Raise what was dropped.
-
-        Raises:
-            KeyboardInterrupt: a signal came, and the job goes on all the same.
-        """
-        if self.came and event["event"] in ("progress", "stage_started"):
-            raise KeyboardInterrupt
-
-
-_interruptions = Interruptions()
-
-
-def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str, notes: Sequence[str] = ()) -> Path:
-    """Run one configuration as far as the stage `target`, tell how far it is, and return the run folder."""
-    from moola.pipelines.console import open_console
-    from moola.pipelines.run import execute
-
-    console = open_console()
-
-    def listener(event: Event) -> None:
-        _interruptions.look(event)
-        console(event)
-
-    try:
-        return execute(config, config_yaml, target, [line], listener, notes)
-    finally:
-        console.close()
 
 
 def _print_outcome(folder: Path) -> None:

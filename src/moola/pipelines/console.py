@@ -143,7 +143,7 @@ def _hook_failed(event: Event) -> str:
     return f"    hook {event['hook']} failed at {event['moment']}: {event['error']}"
 
 
-def _spoken(event: Event) -> str:
+def spoken(event: Event) -> str:
     stage = event.get("stage", "")
     lines = {
         "run_started": lambda: f"run {event['run_id']}",

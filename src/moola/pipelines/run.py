@@ -33,6 +33,10 @@ from moola.pipelines.stage import Stage
 from moola.pipelines.tracked import tracked
 
 
+class UnderWayError(StorageError):
+    """Another process is at the same run."""
+
+
 def execute(
     config: RunConfig,
     config_yaml: str,
@@ -205,11 +209,11 @@ def _only_one(folder: Path) -> Iterator[None]:
     """One process at a time in a run folder.
 
     Raises:
-        StorageError: another process is at the same run.
+        UnderWayError: another process is at the same run.
     """
     with (folder / ".lock").open("w") as handle:
         if not lock_at_once(handle):
-            raise StorageError(
+            raise UnderWayError(
                 "this run is under way in another process",
                 f"it holds {folder}",
                 "wait for it, or change the configuration to make another run",

@@ -24,7 +24,6 @@ from moola.tracking.tracker import Figure, RefusedError, TrackedArtifact, Tracke
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _SETTINGS = {

@@ -56,7 +56,8 @@ def named_run(words: Sequence[str], artifacts: Path, command: str, target: str, 
 
 
 def _made(overrides: list[str], command: str, target: str) -> Path | None:
-    from moola.commands.jobs import for_each, run_once
+    from moola.commands.jobs import for_each
+    from moola.pipelines.console_run import run_once
 
     folders: list[Path] = []
     line = shlex.join(["moola", *command.split(), *overrides])

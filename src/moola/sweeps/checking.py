@@ -1,0 +1,119 @@
+"""Every point of a sweep composed and checked before the first one starts, in a warm process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moola.errors import ConfigError, MoolaError
+from moola.sweeps.task import PointTask
+from moola.sweeps.workers import WarmServer, WorkerSetup
+
+
+@dataclass(frozen=True)
+class CheckedPoint:
+    """What a point is.
+
+    Attributes:
+        run_id: of the run.
+        name: of its experiment.
+        results: folder that its run folder is in, absolute.
+    """
+
+    run_id: str
+    name: str
+    results: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What is wrong with a point: an error taken apart, for it goes from one process to another."""
+
+    problems: tuple[str, ...]
+    way_out: str
+    exit_code: int
+
+
+def check_points(
+    server: WarmServer, task: PointTask, config_loader: Any, config: Any, points: Sequence[Sequence[str]]
+) -> list[CheckedPoint]:
+    """What every point is, in order.
+
+    Args:
+        server: a worker of it composes them.
+        task: of the sweep.
+        config_loader, config: of Hydra.
+        points: words of each.
+
+    Raises:
+        ConfigError: the problems of all points, each once with the first point that has it.
+    """
+    setup = WorkerSetup(task.directory)
+    found = server.call(_check_here, task, config_loader, config, [list(words) for words in points], setup=setup)
+    refused = {place: one for place, one in enumerate(found) if isinstance(one, Refused)}
+    if refused:
+        raise _all_of(refused, points)
+    return found
+
+
+def _all_of(refused: dict[int, Refused], points: Sequence[Sequence[str]]) -> ConfigError:
+    """One error of all points' problems."""
+    places: dict[str, list[int]] = {}
+    for place, one in refused.items():
+        for problem in one.problems:
+            places.setdefault(problem, []).append(place)
+    told = [problem + _where(found, points) for problem, found in places.items()]
+    error = ConfigError(told, "; ".join(dict.fromkeys(one.way_out for one in refused.values() if one.way_out)))
+    codes = {one.exit_code for one in refused.values()}
+    error.exit_code = codes.pop() if len(codes) == 1 else ConfigError.exit_code
+    return error
+
+
+def _where(places: Sequence[int], points: Sequence[Sequence[str]]) -> str:
+    """The first of some points and how many they are; nothing where it is all of them."""
+    if len(places) == len(points):
+        return ""
+    others = len(places) - 1
+    more = f" and {others} other{'s' if others > 1 else ''}" if others else ""
+    return f" (point {' '.join(points[places[0]])}{more})"
+
+
+def _check_here(
+    task: PointTask, config_loader: Any, config: Any, points: Sequence[list[str]]
+) -> list[CheckedPoint | Refused]:
+    """In a worker."""
+    return [_check_one(task, config_loader, config, words) for words in points]
+
+
+def _check_one(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint | Refused:
+    from hydra.errors import HydraException
+
+    from moola.composition import spoken
+
+    try:
+        return _identity(task, config_loader, config, words)
+    except HydraException as error:
+        return Refused((spoken(error, words),), "", ConfigError.exit_code)
+    except ConfigError as error:
+        return Refused(tuple(map(str, error.problems)), error.way_out, error.exit_code)
+    except MoolaError as error:
+        return Refused((": ".join(part for part in (error.what, error.why) if part),), error.way_out, error.exit_code)
+
+
+def _identity(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import setup_globals
+    from omegaconf import open_dict
+
+    from moola.config import from_omegaconf
+    from moola.pipelines.assembly import assemble, run_identity
+
+    setup_globals()
+    composed = config_loader.load_sweep_config(config, words)
+    HydraConfig.instance().set_config(composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    checked = from_omegaconf(composed, lambda config: assemble(config, task.target))
+    run_id = run_identity(checked, assemble(checked, task.target, here=task.here))
+    return CheckedPoint(run_id, checked.name, str(task.directory / checked.paths.artifacts / "results"))

@@ -1,0 +1,96 @@
+"""What Hydra's launchers give back for each point, and points that a launcher has lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from moola.errors import MoolaError
+from moola.sweeps.point import Point, PointState, read_states, write_state
+from moola.sweeps.task import SWEEP_VARIABLE, PointTask
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from omegaconf import DictConfig
+
+_FINAL = ("finished", "failed")
+_LAUNCHES = 2
+"""How often points are given to a launcher that leaves them without an end: a machine may be lost once."""
+
+
+def completed(overrides: Sequence[str], run_folder: str) -> JobReturn:
+    """Of a point that is finished."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=run_folder)
+
+
+def failed(overrides: Sequence[str], error: BaseException) -> JobReturn:
+    """Of a point that failed; who asks for its value gets the error raised."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=error)
+
+
+def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point]) -> dict[int, PointState]:
+    """Have the launcher that the configuration names run points; the state of each, by number.
+
+    Args:
+        task: of the sweep, which knows its folder.
+        hydra_context, config: of Hydra.
+        points: those that are missing.
+
+    Raises:
+        MoolaError: the launcher failed before any point began.
+        KeyboardInterrupt: the command was told to end.
+    """
+    folder = task.sweep_folder
+    os.environ[SWEEP_VARIABLE] = folder.name
+    why = "its launcher left it without a result"
+    lost = list(points)
+    for _ in range(_LAUNCHES):
+        before = read_states(folder)
+        try:
+            _launch(task.under_way(folder, tuple(lost)), hydra_context, config)
+        except Exception as error:  # of somebody else's code, which may have run half of the points
+            if read_states(folder) == before:
+                raise _of_launcher(config, error) from error
+            why = f"its launcher ended: {type(error).__name__}: {error}"
+        lost = _without_end(folder, lost)
+        if not lost:
+            break
+    for point in lost:
+        write_state(folder, PointState(point.number, "failed", why=why))
+    states = read_states(folder)
+    return {point.number: states[point.number] for point in points}
+
+
+def _launch(task: PointTask, hydra_context: Any, config: Any) -> None:
+    from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf, open_dict
+
+    own = cast("DictConfig", OmegaConf.create(config))
+    with open_dict(own):
+        own.hydra.sweep.dir = str(task.sweep_folder)
+        own.hydra.sweep.subdir = "."
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task, config=own)
+    launcher.launch([list(point.overrides) for point in task.pending], initial_job_idx=0)
+
+
+def _without_end(folder: Path, points: Sequence[Point]) -> list[Point]:
+    states: Mapping[int, PointState] = read_states(folder)
+    return [point for point in points if point.number not in states or states[point.number].status not in _FINAL]
+
+
+def _of_launcher(config: Any, error: Exception) -> MoolaError:
+    """What a user is told of a launcher that cannot start."""
+    if isinstance(error, MoolaError):
+        return error
+    name = config.hydra.runtime.choices.get("hydra/launcher", "")
+    return MoolaError(
+        f"the launcher '{name}' failed before any point began",
+        f"{type(error).__name__}: {error}",
+        "mend its keys (hydra.launcher.KEY=VALUE), or choose another: hydra/launcher=local",
+    )

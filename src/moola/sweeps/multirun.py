@@ -1,0 +1,252 @@
+"""``moola JOB -m``: a grid of runs, checked before it starts; repeated, it runs only what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moola.config import ConfigProblems
+from moola.errors import EXIT_FAILED, ConfigError, MoolaError
+from moola.pipelines.events import now
+from moola.sweeps.checking import CheckedPoint, check_points
+from moola.sweeps.grid import Grid, identifying, read_grid
+from moola.sweeps.launching import launch_points
+from moola.sweeps.point import Point, PointState, read_states, write_state
+from moola.sweeps.record import Sweep, is_whole, log_path, only_one, read_sweep, sweep_id, sweeps_folder
+from moola.sweeps.task import PointTask
+from moola.sweeps.watching import SweepWatch
+from moola.sweeps.workers import WarmServer
+
+MANY = 10_000
+"""Points, beyond which it is asked whether so many are meant."""
+_EACH = 200
+"""Points up to which each is checked before the first one starts; it takes a tenth of a second a point."""
+_OURS = {"sweeper": "moola", "launcher": "local"}
+"""What Hydra's defaults, both called ``basic``, stand for here."""
+
+
+class FailedPointsError(MoolaError):
+    """Points of a sweep failed; the others are finished."""
+
+    exit_code = EXIT_FAILED
+
+
+def is_multirun(words: Sequence[str]) -> bool:
+    """Whether words of a job ask for several runs."""
+    return bool({"-m", "--multirun"} & set(words))
+
+
+def multirun(job: str, words: Sequence[str]) -> None:
+    """Run a job for every point of a grid.
+
+    Args:
+        job: ``run`` or the stage that points end with.
+        words: overrides and flags, ``-m`` among them; ``--yes`` agrees to more than `MANY` points.
+
+    Raises:
+        ConfigError: the grid is empty or too large, or points of it are wrong: all problems, before anything starts.
+        StorageError: another process is at the same sweep.
+        FailedPointsError: some points failed.
+        KeyboardInterrupt: the command was told to end.
+    """
+    own = [word for word in words if word != "--yes"]
+    line = shlex.join(["moola", job, *own])
+    task = PointTask(job, line, Path.cwd(), agreed="--yes" in words)
+    with _basic_is_ours():
+        try:
+            _compose(task, own)
+        except ConfigError as error:
+            raise _with_others(error, task, own) from error
+
+
+def _compose(task: PointTask, words: Sequence[str]) -> None:
+    from moola.composition import compose_and_call
+
+    compose_and_call(task.job, list(words), task)
+
+
+@contextlib.contextmanager
+def _basic_is_ours() -> Iterator[None]:
+    """Hydra's defaults stand for ours, so that a configuration or a word that names others is followed."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # finds ours
+    store = ConfigStore.instance()
+    before = {kind: store.load(f"hydra/{kind}/basic.yaml") for kind in _OURS}
+    for kind, name in _OURS.items():
+        ours = store.load(f"hydra/{kind}/{name}.yaml")
+        store.store(group=f"hydra/{kind}", name="basic", node=ours.node, provider="moola")
+    try:
+        yield
+    finally:
+        for kind, known in before.items():
+            store.store(group=f"hydra/{kind}", name="basic", node=known.node, provider="hydra")
+
+
+def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> ConfigError:
+    """The same error with the problems that Hydra, which stops at the first one, has not come to."""
+    problems = ConfigProblems()
+    problems.take(error)
+    named = {str(problem).partition(":")[0] for problem in error.problems}
+    left = [word for word in words if not _is_named(word, named)]
+    if len(left) < len(words):
+        problems.attempt(lambda: _check_only(task, left))
+    if any(name.startswith("hydra/launcher=") for name in named):
+        return problems.error("launchers of Hydra: pip install 'moola[slurm]' or 'moola[ray]'")
+    found = problems.error()
+    found.exit_code = error.exit_code
+    return found
+
+
+def _check_only(task: PointTask, words: Sequence[str]) -> None:
+    try:
+        _compose(replace(task, only_check=True), words)
+    except ConfigError as error:
+        raise _with_others(error, task, words) from error
+
+
+def _is_named(word: str, named: set[str]) -> bool:
+    key, _, values = word.lstrip("+~").partition("=")
+    return key in named or any(f"{key}={value}" in named for value in values.split(","))
+
+
+def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[str]) -> dict[int, PointState]:
+    """What the sweeper does: check the points, keep a record, launch what is missing, show the table.
+
+    Args:
+        task: of the sweep, whose points are not known yet.
+        hydra_context, config: of Hydra.
+        words: overrides, several values among them.
+
+    Raises:
+        MoolaError: see `multirun`.
+    """
+    grid = read_grid(words, hydra_context.config_loader)
+    _refuse_many(grid, task)
+    here = config.hydra.launcher.get("_target_", "").endswith(".LocalLauncher")
+    with WarmServer() as server:
+        points, first = _checked(server, replace(task, here=here), hydra_context, config, grid)
+    if task.only_check:
+        return {}
+    name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
+    folder = sweeps_folder(Path(first.results)) / name
+    with only_one(folder):
+        sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
+        sweep.write()
+        states = _run_missing(sweep, replace(task, folder=folder), hydra_context, config, forced=_is_forced(words))
+    _show(sweep)
+    bad = [state for state in states.values() if state.status != "finished"]
+    if bad:
+        raise FailedPointsError(
+            f"{len(bad)} of {len(points)} points failed",
+            "\n".join(f"- {_line_of(sweep, state)}" for state in bad),
+            f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
+        )
+    return states
+
+
+def _refuse_many(grid: Grid, task: PointTask) -> None:
+    """Ask about a grid that nobody may have meant."""
+    if len(grid) <= MANY or task.agreed:
+        return
+    told = f"the grid has {len(grid):,} points: " + " x ".join(f"{len(w):,} {key}" for key, w in grid.swept.items())
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"moola: {told}. Run them all? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise ConfigError([told], "give fewer values, or agree with --yes")
+
+
+def _checked(
+    server: WarmServer, task: PointTask, hydra_context: Any, config: Any, grid: Grid
+) -> tuple[tuple[Point, ...], CheckedPoint]:
+    """The points of a grid, each run once, and what the first one is."""
+    loader = hydra_context.config_loader
+    overrides = list(grid)
+    if len(grid) > _EACH:
+        _say(f"{len(grid):,} points: every value is checked now, points themselves as they come")
+        found = check_points(server, task, loader, config, grid.samples)
+        return tuple(Point(number, words, "") for number, words in enumerate(overrides)), found[0]
+    found = check_points(server, task, loader, config, overrides)
+    numbers: dict[tuple[str, str], int] = {}
+    points: list[Point] = []
+    for number, (words, one) in enumerate(zip(overrides, found, strict=True)):
+        same = numbers.setdefault((one.results, one.run_id), number)
+        if same == number:
+            points.append(Point(number, words, one.run_id))
+        else:
+            _say(f"point {number} is the same run as point {same}, and runs once: {' '.join(words)}")
+    return tuple(points), found[0]
+
+
+def _began(folder: Path) -> str:
+    return read_sweep(folder).started if (folder / "sweep.json").exists() else now()
+
+
+def _is_forced(words: Sequence[str]) -> bool:
+    return any(re.match(r"\+*force=\[.", word) for word in words)
+
+
+def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any, forced: bool) -> dict[int, PointState]:
+    """Launch the points that are not finished; the state of every point."""
+    finished = {} if forced else _finished(sweep)
+    missing = [point for point in sweep.points if point.number not in finished]
+    for point in missing:  # what an earlier attempt left is no state of this one
+        (sweep.folder / "points" / f"{point.number:05d}.json").unlink(missing_ok=True)
+    log_path(sweep.folder, 0).parent.mkdir(exist_ok=True)
+    known = f", {len(finished)} of them finished before" if finished else ""
+    _say(f"sweep {sweep.folder.name}: {len(sweep.points)} points{known}")
+    if missing:
+        with SweepWatch(sweep, len(finished)):
+            try:
+                launch_points(task, hydra_context, config, missing)
+            except KeyboardInterrupt:
+                _end_states(sweep)
+                raise
+    return read_states(sweep.folder)
+
+
+def _finished(sweep: Sweep) -> set[int]:
+    """Numbers of points whose run is finished, its files whole; whoever ran it, the point's state says so."""
+    states = read_states(sweep.folder)
+    found: set[int] = set()
+    for point in sweep.points:
+        state = states.get(point.number)
+        run = Path(state.run_folder) if state is not None and state.run_folder else None
+        if run is None and point.run_id:
+            run = sweep.results / point.run_id
+        if run is None or not is_whole(run):
+            continue
+        found.add(point.number)
+        if state is None or state.status != "finished":
+            write_state(sweep.folder, PointState(point.number, "finished", str(run), why="was there before the sweep"))
+    return found
+
+
+def _end_states(sweep: Sweep) -> None:
+    """Points that a launcher did not end itself are interrupted, too."""
+    for state in read_states(sweep.folder).values():
+        if state.status == "running":
+            write_state(sweep.folder, replace(state, status="interrupted", why="interrupted", finished=now()))
+
+
+def _line_of(sweep: Sweep, state: PointState) -> str:
+    point = next(point for point in sweep.points if point.number == state.number)
+    return f"{state.number} ({sweep.differing(point)}): {state.why.splitlines()[0] if state.why else state.status}"
+
+
+def _show(sweep: Sweep) -> None:
+    from moola.sweeps.table import tabulate_sweep
+
+    print(f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}", flush=True)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

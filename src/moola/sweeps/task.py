@@ -1,0 +1,201 @@
+"""What launchers call for each point: a function that can be pickled, and that keeps its own record.
+
+Any launcher of Hydra runs it, in whichever process and on whichever machine that sees the sweep's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from moola.errors import MoolaError
+from moola.pipelines.events import now
+from moola.sweeps.point import Point, PointState, write_state
+from moola.sweeps.record import log_path
+
+SWEEP_VARIABLE = "MOOLA_SWEEP"
+"""Environment variable with the sweep's id, for trackers that group runs."""
+_LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class PointTask:
+    """The task function of a sweep.
+
+    Attributes:
+        job: ``run``, or the stage that a point ends with.
+        line: the command line.
+        directory: working directory of the command, from which relative paths count.
+        only_check: whether points are checked and none is run.
+        here: whether points run on this machine; elsewhere there may be a GPU that is not here.
+        agreed: whether a grid of any size is wanted.
+        folder: of the sweep; None before its points are known.
+        pending: points that are to be run; the job number of Hydra is a place in it.
+    """
+
+    job: str
+    line: str
+    directory: Path
+    only_check: bool = False
+    here: bool = True
+    agreed: bool = False
+    folder: Path | None = None
+    pending: tuple[Point, ...] = ()
+
+    @property
+    def target(self) -> str | None:
+        """The stage that a point ends with; None: all stages."""
+        return None if self.job == "run" else self.job
+
+    @property
+    def sweep_folder(self) -> Path:
+        """Of the sweep under way."""
+        assert self.folder is not None
+        return self.folder
+
+    def under_way(self, folder: Path, pending: tuple[Point, ...]) -> PointTask:
+        """The same for points of a sweep."""
+        return replace(self, folder=folder, pending=pending)
+
+    def __call__(self, composed: Any) -> str:
+        """Run the point whose configuration Hydra has composed; its run folder.
+
+        Raises:
+            MoolaError: it failed; the state of the point says why.
+        """
+        from hydra.core.hydra_config import HydraConfig
+
+        point = self.pending[HydraConfig.get().job.num]
+        with _printing_to(log_path(self.sweep_folder, point.number)):
+            return run_point(self, point, composed)
+
+
+def point_task(function: Any) -> PointTask:
+    """The task function of Hydra, where it is that of a sweep.
+
+    Raises:
+        MoolaError: it is another one's.
+    """
+    if isinstance(function, PointTask):
+        return function
+    raise MoolaError("this command makes no sweep record", "it is no job", "leave hydra/sweeper and hydra/launcher out")
+
+
+def sweep_task(function: Any) -> PointTask:
+    """The task function of a sweep that is under way.
+
+    Raises:
+        MoolaError: it is none, because something else than moola's sweeper lists the points.
+    """
+    task = point_task(function)
+    if task.folder is None:
+        raise MoolaError(
+            "the launcher runs points of moola's own sweeper",
+            "another sweeper asks for a figure of each point, where a run gives a folder",
+            "leave hydra/sweeper=NAME out; `moola search` chooses points by their figures",
+        )
+    return task
+
+
+def run_point(task: PointTask, point: Point, composed: Any) -> str:
+    """Run a point, keep its state, and return its run folder.
+
+    Args:
+        task: of the sweep.
+        point: which.
+        composed: its configuration, without the section ``hydra``.
+
+    Raises:
+        MoolaError: it failed.
+        KeyboardInterrupt: it was told to end; what is finished is kept.
+    """
+    os.environ[SWEEP_VARIABLE] = task.sweep_folder.name
+    began = time.monotonic()
+    state = PointState(
+        point.number,
+        "running",
+        log=str(log_path(task.sweep_folder, point.number)),
+        where=f"{socket.gethostname()}:{os.getpid()}",
+        started=now(),
+    )
+
+    def keep(status: Any, **known: str) -> None:
+        seconds = round(time.monotonic() - began, 3)
+        write_state(task.sweep_folder, replace(state, status=status, finished=now(), seconds=seconds, **known))
+
+    print(
+        f"{state.started} point {point.number} {state.where}: {' '.join(point.overrides)}", file=sys.stderr, flush=True
+    )
+    write_state(task.sweep_folder, state)
+    try:
+        with contextlib.chdir(task.directory):
+            run_folder = str(_run(task, composed))
+    except BaseException as error:
+        told = _told(error)
+        print(told.spoken(), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
+            keep("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", why=str(told))
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise told from error
+    keep("finished", run_folder=run_folder)
+    return run_folder
+
+
+def _told(error: BaseException) -> MoolaError:
+    """An error as one that can be pickled, for launchers send it; of defects the log keeps the traceback."""
+    if isinstance(error, MoolaError):
+        return MoolaError(error.what, error.why, error.way_out)
+    if isinstance(error, KeyboardInterrupt):
+        return MoolaError("interrupted", "", "the same command goes on from what is finished")
+    traceback.print_exception(error)
+    return MoolaError(f"{type(error).__name__}: {error}")
+
+
+def _run(task: PointTask, composed: Any) -> Path:
+    """As `moola JOB` does; a run that is under way elsewhere is waited for, and is then found finished."""
+    from omegaconf import OmegaConf
+
+    from moola.config import from_omegaconf
+    from moola.pipelines.assembly import assemble
+    from moola.pipelines.console_run import run_once
+    from moola.pipelines.run import UnderWayError
+
+    config = from_omegaconf(composed, lambda config: assemble(config, task.target))
+    config_yaml = OmegaConf.to_yaml(OmegaConf.merge(composed, {"force": []}), resolve=True)  # to repeat is not to force
+    waited = False
+    while True:
+        try:
+            return run_once(config, config_yaml, task.target, task.line)
+        except UnderWayError:
+            if not waited:
+                print("waiting: another process is at the same run", file=sys.stderr, flush=True)
+            waited = True
+            time.sleep(_LOOK_EVERY_S)
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """What this process prints, and what it starts, goes to the end of a file, until the work is done."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    with log.open("a", buffering=1) as handle:
+        for number, _ in kept:
+            os.dup2(handle.fileno(), number)
+        try:
+            with contextlib.redirect_stdout(handle), contextlib.redirect_stderr(handle):
+                yield
+        finally:
+            for number, before in kept:
+                os.dup2(before, number)
+                os.close(before)
