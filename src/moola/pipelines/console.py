@@ -144,6 +144,7 @@ def _hook_failed(event: Event) -> str:
 
 
 def spoken(event: Event) -> str:
+    """An event as a line for people; empty where there is nothing to tell."""
     stage = event.get("stage", "")
     lines = {
         "run_started": lambda: f"run {event['run_id']}",
