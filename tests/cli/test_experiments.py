@@ -50,6 +50,7 @@ def test_overfit_ends_with_a_code_and_says_why_where_nothing_is_learned(small):
     assert json.loads(manifest.read_text())["error"].startswith("NotLearnedError")
 
 
+@pytest.mark.slow
 def test_profile_writes_a_trace_and_the_slowest_operations_and_says_where(small):
     done = small("pretrain", "debug=profile", *SMALL, "encoder=bilstm_8x1")
     folder = done.run_folder / "profile"
@@ -62,6 +63,7 @@ def test_profile_writes_a_trace_and_the_slowest_operations_and_says_where(small)
     assert {path.name for path in folder.iterdir()} == {"slowest.txt", "trace.json.gz"}
 
 
+@pytest.mark.slow
 def test_cpu_gives_the_same_bits_in_two_processes(small):
     words = ("debug=cpu", *SMALL, "encoder=bilstm_8x1", "paths.artifacts=")
     ours, theirs = (small("pretrain", *words[:-1], f"{words[-1]}{name}") for name in ("one", "two"))
