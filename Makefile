@@ -37,4 +37,4 @@ gpu: $(READY) ## tests that need a CUDA device
 	$(BIN)/pytest -m gpu
 
 bench: $(READY) ## every benchmark, quick: one table, one JSON file each in benchmarks/out
-	for name in startup data training self_supervised market evidence label_issues review neighbours pod_transfer; do $(BIN)/python benchmarks/$$name.py --quick --json benchmarks/out/$$name.json || exit 1; done
+	for name in startup data training self_supervised market evidence label_issues review neighbours pod_transfer sweeps; do $(BIN)/python benchmarks/$$name.py --quick --json benchmarks/out/$$name.json || exit 1; done

@@ -30,6 +30,7 @@ class StageSection:
         label_efficiency: keys of the stage ``label_efficiency``.
         pseudo_labels: keys of the stage ``pseudo_labels``.
         label_issues: keys of the stage ``label_issues``.
+        overfit: keys of the stage ``overfit``.
         stack: name of a stack -> its keys (`moola.pipelines.stages.stack`).
         report: keys of the stage ``report``.
     """
@@ -43,6 +44,7 @@ class StageSection:
     label_efficiency: dict[str, Any] = field(default_factory=dict)
     pseudo_labels: dict[str, Any] = field(default_factory=dict)
     label_issues: dict[str, Any] = field(default_factory=dict)
+    overfit: dict[str, Any] = field(default_factory=dict)
     stack: dict[str, dict[str, Any]] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 

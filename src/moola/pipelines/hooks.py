@@ -1,4 +1,4 @@
-"""Code around stages: called before, after, when a stage is skipped, and when it fails."""
+"""Code around stages: called before, after, when a stage is skipped, when it fails, and with every event of the run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from moola.config import reject, structure
 from moola.errors import StorageError
 from moola.pipelines.context import Context
+from moola.pipelines.events import Event, EventLog
 from moola.pipelines.stage import Stage
 from moola.registry import Registry
 
@@ -32,12 +33,22 @@ class Hook:
     def on_error(self, stage: Stage, context: Context, error: BaseException) -> Context | None:
         """When it failed; the error is raised all the same."""
 
+    def on_event(self, event: Event) -> None:
+        """With every event of the run, from ``run_started`` to ``run_finished``, ``run_failed`` or ``run_interrupted``.
+
+        Work waits meanwhile. A hook that fails here is called with no other event.
+        """
+
 
 HOOKS: Registry[Hook] = Registry(
     "hook",
     {
         "encoder_naming": "moola.pipelines.encoder_naming:EncoderNaming",
         "free_disk": "moola.pipelines.hooks:FreeDisk",
+        "prometheus": "moola.pipelines.prometheus_file:PrometheusFile",
+        "torch_profile": "moola.pipelines.torch_profile:TorchProfile",
+        "torch_threads": "moola.pipelines.hooks:TorchThreads",
+        "webhook": "moola.pipelines.webhook:Webhook",
     },
 )
 
@@ -90,20 +101,53 @@ def call_hooks(
         try:
             returned = method(stage, context, error) if moment == "on_error" else method(stage, context)
         except Exception as failure:
-            with contextlib.suppress(OSError):  # a full disk must not hide the failure that it caused
-                context.events.emit(
-                    "hook_failed",
-                    hook=entry.name,
-                    moment=moment,
-                    stage=stage.name,
-                    error=f"{type(failure).__name__}: {failure}",
-                    ends_run=entry.on_failure == "raise",
-                )
+            _tell(context.events, entry, moment, stage.name, failure, entry.on_failure == "raise")
             if entry.on_failure == "raise":
                 raise
             continue
         context = context if returned is None else returned
     return context
+
+
+def let_hear(entries: Sequence[HookEntry], events: EventLog) -> None:
+    """Call `Hook.on_event` of every hook that has one with every later event, in order of priority."""
+    for entry in sorted(entries, key=lambda entry: entry.priority):
+        if type(entry.hook).on_event is not Hook.on_event:
+            events.listen(_Listener(entry, events))
+
+
+class _Listener:
+    """Hands events to a hook until it fails."""
+
+    def __init__(self, entry: HookEntry, events: EventLog) -> None:
+        self._entry, self._events, self._failed = entry, events, False
+
+    def __call__(self, event: Event) -> None:
+        if self._failed:
+            return
+        try:
+            self._entry.hook.on_event(event)
+        except Exception as failure:
+            self._failed = True
+            is_over = event["event"] in ("run_failed", "run_interrupted")  # its own error is the one to raise
+            ends_run = self._entry.on_failure == "raise" and not is_over
+            _tell(self._events, self._entry, event["event"], event.get("stage"), failure, ends_run)
+            if ends_run:
+                raise
+
+
+def _tell(
+    events: EventLog, entry: HookEntry, moment: str, stage: str | None, failure: Exception, ends_run: bool
+) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not hide the failure that it caused
+        events.emit(
+            "hook_failed",
+            hook=entry.name,
+            moment=moment,
+            stage=stage,
+            error=f"{type(failure).__name__}: {failure}",
+            ends_run=ends_run,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,3 +172,25 @@ class FreeDisk(Hook):
                 f"the hook free_disk wants {self.min_free_gb} GB before stage '{stage.name}'",
                 "free some space, choose paths.artifacts=FOLDER, or lower stage.hooks.free_disk.min_free_gb",
             )
+
+
+@dataclass(frozen=True)
+class TorchThreads(Hook):
+    """Gives torch as many threads as asked for; sums over another number of them round otherwise.
+
+    Processes that fit models beside each other have one thread each, whatever is asked for.
+
+    Attributes:
+        count: of one process.
+    """
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        reject((self.count < 1, f"count: {self.count} must be at least 1"))
+
+    def before_stage(self, stage: Stage, context: Context) -> None:
+        """Before every stage, since the one before it may have changed the number."""
+        import torch
+
+        torch.set_num_threads(self.count)

@@ -27,7 +27,7 @@ from moola.pipelines.artifacts import git_state, versions
 from moola.pipelines.assembly import assemble, forced_elsewhere, inserted_elsewhere, run_identity
 from moola.pipelines.context import Context
 from moola.pipelines.events import Event, EventLog, now
-from moola.pipelines.hooks import Hook, HookEntry
+from moola.pipelines.hooks import Hook, HookEntry, let_hear
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
 from moola.pipelines.tracked import tracked
@@ -74,15 +74,16 @@ def execute(
             events = EventLog(folder / "events.jsonl")
             if listener is not None:
                 events.listen(listener)
+            let_hear(pipeline.hooks, events)
             record = RunRecord(folder, run_id, config, target, command)
             record.keep("config.yaml", config_yaml)
             hooks = (HookEntry(record, "run_record", priority=0, on_failure="raise"), *pipeline.hooks)
-            events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
-            for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
-                events.emit("note", message=message)
-            processes = 1 if _under_torchrun() else config.processes
-            context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
             with tracked(config, run_id, folder, target, events) as feed, _told(record, events):
+                events.emit("run_started", run_id=run_id, folder=str(folder), target=target or "run")
+                for message in (*notes, *inserted_elsewhere(config, pipeline), *forced_elsewhere(config, pipeline)):
+                    events.emit("note", message=message)
+                processes = 1 if _under_torchrun() else config.processes
+                context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
                 Pipeline(pipeline.stages, (*hooks, *feed)).run(context)
     return folder
 
@@ -90,17 +91,19 @@ def execute(
 @contextlib.contextmanager
 def _told(record: RunRecord, events: EventLog) -> Iterator[None]:
     """Say in the manifest and in the log how a run ends."""
-    run = {"run_id": record.manifest["run_id"]}
+    run = {"run_id": record.manifest["run_id"], "folder": str(record.folder)}
     try:
         yield
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record.finish(status, error)
         with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
-            events.emit(f"run_{status}", **run, error=f"{type(error).__name__}: {error}")
+            events.emit(
+                f"run_{status}", **run, seconds=record.manifest["seconds"], error=f"{type(error).__name__}: {error}"
+            )
         raise
     record.finish("finished")
-    events.emit("run_finished", **run, folder=str(record.folder), seconds=record.seconds)
+    events.emit("run_finished", **run, seconds=record.manifest["seconds"])
 
 
 def _under_torchrun() -> bool:

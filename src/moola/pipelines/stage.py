@@ -130,6 +130,7 @@ STAGES: Registry[Stage] = Registry(
             "adopt_encoder": "AdoptEncoder",
             "probe": "Probe",
             "finetune": "Finetune",
+            "overfit": "Overfit",
             "sentinels": "Sentinels",
             "oof": "Oof",
             "label_efficiency": "LabelEfficiency",
