@@ -51,6 +51,7 @@ COMMANDS = {
     "layout": "check the folders, or move an old tree into them",
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
+    "search": "the best settings of a model, on folds inside the training windows: search, show, ls",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in COMMANDS:
         module = f"moola.commands.{command}"
         as_json = command == "pod" and "--json" in itertools.takewhile(lambda word: word != "--", rest)
-        takes_keys = command in ("bench", "data")
+        takes_keys = command in ("bench", "data", "search")
         return guarded(lambda: importlib.import_module(module).main(rest), takes_keys, as_json)
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])

@@ -32,6 +32,9 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], None])
     of_pod = [word for word in words if re.match(r"\+*pod[.=]", word)]
     if of_pod:
         raise ConfigError([f"{word}: speaks of a pod" for word in of_pod], "leave it out, or use `moola pod run`")
+    of_search = [word for word in words if command != "search" and re.match(r"\+*search[.=]", word)]
+    if of_search:
+        raise ConfigError([f"{word}: speaks of a search" for word in of_search], "leave it out, or use `moola search`")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
     if {"-h", "--help"} & set(words):

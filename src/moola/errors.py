@@ -100,6 +100,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "pathspec": "pods",
         "jinja2": "evidence",
         "mapie": "evidence",
+        "optuna": "search",
         "resvg_py": "evidence",
         "scipy": "evidence",
         "skops": "evidence",

@@ -92,6 +92,8 @@ class FitResources:
             the fit will be judged on, and the names of the channels; None where the model did not ask for any with an
             attribute ``most_unlabelled``.
         on_alarm: called with each alarm of a fit (`moola.training.alarms.Alarm`).
+        on_epoch: called by a model that trains in epochs after each, with the share of the fit that is done and the
+            classifier as it is then; what it raises ends the fit. It must change nothing.
     """
 
     seed: int
@@ -106,6 +108,7 @@ class FitResources:
     origin: str = ""
     unlabelled: tuple[np.ndarray, tuple[str, ...]] | None = None
     on_alarm: Callable[[Any], None] | None = None
+    on_epoch: Callable[[float, Classifier], None] | None = None
 
 
 class Classifier(Protocol):
