@@ -63,7 +63,8 @@ _RULES = """
 .moola .whisker.stack { stroke: var(--s3); } .moola .symbol.stack { fill: var(--s3); }
 .moola .clique { stroke: var(--ink); stroke-width: 3.5; }
 .moola .leader { stroke: var(--rule); }
-.moola .trial { stroke-width: 1.2; opacity: 0.8; } .moola .trial.best { stroke: var(--s0); stroke-width: 3; opacity: 1; }
+.moola .trial { stroke-width: 1.2; opacity: 0.8; }
+.moola .trial.best { stroke: var(--s0); stroke-width: 3; opacity: 1; }
 .moola .haloed { paint-order: stroke; stroke: var(--page); stroke-width: 3; }
 .moola text.control { fill: var(--muted); }
 .moola text.alarmed { fill: var(--alarm); }

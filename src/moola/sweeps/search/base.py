@@ -97,12 +97,12 @@ class SearchBase:
         if wrong:
             told = [f"search.space.{key}: is a group of the configuration, its values are options" for key in wrong]
             raise ConfigError(told, "give type: categorical, choices: [OPTION, ...]")
-        default = tuple(own.choices.get(group) for group in groups)
+        default: tuple[Value, ...] = tuple(own.choices.get(group) for group in groups)
         combinations = list(itertools.product(*(space[group].choices for group in groups))) if groups else []
         if len(combinations) > _MOST_COMBINATIONS:
             told = f"search.space: {', '.join(groups)} make {len(combinations)} combinations of options"
             raise ConfigError([told], f"leave some out: {_MOST_COMBINATIONS} at most")
-        texts = {default: own.text}
+        texts: dict[tuple[Value, ...], str] = {default: own.text}
         problems = ConfigProblems()
         for options in combinations:
             if options not in texts:

@@ -16,6 +16,7 @@ from moola.data.splits.cases import GivenCases
 from moola.data.splits.proof import prove
 from moola.data.splits.purged_kfold import PurgedKFold
 from moola.data.splits.purging import Margins, too_near
+from moola.errors import DataError
 from moola.layout import read_json, replace_atomically, write_json
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import REJECTED, Dataset
@@ -63,9 +64,17 @@ class InnerSplits(Stage):
         part = self._parts(data, rows, known)
         inner = inner_splitter(self.splitter, data.store, self.n_folds)
         numbers = data.class_numbers(data.labels["label"])[known]
-        folds = inner.folds(data.store, data.spans[rows[known]], numbers)
-        check_folds(folds, len(known), inner.coverage)
-        check_classes(folds, numbers, data.classes)
+        try:
+            folds = inner.folds(data.store, data.spans[rows[known]], numbers)
+            check_folds(folds, len(known), inner.coverage)
+            check_classes(folds, numbers, data.classes)
+        except DataError as error:
+            where = "of the training windows" if self.outer is None else f"of what fold {self.outer} trains on"
+            raise DataError(
+                f"no inner folds can be made {where}: {error.what}",
+                error.why,
+                f"choose fewer or more inner folds (search.folds=N), or {error.way_out}",
+            ) from error
         proof = prove(inner, data.store, data.windows, data.spans, part, rows[known], folds)
         check_gaps(proof)
         self._write(inputs["splits"], workspace, known, part, fold_of(folds, len(known)))

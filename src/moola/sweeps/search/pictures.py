@@ -86,7 +86,6 @@ def parallel_coordinates(records: Sequence[TrialRecord], space: Space, metric: s
 def _ticks(dimension: Dimension) -> list[tuple[float, str]]:
     if dimension.type == "categorical":
         return [(dimension.place(choice), plain(choice)) for choice in dimension.choices]
-    assert dimension.low is not None and dimension.high is not None
-    low, high = dimension.low, dimension.high
+    low, high = dimension.range
     middle = math.sqrt(low * high) if dimension.log else (low + high) / 2
     return [(dimension.place(value), f"{value:.3g}") for value in (low, middle, high)]

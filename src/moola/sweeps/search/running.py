@@ -25,7 +25,7 @@ from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.scoring import TrialScorer, studies_folder, with_outer
 from moola.sweeps.search.settings import SearchSettings, read_settings
 from moola.sweeps.search.storage import StudyStorage, require_optuna
-from moola.sweeps.search.study import Params, TrialRecord, best_of
+from moola.sweeps.search.study import TrialRecord, best_of
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 _ATTRIBUTE = "moola"

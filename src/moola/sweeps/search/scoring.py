@@ -200,7 +200,7 @@ class TrialScorer:
             place = needed.index(splits) + 1
             line = Pipeline([*needed[:place], inner, *needed[place:]])
             context = Context(f"search-{config.name}", self.layout, self.events, processes=config.processes)
-            self._upstream[key] = line.run(context).artifacts
+            self._upstream[key] = dict(line.run(context).artifacts)  # plain: it travels to processes
         return self._upstream[key]
 
 

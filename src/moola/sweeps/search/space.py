@@ -54,23 +54,30 @@ class Dimension:
             (self.low is None, "low: is missing"),
             (self.high is None, "high: is missing"),
         )
-        assert self.low is not None and self.high is not None
+        low, high = self.range
         whole = [name for name in ("low", "high", "step") if (value := getattr(self, name)) is not None and value % 1]
         reject(
-            (self.low >= self.high, f"low: {self.low:g} must be less than high, {self.high:g}"),
-            (self.log and self.low <= 0, f"low: {self.low:g} must be positive where log is true"),
+            (low >= high, f"low: {low:g} must be less than high, {high:g}"),
+            (self.log and low <= 0, f"low: {low:g} must be positive where log is true"),
             (self.log and self.step is not None, "step: cannot be given where log is true"),
             (self.step is not None and self.step <= 0, f"step: {self.step} must be positive"),
             (self.type == "int" and bool(whole), f"{', '.join(whole)}: of type int, must be whole"),
         )
 
     @property
+    def range(self) -> tuple[float, float]:
+        """Both ends, of numbers."""
+        if self.low is None or self.high is None:
+            raise ValueError("a categorical dimension has no range")
+        return self.low, self.high
+
+    @property
     def ends(self) -> tuple[Value, ...]:
         """Values that show whether all are allowed: both ends of a range, or every choice."""
         if self.type == "categorical":
             return self.choices
-        assert self.low is not None and self.high is not None
-        return (int(self.low), int(self.high)) if self.type == "int" else (self.low, self.high)
+        low, high = self.range
+        return (int(low), int(high)) if self.type == "int" else (low, high)
 
     def contains(self, value: Any) -> bool:
         """Whether a search over it may come to this value."""
@@ -78,9 +85,9 @@ class Dimension:
             return any(value == choice and type(value) is type(choice) for choice in self.choices)
         if isinstance(value, bool) or not isinstance(value, int if self.type == "int" else int | float):
             return False
-        assert self.low is not None and self.high is not None
-        steps = (value - self.low) / self.step if self.step else 0.0
-        return self.low <= value <= self.high and abs(steps - round(steps)) < _ALIGNED
+        low, high = self.range
+        steps = (value - low) / self.step if self.step else 0.0
+        return low <= value <= high and abs(steps - round(steps)) < _ALIGNED
 
     def at_edge(self, value: Any) -> bool:
         """Whether a value lies so near an end of the range that better ones may lie beyond it."""
@@ -93,8 +100,7 @@ class Dimension:
         if self.type == "categorical":
             places = [number for number, choice in enumerate(self.choices) if choice == value]
             return places[0] / (len(self.choices) - 1) if places else math.nan
-        assert self.low is not None and self.high is not None
-        low, high = float(self.low), float(self.high)
+        low, high = self.range
         if self.log:
             return math.log(value / low) / math.log(high / low) if value > 0 else math.nan
         return (value - low) / (high - low)
@@ -105,19 +111,19 @@ class Dimension:
 
         if self.type == "categorical":
             return CategoricalDistribution(self.choices)
-        assert self.low is not None and self.high is not None
+        low, high = self.range
         if self.type == "int":
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+            return IntDistribution(int(low), int(high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(low, high, log=self.log, step=self.step)
 
     def suggest(self, trial: Trial, key: str) -> Value:
         """A value of a trial."""
         if self.type == "categorical":
             return trial.suggest_categorical(key, self.choices)
-        assert self.low is not None and self.high is not None
+        low, high = self.range
         if self.type == "int":
-            return trial.suggest_int(key, int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
+            return trial.suggest_int(key, int(low), int(high), log=self.log, step=int(self.step or 1))
+        return trial.suggest_float(key, low, high, log=self.log, step=self.step)
 
 
 Space = Mapping[str, Dimension]
@@ -125,7 +131,7 @@ Space = Mapping[str, Dimension]
 
 
 def read_space(section: Any) -> Space:
-    """The section ``search.space``: keys with dots, or one group inside another as Hydra makes them on the command line.
+    """The section ``search.space``: keys with dots, or group inside group, as Hydra makes them on the command line.
 
     Raises:
         ConfigError: no key at all, or wrong ranges; the problems of every key.

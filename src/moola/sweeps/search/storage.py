@@ -171,7 +171,7 @@ def _database(url: str, spoken: str) -> BaseStorage:
         raise StorageError(
             f"the study's database cannot be used: {spoken}",
             _told(error, url),
-            "see that the server runs and that user, password and database are right; or leave out search.storage",
+            "see that the server runs, and that user, password and database are right; or leave out search.storage",
         ) from error
 
 

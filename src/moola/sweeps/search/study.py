@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from moola.errors import MoolaError
 from moola.sweeps.search.owner import BEAT_EVERY_S, Owner
@@ -227,7 +227,8 @@ class SearchStudy:
         is_default = DEFAULT in trial.user_attrs
         if deaths >= MOST_DEATHS and not is_default:
             why = f"{deaths} workers died of it, perhaps because memory runs out"
-            return self._end(trial._trial_id, "failed", why)
+            self._end(trial._trial_id, "failed", why)
+            return
         whole = is_default or set(trial.params) == set(self._space)  # else nothing was begun with them
         if whole and again:  # before the end is marked: a kill between the two must lose nothing
             attributes = {RETRY_OF: trial.number, DEATHS: deaths, **({DEFAULT: True} if is_default else {})}
@@ -235,13 +236,13 @@ class SearchStudy:
         self._end(trial._trial_id, "lost", "its worker died")
 
     def _hand_back(self, claimed: Claimed) -> None:
-        """This worker is interrupted: others need not wait for its end."""
+        """Give the trial up because this worker is interrupted, so that others need not wait for its end."""
         with self.storage.alone():
             trial = self._trials()[claimed.trial.number]
             self._give_up(trial, again=True)
 
     def _is_surplus(self, claimed: Claimed) -> bool:
-        """Whether another machine began as many trials, or the same retry, at the same moment and has a lower number."""
+        """Whether another machine began the last trial, or the same retry, at the same moment with a lower number."""
         number, mine = claimed.trial.number, claimed.trial.user_attrs
         before = [trial for trial in self._trials() if trial.number < number]
         valid = [trial for trial in before if status_of(trial) not in ("lost", "surplus")]

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import importlib
 
-_HEAVY = (
+from moola.models import ENCODERS, MODELS
+from moola.pipelines.stage import STAGES
+
+_IN_FUNCTIONS = (
     "optuna.importance",
     "pandera.polars",
     "pytorch_lightning",
     "safetensors.torch",
     "sklearn.linear_model",
     "sklearn.pipeline",
-    "moola.pipelines.assembly",
-    "moola.pipelines.stages.ingest",
-    "moola.pipelines.stages.oof",
-    "moola.pipelines.stages.pretrain",
-    "moola.pipelines.stages.splits",
-    "moola.pipelines.stages.windows",
     "moola.sweeps.search.scoring",
     "moola.sweeps.search.workers",
     "moola.training.loop",
 )
-for name in _HEAVY:
+"""What is imported only when it is needed."""
+for name in _IN_FUNCTIONS:
     importlib.import_module(name)
+for registry in (STAGES, ENCODERS, MODELS):
+    for name in registry.built_in:
+        registry.get(name)
+    vars(registry).pop("_announced", None)  # a search may have packages that this process has not
