@@ -24,7 +24,7 @@ from moola.sweeps.search import pictures
 from moola.sweeps.search.evidence import Compared
 from moola.sweeps.search.running import Search, SearchOutcome
 from moola.sweeps.search.space import spoken
-from moola.sweeps.search.study import TrialRecord, best_of
+from moola.sweeps.search.study import TrialRecord
 from moola.sweeps.search.winner import run_command, write_winner
 
 _SHOWN = 10
@@ -207,9 +207,3 @@ def _plain_pair(pair: Compared) -> dict[str, Any]:
 def _plain_estimate(value: Estimate) -> Mapping[str, Any]:
     found = dataclasses.asdict(value)
     return {key: None if isinstance(item, float) and math.isnan(item) else item for key, item in found.items()}
-
-
-def best_value(records: Sequence[TrialRecord], higher_is_better: bool) -> float | None:
-    """The best figure so far."""
-    best = best_of(records, higher_is_better)
-    return None if best is None else best.value

@@ -25,7 +25,7 @@ from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.scoring import TrialScorer, studies_folder, with_outer
 from moola.sweeps.search.settings import SearchSettings, read_settings
 from moola.sweeps.search.storage import StudyStorage, require_optuna
-from moola.sweeps.search.study import TrialRecord, best_of
+from moola.sweeps.search.study import TrialRecord, best_of, read_records
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 _ATTRIBUTE = "moola"
@@ -156,19 +156,6 @@ class Search:
             len(config.seeds),
         )
 
-    def records(self) -> dict[str, list[TrialRecord]]:
-        """Trials of every study so far, by its name; of studies that were never begun none."""
-        import optuna
-
-        owner = Owner(studies_folder(self.layout) / "workers")
-        try:
-            plan = self._plan(self.settings.name, TrialScorer(self.base, "", "", self.layout))
-            storage = StudyStorage(self.place)
-            known = [name for name in optuna.get_all_study_names(storage.optuna) if _is_of(name, self.settings.name)]
-            return {name: dataclasses.replace(plan, name=name).open(owner).records() for name in sorted(known)}
-        finally:
-            owner.close()
-
     def _needs_pretraining(self, scorer: TrialScorer) -> bool:
         return scorer.open({}, inner=True)[0].models[self.settings.model].needs_pretraining
 
@@ -181,11 +168,7 @@ class Search:
         _recognise(plan, identity)
         progress = _Progress(settings, name, events, self.higher_is_better)
         try_all(plan, progress.trial, lambda message: events.emit("note", message=message))
-        owner = Owner(plan.locks)
-        try:
-            records = plan.open(owner).records()
-        finally:
-            owner.close()
+        records = read_records(self.place, name)
         best = best_of(records, self.higher_is_better)
         if best is None:
             why = f"{len(records)} trials, none of them finished; search.timeout_s={settings.timeout_s}"
@@ -241,10 +224,6 @@ def _recognise(plan: StudyPlan, identity: Mapping[str, Any]) -> None:
             [f"search.name: the study {plan.name} is there already, with other {', '.join(other)}"],
             "its trials cannot be compared with new ones: choose another name with search.name=NAME",
         )
-
-
-def _is_of(study: str, search: str) -> bool:
-    return study == search or study.startswith(f"{search}.fold")
 
 
 class _Progress:

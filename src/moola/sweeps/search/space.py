@@ -136,7 +136,10 @@ def read_space(section: Any) -> Space:
     Raises:
         ConfigError: no key at all, or wrong ranges; the problems of every key.
     """
-    found = dict(_dimensions(section, "")) if isinstance(section, Mapping) else {}
+    found: dict[str, Any] = {}
+    for key, values in _dimensions(section, "") if isinstance(section, Mapping) else ():
+        both = isinstance(values, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = {**found[key], **values} if both else values  # a word of the command line changes a file's
     if not found:
         raise ConfigError(
             ["search.space: names no key"],

@@ -68,14 +68,13 @@ def spoken_place(place: str) -> str:
     head, scheme, rest = place.partition("://")
     if not scheme:
         return place
-    authority, slash, path = rest.partition("/")
+    address, question, _ = rest.partition("?")  # options may hold a password, too
+    authority, slash, path = address.partition("/")
     access, at, host = authority.rpartition("@")
-    if not at:  # a password with a slash in it
-        access, at, host = rest.rpartition("@")
-        slash, path = "", ""
+    if rest.count("@") > authority.count("@") and not (question and at and "@" not in path):
+        return f"{head}://{_HIDDEN}"  # a sign of the password is not escaped, and where it ends is a guess
     user, colon, _ = access.partition(":")
-    path, question, _ = path.partition("?")  # options may hold a password, too
-    return f"{head}://{user}{f':{_HIDDEN}' if colon else ''}{at}{host}{slash}{path}{question and '?' + _HIDDEN}"
+    return f"{head}://{user}{colon and f':{_HIDDEN}'}{at}{host}{slash}{path}{question and f'?{_HIDDEN}'}"
 
 
 @contextlib.contextmanager
@@ -153,19 +152,16 @@ def _database(url: str, spoken: str) -> BaseStorage:
     try:
         return RDBStorage(url, engine_kwargs=_patience(url.partition("://")[0]))
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        known = did_you_mean(kind, _DATABASES)
+        told = _told(error, url) if kind in _DATABASES else did_you_mean(kind, _DATABASES)
         raise ConfigError(
-            [
-                f"search.storage: {spoken} is no URL of a database; {known if kind not in _DATABASES else _told(error, url)}"
-            ],
+            [f"search.storage: {spoken} is no URL of a database; {told}"],
             "as in postgresql+psycopg://USER@HOST/NAME or sqlite:////FOLDER/study.db; or name a file without ://",
         ) from error
     except ImportError as error:
         driver, instead = _DATABASES.get(kind, ("", kind))
+        install = f"pip install '{driver}[binary]'" if driver == "psycopg" else f"pip install {driver}"
         raise MissingPackageError(
-            f"the driver for {spoken} is not installed",
-            _told(error, url),
-            f"pip install '{driver}{'[binary]' if driver == 'psycopg' else ''}', and write the URL as {instead}://...",
+            f"the driver for {spoken} is not installed", _told(error, url), f"{install}, and write {instead}://..."
         ) from error
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         raise StorageError(

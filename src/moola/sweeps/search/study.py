@@ -188,10 +188,6 @@ class SearchStudy:
         """One of them."""
         return _record(self._trials()[number])
 
-    def best(self) -> TrialRecord | None:
-        """The finished trial with the best figure, the first of several; None where none is finished."""
-        return best_of(self.records(), self.higher_is_better)
-
     def _report(self, claimed: Claimed, step: int, figure: float) -> None:
         if math.isnan(figure):
             return
@@ -316,6 +312,18 @@ def work(
             time.sleep(_POLL_S)
         else:
             on_trial(study.run(claimed, objective))
+
+
+def read_records(place: str, name: str) -> list[TrialRecord]:
+    """Every trial of a study by number, for somebody who takes no part in it; none where it was never begun."""
+    storage = StudyStorage(place)
+    import optuna
+
+    try:
+        study = optuna.load_study(study_name=name, storage=storage.optuna)
+    except KeyError:
+        return []
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def status_of(trial: FrozenTrial) -> Status:
