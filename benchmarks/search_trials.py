@@ -1,4 +1,4 @@
-"""What moola adds to a trial: 200 trials of a trivial objective beside bare Optuna ask/tell on the same kind of storage.
+"""What moola adds to a trial: 200 trials of a trivial objective beside bare Optuna on the same kind of storage.
 
 python benchmarks/search_trials.py [FOLDER]
 """

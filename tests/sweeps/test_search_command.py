@@ -83,6 +83,7 @@ def test_a_run_takes_no_search():
     assert "moola search" in raised.value.way_out
 
 
+@pytest.mark.slow
 def test_the_winner_composes_to_what_was_tried(tmp_path: Path, search_of: Callable[..., Any]):
     found = search_of(["search=encoder", "experiment=market", "seeds=[4]", "~model.minirocket"])
     params = {"encoder": "gru_64x1", "trainer.finetune.lr": 0.00123, "model.finetuned.encoder_lr_factor": 0.5}

@@ -69,7 +69,7 @@ def test_inner_folds_hold_their_distance_and_no_other_label(scorer: TrialScorer,
     assert [fold["overlaps"] for fold in proof["folds"]] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("wrong", ["sealed", "held_out"])
+@pytest.mark.parametrize("wrong", [pytest.param("sealed", marks=pytest.mark.slow), "held_out"])
 def test_labels_that_judge_are_never_read(
     wrong: str, search_words: Callable[..., list[str]], search_of: Callable[..., Any], scorer: TrialScorer
 ):

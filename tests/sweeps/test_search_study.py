@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ def settings(**changed: Any) -> SearchSettings:
 
 def square(params: Mapping[str, Any], report: Report) -> float:
     return -((params["model.x"]) ** 2) + params["model.n"]
+
+
+def x_of(record: TrialRecord) -> float:
+    return float(record.params["model.x"] or 0.0)
 
 
 def nothing(_: object) -> None:
@@ -147,7 +151,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(journal: str, tmp_path:
     failed = [one for one in records if one.status == "failed"]
     assert len(records) == 8
     assert failed
-    assert all("must not be negative" in one.why and one.params["model.x"] < 0 for one in failed)
+    assert all("must not be negative" in one.why and x_of(one) < 0 for one in failed)
 
 
 def test_a_default_that_fails_ends_the_search_and_is_tried_again(journal: str, tmp_path: Path):
@@ -188,7 +192,7 @@ def test_pruning_ends_trials_that_lag_behind(journal: str, tmp_path: Path, prune
     assert pruned
     assert all(steps[str(one.params)] == one.steps < 11 for one in pruned)
     assert not records[0].is_default or records[0].status == "finished"
-    assert max(records, key=lambda one: one.params["model.x"]).status == "finished"
+    assert max(records, key=x_of).status == "finished"
 
 
 def test_a_worker_killed_in_a_trial_costs_that_trial_once(place: str, tmp_path: Path):
@@ -301,7 +305,7 @@ def deadly_once(params: Mapping[str, Any], report: Report) -> float:
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MOOLA_TEST_MARKER", str(tmp_path / "marker"))
-    multiprocessing.forkserver._forkserver._stop()  # one that knows the variable
+    forkserver._forkserver._stop()  # the next one knows the variable
     notes: list[str] = []
     try_all(plan_of(journal, tmp_path, deadly_once, workers=2, n_trials=12), nothing, notes.append)
     records = records_of(journal)

@@ -17,7 +17,7 @@ from moola.errors import DataError
 
 SHADES = 4
 """Of one colour in the stylesheet, from strong to pale."""
-_TOP, _BOTTOM, _SIDE, _LABEL = 44.0, 20.0, 14.0, 90.0
+_TOP, _BOTTOM, _SIDE, _LABEL = 44.0, 20.0, 14.0, 116.0
 
 
 @dataclass(frozen=True)
