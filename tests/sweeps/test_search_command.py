@@ -128,15 +128,25 @@ def test_a_search_leaves_trials_pictures_and_a_winner(
     header = (folder / "experiment" / "logistic_regression.yaml").read_text()
     for part in ("Question:", "Command:", "Expected: Inner:", "Evidence: study logistic_regression", "Found by:"):
         assert part in header
-    assert command.main(words) == 0  # nothing is left to try
-    assert read_json(folder / "trials.json") == trials
-    capsys.readouterr()
     assert command.main(["ls", "--artifacts", artifacts]) == 0
     assert "6 finished" in capsys.readouterr().out
     assert command.main(["show", "--artifacts", artifacts, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["records"]) == 6
     with pytest.raises(MoolaError, match="did you mean 'logistic_regression'"):
         command.main(["show", "logistic_regresion", "--artifacts", artifacts])
+
+
+@pytest.mark.slow
+def test_a_finished_search_tries_nothing_more_and_takes_no_other_question(
+    search_words: Callable[..., list[str]], no_handlers: None
+):
+    words = [*search_words(), "search=logistic_regression", "search.n_trials=3"]
+    artifacts = next(word.partition("=")[2] for word in words if word.startswith("paths.artifacts"))
+    trials = Path(artifacts) / "results" / "searches" / "logistic_regression" / "trials.json"
+    assert command.main(words) == 0
+    first = read_json(trials)
+    assert command.main(words) == 0
+    assert read_json(trials) == first
     with pytest.raises(ConfigError, match=r"with other search\.metric"):
         command.main([*words, "search.metric=accuracy"])
 

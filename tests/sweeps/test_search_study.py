@@ -305,7 +305,7 @@ def deadly_once(params: Mapping[str, Any], report: Report) -> float:
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MOOLA_TEST_MARKER", str(tmp_path / "marker"))
-    forkserver._forkserver._stop()  # the next one knows the variable
+    forkserver._forkserver._stop()  # type: ignore[attr-defined] - the next one knows the variable
     notes: list[str] = []
     try_all(plan_of(journal, tmp_path, deadly_once, workers=2, n_trials=12), nothing, notes.append)
     records = records_of(journal)
