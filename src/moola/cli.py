@@ -53,6 +53,7 @@ COMMANDS = {
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
     "runs": "every run there is, filtered and sorted by any figure or key",
+    "search": "the best settings of a model, on folds inside the training windows: search, show, ls",
     "sweep": "grids that a job with -m has run: list, table, logs",
     "track": "send trackers what they were not told while they were away",
     "wandb": "what W&B needs beside tracker=wandb: sync, a sweep, a dashboard",
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in COMMANDS:
         module = f"moola.commands.{command}"
         as_json = command == "pod" and "--json" in itertools.takewhile(lambda word: word != "--", rest)
-        takes_keys = command in ("bench", "data")
+        takes_keys = command in ("bench", "data", "search")
         return guarded(lambda: importlib.import_module(module).main(rest), takes_keys, as_json)
     if command.startswith("-"):
         parser.parse_args(words or ["--help"])

@@ -33,6 +33,9 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
     if of_pod:
         way_out = "leave it out, or use `moola pod run`; a sweep on pods has hydra/launcher=moola_pod"
         raise ConfigError([f"{word}: speaks of a pod" for word in of_pod], way_out)
+    of_search = [word for word in words if command != "search" and re.match(r"\+*search[.=]", word)]
+    if of_search:
+        raise ConfigError([f"{word}: speaks of a search" for word in of_search], "leave it out, or use `moola search`")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
     if {"-h", "--help"} & set(words):

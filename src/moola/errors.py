@@ -101,6 +101,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "jinja2": "evidence",
         "mapie": "evidence",
         "mlflow": "mlflow",
+        "optuna": "search",
         "resvg_py": "evidence",
         "scipy": "evidence",
         "skops": "evidence",

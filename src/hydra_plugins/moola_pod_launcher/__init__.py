@@ -27,9 +27,8 @@ class MoolaPodLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
-        from moola.sweeps.task import sweep_task
-
         from moola.sweeps.pod_launcher import PodOptions, launch
+        from moola.sweeps.task import sweep_task
 
         return launch(sweep_task(self._task), PodOptions(**self._options), job_overrides, initial_job_idx)
 

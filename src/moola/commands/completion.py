@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun", "--yes")
 _SSH_PORT = 22
-_TAKES_OVERRIDES = ("bench", "data")
+_TAKES_OVERRIDES = ("bench", "data", "search")
 """Commands that are no jobs and take overrides all the same."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moola.drawing.bars import draw_bars
 from moola.drawing.candles import draw_candles
 from moola.drawing.chart import Chart, draw_chart
 from moola.drawing.confusion import draw_confusion
@@ -11,6 +12,7 @@ from moola.drawing.file import svg_file
 from moola.drawing.intervals import IntervalRow, draw_intervals
 from moola.drawing.lines import draw_lines
 from moola.drawing.numbers import duration, figure, interval, p_value
+from moola.drawing.parallel_coordinates import Axis, draw_parallel_coordinates
 from moola.drawing.raster import png_file
 from moola.drawing.reliability import draw_reliability
 from moola.drawing.scatter import draw_scatter
@@ -22,6 +24,7 @@ from moola.drawing.window import OHLC, draw_window
 __all__ = [
     "OHLC",
     "STYLESHEET",
+    "Axis",
     "Chart",
     "Curve",
     "IntervalRow",
@@ -30,6 +33,7 @@ __all__ = [
     "Span",
     "TimeSpan",
     "Trace",
+    "draw_bars",
     "draw_candles",
     "draw_chart",
     "draw_confusion",
@@ -37,6 +41,7 @@ __all__ = [
     "draw_curves",
     "draw_intervals",
     "draw_lines",
+    "draw_parallel_coordinates",
     "draw_reliability",
     "draw_scatter",
     "draw_timeline",

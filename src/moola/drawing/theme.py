@@ -63,6 +63,9 @@ _RULES = """
 .moola .whisker.stack { stroke: var(--s3); } .moola .symbol.stack { fill: var(--s3); }
 .moola .clique { stroke: var(--ink); stroke-width: 3.5; }
 .moola .leader { stroke: var(--rule); }
+.moola .trial { stroke-width: 1.2; opacity: 0.8; }
+.moola .trial.best { stroke: var(--s0); stroke-width: 3; opacity: 1; }
+.moola .haloed { paint-order: stroke; stroke: var(--page); stroke-width: 3; }
 .moola text.control { fill: var(--muted); }
 .moola text.alarmed { fill: var(--alarm); }
 """
@@ -71,7 +74,10 @@ _SERIES = "\n".join(
     f".moola .dot.s{i}, .moola .point.s{i} {{ fill: var(--s{i}); }}"
     for i in range(6)
 )
-_SHADES = "\n".join(f".moola .point.shade{i} {{ fill: var(--shade{i}); }}" for i in range(4))
+_SHADES = "\n".join(
+    f".moola .point.shade{i} {{ fill: var(--shade{i}); }} .moola .trial.shade{i} {{ stroke: var(--shade{i}); }}"
+    for i in range(4)
+)
 # Steps of opacity keep text on a cell readable in both schemes.
 _CELLS = "\n".join(f".moola .cell.step{i} {{ fill-opacity: {0.05 * i:.2f}; }}" for i in range(11))
 

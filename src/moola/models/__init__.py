@@ -93,6 +93,8 @@ class FitResources:
             attribute ``most_unlabelled``.
         on_alarm: called with each alarm of a fit (`moola.training.alarms.Alarm`).
         on_epoch: called with the record of each epoch, losses by name, and ``member``, its number in an ensemble.
+        on_partial_fit: called by a model that trains in epochs after each, with the share of the fit that is done and
+            the classifier as it is then; what it raises ends the fit. It must change nothing.
     """
 
     seed: int
@@ -108,6 +110,7 @@ class FitResources:
     unlabelled: tuple[np.ndarray, tuple[str, ...]] | None = None
     on_alarm: Callable[[Any], None] | None = None
     on_epoch: Callable[[dict[str, float]], None] | None = None
+    on_partial_fit: Callable[[float, Classifier], None] | None = None
 
 
 class Classifier(Protocol):

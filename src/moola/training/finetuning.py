@@ -24,7 +24,7 @@ from moola.training.head_start import HeadStart, start_head
 from moola.training.labelled_task import LabelledTask
 from moola.training.losses import ClassLoss
 from moola.training.mixing import Mixing
-from moola.training.movement import movement, snapshot
+from moola.training.movement import Movement, movement, snapshot
 from moola.training.optimisation import ParameterGroup
 from moola.training.probe import build_encoder, encoder_plan
 from moola.training.schedule import FitConfig
@@ -224,18 +224,36 @@ class FinetunedEncoder:
             task.train()  # embedding left the encoder in evaluation mode
         groups.append(ParameterGroup(task.head_parameters(), name="heads"))
         batches = training_batches(windows, resources, seed)
-        tell = resources.on_epoch
         fit(
             task,
             batches,
             resources.trainer,
             groups=groups,
-            on_epoch=None if tell is None else lambda record: tell({"member": number, **record}),
+            on_epoch=self._attended(task, windows, resources, number),
             on_alarm=self._passed_on(task, resources),
         )
         moved = movement(encoder, before)
         moved.check(frozen_layers(encoder, self.trained_layers))
         return Member(task, moved, started_from, report)
+
+    def _attended(
+        self, task: LabelledTask, windows: LabelledWindows, resources: FitResources, number: int
+    ) -> Callable[[dict[str, float]], None] | None:
+        """Tells who asked for it of each epoch: its record and the network, that of one member where there are several."""
+        tell, show = resources.on_epoch, resources.on_partial_fit
+        if tell is None and show is None:
+            return None
+        seen = tuple(np.unique(windows.labels).tolist())
+        epochs, plan = resources.trainer.epochs, encoder_plan(windows, resources)
+        now = FittedEncoder((Member(task, Movement({}, {}), "", None),), resources.device, seen, plan)
+
+        def attend(record: dict[str, float]) -> None:
+            if tell is not None:
+                tell({"member": number, **record})
+            if show is not None:
+                show((number + record["epoch"] / epochs) / self.members, now)
+
+        return attend
 
     def _consistency_loss(self, windows: LabelledWindows, resources: FitResources) -> ConsistencyLoss | None:
         if not self.consistency.active:

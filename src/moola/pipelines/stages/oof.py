@@ -17,7 +17,7 @@ from moola.augment import Augmentation, AugmentSection
 from moola.config import RunConfig, build_all, describe, digest_json, reject, structure
 from moola.errors import ConfigError
 from moola.layout import replace_atomically, write_json
-from moola.models import MODELS, LabelledWindows, Model, probabilities_of, require_model
+from moola.models import MODELS, Classifier, LabelledWindows, Model, probabilities_of, require_model
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.code_version import code_version
 from moola.pipelines.dataset import Dataset
@@ -233,15 +233,37 @@ class UnitFitter:
         return left, alarms
 
     def predict(
-        self, unit: Unit, train: LabelledWindows, held_out: LabelledWindows, on_alarm: Callable[[Alarm], None]
+        self,
+        unit: Unit,
+        train: LabelledWindows,
+        held_out: LabelledWindows,
+        on_alarm: Callable[[Alarm], None],
+        on_epoch: Callable[[float, np.ndarray], None] | None = None,
     ) -> np.ndarray:
-        """Fit the model of a unit on some windows and ask it about others."""
+        """Fit the model of a unit on some windows and ask it about others.
+
+        Args:
+            unit: which fit.
+            train: with labels.
+            held_out: without.
+            on_alarm: called with each alarm of the fit.
+            on_epoch: called by a model that trains in epochs after each, with the share of the fit that is done and the
+                probabilities of `held_out` by then.
+        """
         stage, model = self.stage, self.stage.models[unit.model]
         pretrained = self.inputs.get("encoder") if model.needs_pretraining else None
         train, held_out = stage.setup.fold_inputs(train, held_out, self.data, pretrained)
         resources = stage.setup.resources(unit.seed, self.data, stage.fit, pretrained, stage.augmentations)
         unlabelled = self.pool.bars_for(model, unit.left_out)
-        fitted = model.fit(train, dataclasses.replace(resources, on_alarm=on_alarm, unlabelled=unlabelled))
+
+        def attend(share: float, classifier: Classifier) -> None:
+            if on_epoch is not None:
+                on_epoch(share, probabilities_of(classifier, held_out, unit.spoken))
+
+        attended = None if on_epoch is None else attend
+        fitted = model.fit(
+            train, dataclasses.replace(resources, on_alarm=on_alarm, on_partial_fit=attended, unlabelled=unlabelled)
+        )
         if isinstance(fitted, FittedEncoder) and model.needs_pretraining:
             fitted.check_start(resources.pretrained, unit.spoken)
         return probabilities_of(fitted, held_out, unit.spoken)

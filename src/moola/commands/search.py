@@ -1,0 +1,208 @@
+"""``moola search``: settings of one model, tried on folds inside the training windows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moola.commands.layout import add_artifacts
+from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, did_you_mean
+
+if TYPE_CHECKING:
+    from moola.pipelines.events import Event
+
+_HELP = """\
+usage: moola search search=SPACE [experiment=NAME] [KEY=VALUE ...] [search.KEY=VALUE ...] [--write FOLDER]
+       moola search show [NAME]
+       moola search ls
+
+Tries settings of one model with Optuna, on folds inside the training windows alone, and writes the winner as an
+experiment. The same command goes on after a crash; several machines that name one search.storage=URL share a study.
+
+  search=finetune             a space: {spaces}; or a file of your own, --config-dir FOLDER
+  search.n_trials=50          finished, pruned and failed ones, over all workers and machines
+  search.timeout_s=3600       begin no trial after so long
+  search.workers=4            processes that try at once
+  search.outer=all            besides, a study in each fold of the split: an honest figure of what searching gives
+  search.storage=URL          postgresql+psycopg://USER@HOST/NAME, sqlite:////FOLDER/study.db, or the file of a journal
+  search.sampler=random       tpe, random;  search.pruner=none: none, median, halving, hyperband
+  search.name=NAME            of the study and of the experiment
+  --write FOLDER              put experiment/NAME.yaml there, in place of the folder of the search
+
+The last line on stdout is the path of the winner's experiment file. `moola run --help` has the other keys.
+"""
+_LOG = "events.jsonl"
+_OWN = re.compile(r"\+*search[.=]")
+
+
+def main(words: Sequence[str]) -> int:
+    """Search, or show what was found."""
+    if words and words[0] in ("show", "ls"):
+        return (_show if words[0] == "show" else _list)(list(words[1:]))
+    if not words or {"-h", "--help"} & set(words):
+        from moola.sweeps.search.base import shipped_spaces
+
+        print(_HELP.format(spaces=", ".join(shipped_spaces())), end="")
+        return EXIT_OK
+    return _search(list(words))
+
+
+def _search(words: list[str]) -> int:
+    from moola.layout import remove_torn_files
+    from moola.pipelines.console import open_console
+    from moola.pipelines.console_run import Interruptions
+    from moola.pipelines.events import EventLog
+    from moola.sweeps.search.base import compose_words
+    from moola.sweeps.search.results import table_of, verdict, write_results
+    from moola.sweeps.search.running import Search
+
+    rest, write = _without_write(words)
+    of_run, of_search = _parted(rest)
+    own = compose_words([*of_run, *of_search])
+    if own is None:  # --cfg: Hydra has answered
+        return EXIT_OK
+    search = Search(of_run, own)
+    interruptions = Interruptions()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interruptions)
+    search.folder.mkdir(parents=True, exist_ok=True)
+    events, console = EventLog(search.folder / _LOG), open_console()
+
+    def listener(event: Event) -> None:
+        interruptions.look(event)
+        console(event)
+
+    events.listen(listener)
+    try:
+        outcome = search.run(events)
+    finally:
+        console.close()
+    remove_torn_files(search.folder)
+    experiment = write_results(search, outcome, _without_secrets(words, search.settings.storage), write)
+    print(f"\n{table_of(outcome.found.records, search.higher_is_better, search.settings.metric)}\n")
+    for sentence in verdict(outcome):
+        print(sentence)
+    for warning in outcome.evidence.warnings:
+        print(f"note: {warning}")
+    print(f"\nopen {search.folder / 'search.html'}")
+    print(experiment)
+    return EXIT_OK
+
+
+def _without_write(words: list[str]) -> tuple[list[str], Path | None]:
+    parser = argparse.ArgumentParser(prog="moola search", add_help=False, allow_abbrev=False)
+    parser.add_argument("--write", type=Path, metavar="FOLDER")
+    arguments, rest = parser.parse_known_args(words)
+    return rest, arguments.write
+
+
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words of the run, and those of the group ``search`` as Hydra takes them where it is no part of the defaults.
+
+    Raises:
+        ConfigError: no space is chosen, or the words make several searches.
+    """
+    from moola.sweeps.search.base import shipped_spaces
+
+    own = [word for word in words if _OWN.match(word)]
+    multirun = [f"{word}: a search makes its own runs" for word in words if word in ("-m", "--multirun")]
+    if multirun:
+        raise ConfigError(multirun, "leave it out")
+    chosen = [word for word in own if word.lstrip("+").startswith("search=")]
+    if not chosen:
+        known = ", ".join(f"search={name}" for name in shipped_spaces())
+        raise ConfigError(["search: names the space and is missing"], f"choose one of {known}, or a file of your own")
+    prefixed = [("+" if word in chosen else "++") + word.lstrip("+") for word in own]
+    return [word for word in words if word not in own], [
+        *(word for word in prefixed if word.startswith("+search=")),
+        *(word for word in prefixed if not word.startswith("+search=")),
+    ]
+
+
+def _without_secrets(words: Sequence[str], storage: str | None) -> str:
+    from moola.sweeps.search.storage import spoken_place
+
+    line = shlex.join(["moola", "search", *words])
+    return line.replace(storage, spoken_place(storage)) if storage else line
+
+
+def _show(words: list[str]) -> int:
+    """One search: its best trials, what failed, and what it is worth."""
+    parser = argparse.ArgumentParser(prog="moola search show", description="Show a search.")
+    parser.add_argument("search", nargs="?", metavar="NAME", help="default: the one that was written last")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
+    add_artifacts(parser)
+    arguments = parser.parse_args(words)
+    from moola.evaluation.metrics import METRICS
+    from moola.sweeps.search.results import table_of
+
+    folder = _folder(arguments.search, _searches(arguments.artifacts))
+    told, records = _read(folder)
+    if arguments.json:
+        print(json.dumps({**told, "records": [vars(one) for one in records]}, indent=2))
+        return EXIT_OK
+    print(f"{told['name']}: {told['model']}, {_counted(told)}, in {told['storage']}")
+    print(table_of(records, METRICS[told["metric"]].higher_is_better, told["metric"]))
+    for one in records:
+        if one.status == "failed":
+            print(f"trial {one.number} failed: {(one.why.splitlines() or [''])[0]}")
+    for sentence in [*told["verdict"], *(f"note: {warning}" for warning in told["warnings"])]:
+        print(sentence)
+    print(told["experiment"])
+    return EXIT_OK
+
+
+def _list(words: list[str]) -> int:
+    """Every search, the latest last."""
+    parser = argparse.ArgumentParser(prog="moola search ls", description="List searches that came to an end.")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
+    add_artifacts(parser)
+    arguments = parser.parse_args(words)
+    found = [_read(folder)[0] for folder in _searches(arguments.artifacts)]
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return EXIT_OK
+    for told in found:
+        best = told["best"]["value"]
+        print(
+            f"{told['finished'][:16]}  {told['name']}  {told['metric']} {best:.4f}  {told['model']}, {_counted(told)}"
+        )
+    if not found:
+        print("no search has come to an end here; begin one with `moola search search=logistic_regression`")
+    return EXIT_OK
+
+
+def _searches(artifacts: Path) -> list[Path]:
+    """Folders of finished searches, the latest last."""
+    files = (artifacts.absolute() / "results" / "searches").glob("*/search.json")
+    return [file.parent for file in sorted(files, key=lambda file: (file.stat().st_mtime, file.parent.name))]
+
+
+def _folder(name: str | None, folders: Sequence[Path]) -> Path:
+    if not folders:
+        raise DataError("no search has come to an end here", "", "begin one: moola search search=logistic_regression")
+    if name is None:
+        return folders[-1]
+    known = {folder.name: folder for folder in folders}
+    if name not in known:
+        raise MoolaError(f"there is no search '{name}'; {did_you_mean(name, known)}", "", "see `moola search ls`")
+    return known[name]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[Any]]:
+    from moola.config import structure
+    from moola.layout import read_json
+    from moola.sweeps.search.study import TrialRecord
+
+    records = [structure(TrialRecord, one, "trials.json") for one in read_json(folder / "trials.json")]
+    return read_json(folder / "search.json"), records
+
+
+def _counted(told: dict[str, Any]) -> str:
+    return ", ".join(f"{n} {status}" for status, n in told["trials"].items())

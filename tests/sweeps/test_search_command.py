@@ -1,0 +1,159 @@
+"""The command: what it refuses before anything starts, what it leaves, and that its winner runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moola.commands import search as command
+from moola.commands.jobs import main as job
+from moola.errors import ConfigError, MoolaError
+from moola.layout import read_json
+from moola.sweeps.search.base import compose_words
+from moola.sweeps.search.winner import write_winner
+
+pytest.importorskip("optuna")
+
+
+@pytest.fixture
+def no_handlers():
+    """Signals as they were: the command catches them in a process of its own."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def refused(*words: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        command.main(list(words))
+    return str(raised.value)
+
+
+def test_every_wrong_key_and_range_of_a_space_is_told_before_anything_starts(tmp_path: Path):
+    (tmp_path / "search").mkdir()
+    space = {
+        "model.logistic_regression.cc": {"type": "float", "low": 1, "high": 2},
+        "model.random_forest": {"type": "int", "low": 1, "high": 2},
+        "modle.random_forest.trees": {"type": "int", "low": 1, "high": 2},
+        "task.n_given": {"type": "int", "low": 1, "high": 2},
+    }
+    (tmp_path / "search" / "wrong.yaml").write_text(json.dumps({"name": "w", "model": "majority", "space": space}))
+    told = refused("--config-dir", str(tmp_path), "search=wrong", f"paths.artifacts={tmp_path}/artifacts")
+    assert "did you mean 'model.logistic_regression.c'" in told
+    assert "model.random_forest: is a section" in told
+    assert "did you mean 'model.random_forest.trees'" in told
+    assert "task.n_given: changes what trials are judged on" in told
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_ends_that_no_model_allows_are_told_all_at_once():
+    told = refused(
+        "search=random_forest",
+        "search.space.model.random_forest.trees.low=0",
+        "search.space.model.random_forest.trees.log=false",
+        "search.space.model.random_forest.inputs.choices=[window,sumary]",
+    )
+    assert "trees: 0 must be at least 1" in told
+    assert "did you mean 'summary'" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("seeds=[0]",), "search=finetune"),
+        (("search=finetun",), "did you mean 'finetune'"),
+        (("search=finetune", "search.n_trial=3"), "did you mean 'n_trials'"),
+        (("search=logistic_regression", "search.model=logistic"), "did you mean 'logistic_regression'"),
+        (("search=finetune", "-m"), "makes its own runs"),
+    ],
+)
+def test_wrong_words_are_told(words: tuple[str, ...], told: str):
+    assert told in refused(*words)
+
+
+def test_a_run_takes_no_search():
+    with pytest.raises(ConfigError, match="speaks of a search") as raised:
+        job("run", ["search=finetune"])
+    assert "moola search" in raised.value.way_out
+
+
+@pytest.mark.slow
+def test_the_winner_composes_to_what_was_tried(tmp_path: Path, search_of: Callable[..., Any]):
+    found = search_of(["search=encoder", "experiment=market", "seeds=[4]", "~model.minirocket"])
+    params = {"encoder": "gru_64x1", "trainer.finetune.lr": 0.00123, "model.finetuned.encoder_lr_factor": 0.5}
+    for name, base in (("whole", found.base), ("brief", search_of(["search=encoder", "seeds=[4]"]).base)):
+        path = write_winner(tmp_path, name, base, params, [("Evidence", "study x in y\nmore"), ("Cost", "none")])
+        made = compose_words(["--config-dir", str(tmp_path), f"experiment={name}"])
+        assert made is not None
+        assert "hidden: 64" in made.text
+        assert "lr: 0.00123" in made.text
+        assert ("minirocket" in made.text) == (name == "brief")
+        assert path.read_text().startswith("# @package _global_\n# Evidence: study x in y\n#           more\n# Cost:")
+        assert (len(path.read_text().splitlines()) < 25) == (name == "brief")
+
+
+def test_a_file_that_no_search_wrote_is_kept(tmp_path: Path, search_of: Callable[..., Any]):
+    mine = tmp_path / "experiment" / "mine.yaml"
+    mine.parent.mkdir()
+    mine.write_text("name: mine\n")
+    with pytest.raises(MoolaError, match="no search wrote it"):
+        write_winner(tmp_path, "mine", search_of(["search=logistic_regression"]).base, {}, [])
+    assert mine.read_text() == "name: mine\n"
+
+
+def test_a_search_leaves_trials_pictures_and_a_winner(
+    search_words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], no_handlers: None
+):
+    words = [*search_words(), "search=logistic_regression", "search.n_trials=6"]
+    artifacts = next(word.partition("=")[2] for word in words if word.startswith("paths.artifacts"))
+    assert command.main(words) == 0
+    out = capsys.readouterr().out
+    folder = Path(artifacts) / "results" / "searches" / "logistic_regression"
+    assert out.splitlines()[-1] == str(folder / "experiment" / "logistic_regression.yaml")
+    assert "0 default" in out
+    assert "too good by the choice" in out
+    told, trials = read_json(folder / "search.json"), read_json(folder / "trials.json")
+    assert told["trials"] == {"finished": 6}
+    assert told["best"]["value"] == max(one["value"] for one in trials)
+    assert len((folder / "trials.csv").read_text().splitlines()) == 7
+    names = {path.stem for path in (folder / "pictures").iterdir()}
+    assert names == {"history", "importance", "parallel_coordinates"}
+    assert "<script" not in (folder / "search.html").read_text()
+    header = (folder / "experiment" / "logistic_regression.yaml").read_text()
+    for part in ("Question:", "Command:", "Expected: Inner:", "Evidence: study logistic_regression", "Found by:"):
+        assert part in header
+    assert command.main(["ls", "--artifacts", artifacts]) == 0
+    assert "6 finished" in capsys.readouterr().out
+    assert command.main(["show", "--artifacts", artifacts, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["records"]) == 6
+    with pytest.raises(MoolaError, match="did you mean 'logistic_regression'"):
+        command.main(["show", "logistic_regresion", "--artifacts", artifacts])
+
+
+@pytest.mark.slow
+def test_a_finished_search_tries_nothing_more_and_takes_no_other_question(
+    search_words: Callable[..., list[str]], no_handlers: None
+):
+    words = [*search_words(), "search=logistic_regression", "search.n_trials=3"]
+    artifacts = next(word.partition("=")[2] for word in words if word.startswith("paths.artifacts"))
+    trials = Path(artifacts) / "results" / "searches" / "logistic_regression" / "trials.json"
+    assert command.main(words) == 0
+    first = read_json(trials)
+    assert command.main(words) == 0
+    assert read_json(trials) == first
+    with pytest.raises(ConfigError, match=r"with other search\.metric"):
+        command.main([*words, "search.metric=accuracy"])
+
+
+def test_no_password_is_printed_or_kept(capsys: pytest.CaptureFixture[str]):
+    line = command._without_secrets(
+        ["search=x", "search.storage=postgresql://anna:Sup3rS3cret@h/db"], "postgresql://anna:Sup3rS3cret@h/db"
+    )
+    assert "Sup3rS3cret" not in line
+    assert "anna:***@h" in line
