@@ -51,7 +51,7 @@ COMMANDS = {
     "layout": "check the folders, or move an old tree into them",
     "pod": "a run on a rented GPU and back: run, attach, logs, pull, cost, reap",
     "review": "look at doubtful labels in a browser and decide with one key",
-    "sweep": "grids that a job with -m has run: list, table, logs",
+    "sweep": "grids of runs: list, one table of each, logs of points",
 }
 _OTHERS = {
     "stages": "list the stages, what they require and provide",
