@@ -54,7 +54,7 @@ COMMANDS = {
     "review": "look at doubtful labels in a browser and decide with one key",
     "runs": "every run there is, filtered and sorted by any figure or key",
     "search": "the best settings of a model, on folds inside the training windows: search, show, ls",
-    "sweep": "grids that a job with -m has run: list, table, logs",
+    "sweep": "grids of runs: list, one table of each, logs of points",
     "track": "send trackers what they were not told while they were away",
     "wandb": "what W&B needs beside tracker=wandb: sync, a sweep, a dashboard",
 }

@@ -118,6 +118,8 @@ def spoken(error: Exception, words: Sequence[str]) -> str:
         key = named.group(1)
         if (config_folder() / key).is_dir() and any(word.startswith(("--config-path", "-cp")) for word in words):
             return f"{key}: a repeated run takes no presets; leave it out, or change keys one by one (KEY=VALUE)"
+        if key.startswith("hydra."):
+            return f"{key}: there is no such key; see what there is with --cfg hydra, or add it: +{key}=VALUE"
         return f"{key}: there is no such key; {_near_keys(key, _known_keys(words))}"
     return " ".join(text.split()) or type(error).__name__
 

@@ -141,14 +141,14 @@ def test_the_example_in_the_help_is_a_command_that_works(moola, capsys):
     words = line.partition("moola run ")[2].split()
     done = moola("ingest", *words)
     assert done.code == 0, done.err
-    assert len(done.out.split()) == 3
+    assert done.err.count("is the same run as point 0") == 2  # bars are the same whichever labels are drawn
 
 
 @pytest.mark.parametrize("words", [["-m", "name=a,b", "seeds=[1]"], ["seeds=[1]", "name=a,b", "--multirun"]])
 def test_flags_may_stand_before_or_after_overrides(moola, words):
     done = moola("ingest", *words)
     assert done.code == 0, done.err
-    assert len(done.out.split()) == 2
+    assert "[2/2] finished" in done.err
 
 
 def test_words_that_hydra_needs_reach_it_with_their_values():

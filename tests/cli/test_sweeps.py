@@ -6,10 +6,14 @@ import csv
 import fcntl
 import json
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -20,6 +24,11 @@ from moola.sweeps.record import read_sweep
 FILES = ("data=files", "name=t", "stage.hooks={}")
 ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-01-01T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n" for hour in range(20)
+)
+LONG_ROWS = "timestamp,open,high,low,close\n" + "".join(
+    f"2024-{1 + day // 28:02}-{1 + day % 28:02}T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n"
+    for day in range(336)
+    for hour in range(24)
 )
 LONG = (
     "debug=fast",
@@ -148,6 +157,10 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
         (["seeds=range(3,3)"], ["seeds=range(3,3): stands for no value"]),
         (["trainer.pretrain.lr=interval(0,1)"], ["is a range without steps"]),
         (["seeds=[0],[1]", "hydra/launcher=slum"], ["hydra/launcher=slum: there is no such option", "moola[slurm]"]),
+        (
+            ["hydra.launcher.n_job=1", "seeds=[0],[1]"],
+            ["hydra.launcher.n_job: there is no such key; see what there is"],
+        ),
         (["hydra.launcher.n_jobs=0", "seeds=[0],[1]"], ["hydra.launcher.n_jobs: 0 must be at least 1"]),
         (
             ["task.draw=range(1000)", "seeds=range(100)"],
@@ -182,13 +195,63 @@ def test_a_second_process_at_the_same_sweep_is_told_and_a_point_under_way_elsewh
         assert other.wait().code == 0, other.err
 
 
-def test_kill_9_of_the_sweep_ends_its_workers_and_the_same_command_goes_on(moola):
+@pytest.fixture
+def held(moola, bars) -> Iterator[IO[str]]:
+    """A run that another process is at, so that its point waits for as long as a test likes."""
+    folder = moola("ingest", *FILES, "data.path=a.csv").run_folder
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+
+
+def waiting(folder: Path) -> list[PointState]:
+    """Points that wait for a run of another process."""
+    if not list(folder.glob("artifacts/results/sweeps/*/points/*.json")):
+        return []
+    found = [one for one in states(folder).values() if one.status == "running"]
+    return [one for one in found if Path(one.log).read_text().rstrip().endswith("at the same run")]
+
+
+def test_kill_9_of_the_sweep_ends_its_workers_and_the_same_command_goes_on(moola, bars, held):
+    words = ("ingest", *FILES, "-m", "data.path=b.csv,a.csv", "hydra.launcher.n_jobs=1", "--force")
+    killed = moola.start(*words)
+    until(lambda: bool(waiting(bars)))
+    pid = pid_of(waiting(bars)[0])
+    killed.process.kill()
+    assert killed.wait().code == -signal.SIGKILL
+    until(lambda: not alive(pid))
+    assert [one.status for one in states(bars).values()] == ["finished", "interrupted"]
+    fcntl.flock(held, fcntl.LOCK_UN)
+    done = moola(*words[:-1])
+    assert done.code == 0, done.err
+    assert "2 points, 2 of them finished before" in done.err  # the interrupted one had waited for a finished run
+
+
+def test_kill_9_of_a_worker_loses_no_point_and_ctrl_c_ends_the_others(moola, bars, held):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,b.csv", "--force", "hydra.launcher.n_jobs=1")
+    command = moola.start(*words)
+    until(lambda: bool(waiting(bars)))
+    first = waiting(bars)[0]
+    os.kill(pid_of(first), signal.SIGKILL)
+    until(lambda: "killed by signal 9 (SIGKILL); it is begun once more" in command.err)
+    until(lambda: [one.started for one in waiting(bars)] not in ([], [first.started]))
+    assert states(bars)[1].status == "finished"  # the lost one went to the end of the queue
+    pid = pid_of(waiting(bars)[0])
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait().code == 130, command.err
+    assert not alive(pid)
+    assert "the same command goes on from there" in command.err
+    assert "Traceback" not in command.err
+    assert states(bars)[0].status == "interrupted"
+
+
+@pytest.mark.slow
+def test_points_that_were_killed_go_on_from_their_checkpoints(moola):
     words = ("pretrain", *LONG, "-m", "seeds=[0],[1]", "hydra.launcher.n_jobs=2")
     killed = moola.start(*words)
     until(lambda: len(running(moola.folder)) == 2)
     pids = [pid_of(one) for one in running(moola.folder)]
     killed.process.kill()
-    assert killed.wait().code == -signal.SIGKILL
     until(lambda: not any(map(alive, pids)))
     assert [one.status for one in states(moola.folder).values()] == ["interrupted"] * 2
     done = moola(*words)
@@ -198,22 +261,48 @@ def test_kill_9_of_the_sweep_ends_its_workers_and_the_same_command_goes_on(moola
         assert epochs(one) == list(range(1, 16))  # the second attempt goes on where the first one ended
 
 
-def test_kill_9_of_a_worker_loses_no_point_and_ctrl_c_ends_the_others_with_what_they_have(moola):
-    words = ("pretrain", *LONG, "-m", "seeds=[0],[1]", "hydra.launcher.n_jobs=1")
-    command = moola.start(*words)
-    until(lambda: bool(running(moola.folder)))
-    os.kill(pid_of(running(moola.folder)[0]), signal.SIGKILL)
-    until(lambda: "killed by signal 9 (SIGKILL); it is begun once more" in command.err)
-    until(lambda: [one.number for one in running(moola.folder)] == [1])
-    pid = pid_of(running(moola.folder)[0])
-    os.kill(command.process.pid, signal.SIGINT)
-    assert command.wait().code == 130, command.err
-    assert not alive(pid)
-    assert "the same command goes on from there" in command.err
-    assert states(moola.folder)[1].status == "interrupted"
-    done = moola(*words)
-    assert done.code == 0, done.err
-    assert attempts(moola.folder) == [2, 2]
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param(["submitit_local"], id="submitit"),
+        pytest.param(["ray", "+hydra.launcher.ray.init.num_cpus=2"], id="ray", marks=pytest.mark.ray),
+    ],
+)
+def test_launchers_of_others_run_the_same_points_and_a_failed_one_ends_no_other(bars, launcher):
+    pytest.importorskip("ray" if launcher[0] == "ray" else "submitit")
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,bad.csv,b.csv", f"hydra/launcher={launcher[0]}", *launcher[1:])
+    done = subprocess.run(
+        [sys.executable, "-m", "moola", *words], cwd=bars, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1, done.stderr
+    assert "1 of 3 points failed" in done.stderr
+    assert [one.status for one in states(bars).values()] == ["finished", "failed", "finished"]
+    assert len({one.where for one in states(bars).values()}) >= 2
+    assert "    | moola: 3 of 20 rows cannot be used" in done.stderr
+    again = subprocess.run(
+        [sys.executable, "-m", "moola", *words[: -len(launcher)]], cwd=bars, capture_output=True, text=True, timeout=300
+    )
+    assert "2 of them finished before" in again.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk_fails_points_with_a_reason_and_the_same_command_goes_on(bars):
+    (bars / "long.csv").write_text(LONG_ROWS)
+    words = ("-m", "moola", "ingest", *FILES, "-m", "data.path=long.csv,a.csv", "hydra.launcher.n_jobs=1")
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    done = subprocess.run(
+        [sys.executable, *words], cwd=bars, capture_output=True, text=True, timeout=300, preexec_fn=full
+    )
+    assert done.returncode == 1, done.stderr
+    assert [one.status for one in states(bars).values()] == ["failed", "finished"]
+    assert "File too large" in done.stderr
+    after = subprocess.run([sys.executable, *words], cwd=bars, capture_output=True, text=True, timeout=300)
+    assert after.returncode == 0, after.stderr
+    assert "1 of them finished before" in after.stderr
 
 
 def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, bars):

@@ -26,14 +26,15 @@ class Console(Protocol):
         ...
 
 
-def open_console(stream: TextIO = sys.stderr) -> Console:
-    """Bars on a terminal when rich is installed, else plain lines."""
-    if stream.isatty():
+def open_console(stream: TextIO | None = None) -> Console:
+    """Bars on a terminal when rich is installed, else plain lines; by default where stderr goes now."""
+    found = sys.stderr if stream is None else stream
+    if found.isatty():
         try:
-            return RichConsole(stream)
+            return RichConsole(found)
         except ImportError:
             pass
-    return PlainConsole(stream)
+    return PlainConsole(found)
 
 
 class PlainConsole:

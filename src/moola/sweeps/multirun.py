@@ -226,7 +226,7 @@ def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any,
     known = f", {len(finished)} of them finished before" if finished else ""
     _say(f"sweep {sweep.folder.name}: {_counted(len(sweep.points))}{known}")
     if missing:
-        with SweepWatch(sweep, len(finished)):
+        with SweepWatch(sweep, len(finished), sys.stderr):
             try:
                 launch_points(task, hydra_context, config, missing)
             except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections import Counter, deque
 from pathlib import Path
@@ -100,7 +99,7 @@ class SweepWatch:
         stream: where to.
     """
 
-    def __init__(self, sweep: Sweep, finished: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, sweep: Sweep, finished: int, stream: TextIO) -> None:
         self._sweep, self._finished = sweep, finished
         self._console = open_sweep_console(len(sweep.points), stream)
         self._words = {point.number: sweep.differing(point) for point in sweep.points}
