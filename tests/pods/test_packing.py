@@ -334,7 +334,7 @@ def test_the_command_as_json_names_everything(command, with_bars):
 
 
 def test_the_command_refuses_what_is_no_override(command):
-    with pytest.raises(MoolaError, match="--multirun: sweeps on pods are not there yet"):
+    with pytest.raises(MoolaError, match="--multirun: one pod has one configuration"):
         command("--multirun")
     with pytest.raises(MoolaError, match="did you mean '--dry-run'"):
         command("--dry-rum")

@@ -131,8 +131,8 @@ class PodPoint:
         finally:
             self._bad.update(run.bad_places)
             with contextlib.suppress(MoolaError):
-                pods = run.ledger.pods(run.run)
-                self._cost = sum(pod.cost for pod in pods) if any(pod.price_per_h for pod in pods) else None
+                if run.provider.can_end_itself:  # it bills
+                    self._cost = sum(pod.cost for pod in run.ledger.pods(run.run))
 
     def _gone(self, run: PodRun) -> Ended:
         try:
