@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,8 @@ _DATABASES = {
 }
 """Database -> a driver that pip installs whole, and the URL that asks for it."""
 _HIDDEN = "***"
+_WAITS_S = (0.2, 0.5, 1.0)
+"""Between tries to open a database whose tables another process is making."""
 
 
 class StudyStorage:
@@ -47,11 +50,11 @@ class StudyStorage:
         self._lock_path: Path | None = None
         if "://" not in place:
             self.optuna = _journal(Path(place))
-            self._lock_path = Path(f"{place}.lock")
+            self._lock_path = _beside(Path(place))
         else:
             self.optuna = _database(place, self.spoken)
             file = _sqlite_file(place)
-            self._lock_path = file.with_name(f"{file.name}.lock") if file else None
+            self._lock_path = _beside(file) if file else None
 
     @property
     def in_file(self) -> bool:
@@ -145,12 +148,13 @@ def _journal(path: Path) -> BaseStorage:
 def _database(url: str, spoken: str) -> BaseStorage:
     require_optuna()
     from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     kind = url.partition("://")[0].partition("+")[0]
     try:
-        return RDBStorage(url, engine_kwargs=_patience(url.partition("://")[0]))
+        file = _sqlite_file(url)
+        with locked(_beside(file)) if file and file.parent.is_dir() else contextlib.nullcontext():
+            return _made(url)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         told = _told(error, url) if kind in _DATABASES else did_you_mean(kind, _DATABASES)
         raise ConfigError(
@@ -169,6 +173,24 @@ def _database(url: str, spoken: str) -> BaseStorage:
             _told(error, url),
             "see that the server runs, and that user, password and database are right; or leave out search.storage",
         ) from error
+
+
+def _made(url: str) -> BaseStorage:
+    """The storage; of several processes that find an empty database, all but one find that its tables are there."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for wait_s in _WAITS_S:
+        try:
+            return RDBStorage(url, engine_kwargs=_patience(url.partition("://")[0]))
+        except (IntegrityError, ProgrammingError):
+            time.sleep(wait_s)
+    return RDBStorage(url, engine_kwargs=_patience(url.partition("://")[0]))
+
+
+def _beside(file: Path) -> Path:
+    """The lock of a file."""
+    return file.with_name(f"{file.name}.lock")
 
 
 def _patience(scheme: str) -> dict[str, Any]:
