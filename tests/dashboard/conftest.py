@@ -163,12 +163,12 @@ def moola_process(results: Path) -> Iterator[Callable[..., subprocess.Popen[str]
 
 
 @pytest.fixture
-def until() -> Callable[[Page, str], None]:
+def until() -> Callable[..., None]:
     """Waits until an expression is true in a page; not by the browser's own means, which its CSP forbids."""
 
-    def wait(page: Page, script: str) -> None:
+    def wait(page: Page, script: str, patience_s: int = 15) -> None:
         pause = "await new Promise((go) => setTimeout(go, 10))"
-        loop = f"for (let i = 0; i < 1500; i++) {{ if ({script}) return true; {pause} }}"
+        loop = f"for (let i = 0; i < {100 * patience_s}; i++) {{ if ({script}) return true; {pause} }}"
         assert page.evaluate(f"async () => {{ {loop} }}"), f"never true: {script}"
 
     return wait

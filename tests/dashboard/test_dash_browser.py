@@ -110,10 +110,10 @@ def test_a_real_run_is_watched_from_its_first_step_to_its_report(
 ) -> None:
     page = open_page(serve())
     run = moola_process("run", "debug=fast", "data.symbols=[sp500]", "~model.minirocket", "~model.random_forest")
-    until(page, "document.querySelector('.runs .running')")
+    until(page, "document.querySelector('.runs .running')", 60)
     page.click(".runs tbody a")
     page.wait_for_url("**/runs/*")
-    until(page, "document.querySelector('#curves path.series')")
+    until(page, "document.querySelector('#curves path.series')", 90)
     assert run.wait(120) == 0
     until(page, "document.querySelector('#state')?.textContent.includes('finished')")
     until(

@@ -138,10 +138,9 @@ def test_a_server_ends_with_streams_open(server: SimpleNamespace, ask: Callable[
 
 def test_sweeps_are_listed_whatever_their_files_are(results: Path, ask: Callable[..., Any]) -> None:
     assert b"moola run -m" in ask("/sweeps")[2]
-    for name, content in {
-        "good": '{"line": "moola run -m a=1,2", "points": [{"number": 0, "overrides": ["<i>"]}]}',
-        "torn": "{",
-    }.items():
+    point = {"number": 0, "overrides": ["b=3", "a=<i>"]}
+    good = json.dumps({"command": "moola run -m a=1,2", "swept": ["a"], "points": [point]})
+    for name, content in {"good": good, "torn": "{"}.items():
         (results / "sweeps" / name / "points").mkdir(parents=True)
         (results / "sweeps" / name / "sweep.json").write_text(content)
     state = {"number": 0, "status": "failed", "why": "no <b>room</b>", "run_folder": "/x/run-1", "log": "logs/0.log"}
@@ -149,5 +148,10 @@ def test_sweeps_are_listed_whatever_their_files_are(results: Path, ask: Callable
     page = ask("/sweeps")[2].decode()
     assert "moola run -m a=1,2" in page and "sweep.json cannot be read" in page
     page = ask("/sweeps/good")[2].decode()
-    assert "&lt;i&gt;" in page and "no &lt;b&gt;room" in page and 'href="/runs/run-1"' in page and "logs/0.log" in page
+    assert (
+        "<code>a=&lt;i&gt;</code>" in page
+        and "no &lt;b&gt;room" in page
+        and 'href="/runs/run-1"' in page
+        and "logs/0.log" in page
+    )
     assert ask("/sweeps/torn")[0] == 200

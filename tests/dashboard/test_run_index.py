@@ -134,6 +134,9 @@ def test_a_run_whose_process_was_killed_has_stopped(results: Path, index_of: Cal
     assert index.refresh()
     assert index.entries["run-1"].status == "stopped" and "killed" in index.entries["run-1"].why
     assert (index.entries["on-pod"].status, index.entries["on-pod"].cost_usd) == ("running", 1.25)
+    (results / "on-pod" / "pod.json").write_text(json.dumps({"under_way": False, "cost_usd": 2.5}))
+    assert index.refresh()
+    assert (index.entries["on-pod"].status, index.entries["on-pod"].cost_usd) == ("stopped", 2.5)
 
 
 def test_a_run_that_has_only_begun_is_read_until_it_has_a_configuration(

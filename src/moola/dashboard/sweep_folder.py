@@ -21,7 +21,7 @@ class SweepPoint:
 
     Attributes:
         number: of the point.
-        words: its overrides.
+        words: what it overrides; where the sweep says which keys it varies, those alone.
         folder: name of its run folder; "" where it is not known.
         status: ``waiting``, ``running``, ``finished``, ``failed`` or ``interrupted``.
         why: what went wrong.
@@ -50,7 +50,7 @@ class Sweep:
         name: its id, which is the name of its folder.
         folder: where it is kept.
         command: that made it, in words.
-        created: in UTC, ISO 8601; "" where it is not known.
+        started: in UTC, ISO 8601; "" where it is not known.
         points: in order.
         why: what is wrong with its files; "" for nothing.
     """
@@ -58,7 +58,7 @@ class Sweep:
     name: str
     folder: Path
     command: str
-    created: str
+    started: str
     points: tuple[SweepPoint, ...]
     why: str = ""
 
@@ -71,7 +71,7 @@ class Sweep:
 def read_sweeps(results: Path) -> list[Sweep]:
     """All sweeps, the latest first."""
     folders = [path.parent for path in (results / SWEEPS).glob("*/sweep.json")]
-    return sorted(map(read_sweep, folders), key=lambda sweep: (sweep.created, sweep.name), reverse=True)
+    return sorted(map(read_sweep, folders), key=lambda sweep: (sweep.started, sweep.name), reverse=True)
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -84,10 +84,8 @@ def read_sweep(folder: Path) -> Sweep:
         number = state.get("number")
         if isinstance(number, int):
             points[number] = _with_state(points.get(number, SweepPoint(number)), state)
-    command = head.get("line") or head.get("command") or ""
-    words = " ".join(map(str, command)) if isinstance(command, list) else str(command)
-    created = str(head.get("created") or head.get("started") or "")
-    return Sweep(folder.name, folder, words, created, tuple(points[number] for number in sorted(points)), why)
+    command, started = (str(head.get(name) or "") for name in ("command", "started"))
+    return Sweep(folder.name, folder, command, started, tuple(points[number] for number in sorted(points)), why)
 
 
 def runs_of_sweep(results: Path, name: str) -> set[str]:
@@ -112,13 +110,15 @@ def _object(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _planned(head: Mapping[str, Any]) -> Iterator[SweepPoint]:
-    told = head.get("points")
+    told, swept = head.get("points"), head.get("swept")
+    varied = swept if isinstance(swept, list) else []
     for place, one in enumerate(told if isinstance(told, list) else []):
         if isinstance(one, dict):
             words = one.get("overrides")
             number = one.get("number", place)
             known = tuple(map(str, words)) if isinstance(words, list) else ()
-            yield SweepPoint(number if isinstance(number, int) else place, known, str(one.get("run_id") or ""))
+            own = tuple(word for word in known if word.partition("=")[0] in varied) or known
+            yield SweepPoint(number if isinstance(number, int) else place, own, str(one.get("run_id") or ""))
 
 
 def _with_state(point: SweepPoint, state: Mapping[str, Any]) -> SweepPoint:
