@@ -20,8 +20,9 @@ from moola.tracking.delivery import Delivery, TrackerError
 from moola.tracking.journal import Journal, read_calls
 from moola.tracking.tracker import TrackedArtifact, TrackedRun
 from moola.tracking.wandb_account import find_account
+from moola.tracking.wandb_session import read_record
 from moola.tracking.wandb_sync import runs_to_send, send
-from moola.tracking.wandb_tracker import WandbTracker, read_record
+from moola.tracking.wandb_tracker import WandbTracker
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width="9" height="9"/></svg>'
 POINTS = 5

@@ -20,7 +20,8 @@ from moola.layout import naming
 from moola.tracking.delivery import FOLDER, TrackerError
 from moola.tracking.journal import JOURNAL, Call, read_calls
 from moola.tracking.tracker import RefusedError, TrackedRun, check_packages
-from moola.tracking.wandb_tracker import NAME, WandbTracker, read_record
+from moola.tracking.wandb_session import NAME, read_record
+from moola.tracking.wandb_tracker import WandbTracker
 
 _OWN_KEYS = ("project", "entity", "base_url")
 """Of the configuration, that a command may give anew."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,18 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from moola.config import reject
-from moola.layout import read_json, write_json
 from moola.tracking.delivery import position_of
 from moola.tracking.journal import read_calls
 from moola.tracking.tracker import Figure, RefusedError, TrackedArtifact, TrackedRun, Tracker
 from moola.tracking.wandb_account import Account, Mode, find_account
+from moola.tracking.wandb_session import NAME, Session, kept_hooks
 
 if TYPE_CHECKING:
     from wandb import Run
 
-NAME = "wandb"
 DEFAULT_PROJECT = "moola"
-_RECORD = "record.json"
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _MOST_NAME = 128
 """Letters of an artifact's name at W&B."""
@@ -64,7 +60,7 @@ class WandbTracker(Tracker):
     init_s: float = 15.0
     wait_s: float = 30.0
     _run: Any = field(init=False, default=None, repr=False)
-    _session: _Session | None = field(init=False, default=None, repr=False)
+    _session: Session | None = field(init=False, default=None, repr=False)
     _is_open: bool = field(init=False, default=False, repr=False)
     _told: int = field(init=False, default=0, repr=False)
     _told_of: Path | None = field(init=False, default=None, repr=False)
@@ -121,9 +117,9 @@ class WandbTracker(Tracker):
             return
         if account.mode == "online" and not account.key:
             raise PermissionError("no key: set WANDB_API_KEY, run `wandb login`, or use tracker.wandb.mode=offline")
-        session = _Session(run, run.folder / "tracking" / NAME, account.mode == "online")
+        session = Session(run, run.folder / "tracking" / NAME, account.mode == "online")
         self._is_open = True
-        with session.alone(), _kept_hooks():
+        with session.alone(), kept_hooks():
             self._run = self._opened(session, account)
             session.there = max(self._run.step - 1, 0)  # the server says which step comes next; 0: it has none
         self._session = session
@@ -131,7 +127,7 @@ class WandbTracker(Tracker):
         self._catch_up(session)
         session.forget_older(Path(self._run.dir).parent)
 
-    def _catch_up(self, session: _Session) -> None:
+    def _catch_up(self, session: Session) -> None:
         """Tell what was told before this session, from the journal."""
         folder = session.run.folder
         last, self._told = max(position_of(folder, NAME), self._told), 0
@@ -143,7 +139,7 @@ class WandbTracker(Tracker):
                     call.tell(self, folder)
         self._told = last
 
-    def _opened(self, session: _Session, account: Account) -> Run:
+    def _opened(self, session: Session, account: Account) -> Run:
         import wandb
 
         run = session.run
@@ -273,16 +269,16 @@ class WandbTracker(Tracker):
     def _open_run(self) -> Run:
         return self._run
 
-    def _news(self) -> _Session | None:
+    def _news(self) -> Session | None:
         """The session that this call is to be told in; None where it was told, or nothing is."""
         return None if self.number and self.number <= self._told else self._session
 
-    def _is_there(self, session: _Session) -> bool:
+    def _is_there(self, session: Session) -> bool:
         """Whether W&B has the row of this call from before."""
         return 0 < self.number <= session.there
 
     @contextlib.contextmanager
-    def _telling(self, session: _Session) -> Iterator[None]:
+    def _telling(self, session: Session) -> Iterator[None]:
         """What W&B's client can never take is refused; anything else is an outage, which ends the session."""
         try:
             with session.alone():
@@ -299,7 +295,7 @@ class WandbTracker(Tracker):
         if self._session is not None and not self._is_there(self._session):
             self._open_run.log(dict(row), step=self.number or None)
 
-    def _define(self, session: _Session, axis: str, names: Mapping[str, Any]) -> None:
+    def _define(self, session: Session, axis: str, names: Mapping[str, Any]) -> None:
         """Say whose steps count, once a session; one by one, because a pattern would take series below as well."""
         for name in [name for name in names if name not in session.defined]:
             if axis not in session.defined:
@@ -327,81 +323,6 @@ class WandbTracker(Tracker):
         with contextlib.suppress(Exception):  # whatever it is, it ends here
             wandb.teardown(exit_code=1)
         self._is_open = False
-
-
-@dataclass
-class _Session:
-    """What is told of a run from one `start` to the next.
-
-    Attributes:
-        run: it.
-        folder: for everything that W&B's client keeps.
-        online: whether a server is told.
-        there: number of the last call whose row W&B has from before.
-        failed: there was an outage, so that nobody knows what became of what was told.
-        defined: metrics whose axis is known.
-    """
-
-    run: TrackedRun
-    folder: Path
-    online: bool
-    there: int = 0
-    failed: bool = False
-    defined: set[str] = field(default_factory=set[str])
-
-    @property
-    def wandb_id(self) -> str:
-        """An agent's sweep knows its run by the id that the agent gave; any other run has ours."""
-        given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-        return given or read_record(self.run.folder).get("id") or self.run.run_id
-
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """Add to what is remembered of the run at W&B."""
-        write_json(self.folder / _RECORD, {**read_record(self.run.folder), **facts})
-
-    def forget_older(self, own: Path) -> None:
-        """Delete what W&B's client kept of earlier attempts: all of it was told again."""
-        for folder in (self.folder / "wandb").glob("*run-*-*"):
-            if folder.is_dir() and not folder.is_symlink() and folder.resolve() != own.resolve():
-                shutil.rmtree(folder, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """W&B's client keeps its files in the run folder, reports to nobody else, and says nothing."""
-        own = {
-            "WANDB_CACHE_DIR": str(self.folder / "cache"),
-            "WANDB_DATA_DIR": str(self.folder / "data"),
-            "WANDB_ERROR_REPORTING": "false",
-            "WANDB_SILENT": "true",
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before = {name: os.environ.get(name) for name in own}
-        os.environ.update(own)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """What is remembered of a run at W&B: ``id``, ``project``, ``entity``, ``url`` and ``sent``, its last call there.
-
-    Args:
-        folder: of the run.
-    """
-    path = folder / "tracking" / NAME / _RECORD
-    return read_json(path) if path.is_file() else {}
-
-
-@contextlib.contextmanager
-def _kept_hooks() -> Iterator[None]:
-    """W&B's client wants to hear of every exit and error; a run tells its own end."""
-    exit_before, hook_before = sys.exit, sys.excepthook
-    try:
-        yield
-    finally:
-        sys.exit, sys.excepthook = exit_before, hook_before
 
 
 def _under(section: str, name: str) -> str:

@@ -27,8 +27,9 @@ def main(words: Sequence[str]) -> int:
     from moola.config import structure
     from moola.layout import write_json
     from moola.tracking import wandb_dashboard as dashboard
+    from moola.tracking.wandb_session import read_record
     from moola.tracking.wandb_sync import runs_to_send
-    from moola.tracking.wandb_tracker import WandbTracker, read_record
+    from moola.tracking.wandb_tracker import WandbTracker
 
     _check_package()
     folders = runs_to_send(arguments.artifacts.absolute() / "results")
