@@ -239,7 +239,7 @@ class FinetunedEncoder:
     def _attended(
         self, task: LabelledTask, windows: LabelledWindows, resources: FitResources, number: int
     ) -> Callable[[dict[str, float]], None] | None:
-        """Tells who asked for it of each epoch: its record and the network, that of one member where there are several."""
+        """Tells who asked for it of each epoch: its record and the network, of one member where there are several."""
         tell, show = resources.on_epoch, resources.on_partial_fit
         if tell is None and show is None:
             return None
