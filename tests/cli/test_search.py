@@ -23,7 +23,8 @@ def test_a_search_that_is_killed_goes_on_and_its_winner_runs(
 
     moola = make_moola(tmp_path)
     of_run = [word for word in tiny if word != "~model.random_forest"]
-    words = ["search", *of_run, "search=random_forest", "search.n_trials=14", "search.workers=2"]
+    words = ["search", *of_run, "search=random_forest", "search.n_trials=14", "search.pruner=none"]
+    words.append("search.workers=2")
     journal = tmp_path / "artifacts" / "metadata" / "studies" / "random_forest.journal"
 
     def finished() -> int:

@@ -338,7 +338,7 @@ def test_the_command_refuses_what_is_no_override(command):
         command("--multirun")
     with pytest.raises(MoolaError, match="did you mean '--dry-run'"):
         command("--dry-rum")
-    with pytest.raises(ConfigError, match=r"task.draw=0,1: sweeps[\s\S]*task.draw='\[0,1\]'"):
+    with pytest.raises(ConfigError, match=r"task.draw=0,1: one pod[\s\S]*task.draw='\[0,1\]'"):
         command("task.draw=0,1", "seeds=[0,1]", "data.path='a,b'")
     with pytest.raises(ConfigError, match="uplink"):
         command("--uplink-mbit", "0")

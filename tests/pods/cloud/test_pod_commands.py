@@ -262,7 +262,7 @@ def test_down_without_a_key_does_not_pretend(account, monkeypatch):
 @pytest.mark.parametrize("words", [[], [RUN, "--all"]])
 def test_down_wants_a_run_or_all(account, words):
     code, _, err = account("down", *words)
-    assert code == EXIT_USAGE and "name a run, or --all" in err
+    assert code == EXIT_USAGE and "name a run, or --sweep SWEEP, or --all" in err
 
 
 def test_reap_without_a_key_does_not_pretend(account, monkeypatch):
