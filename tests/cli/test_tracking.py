@@ -127,6 +127,7 @@ def events(folder: Path, *names: str) -> list[dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, for MLflow
 def test_kill_9_in_the_middle_and_no_point_is_lost_or_doubled(moola, wait_for_event, tiny):
     words = ["run", *tiny, *LONG, "tracker=[mlflow,tensorboard]", "tracker.mlflow.wait_s=60"]
     killed = moola.start(*words)

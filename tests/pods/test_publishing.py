@@ -90,7 +90,7 @@ class Pod:
     def finish(self, run: str = RUN, files: dict[str, str] | None = None, **changed: Any) -> None:
         """The run folder, with what is changed in its manifest."""
         contents = {"metrics.json": "{}", "report.html": HEAD + "<p>fine</p>"} if files is None else files
-        for name, content in {**contents, "events.jsonl": "{}\n", ".lock": ""}.items():
+        for name, content in {**contents, "events.jsonl": "{}\n", "tracking.jsonl": "{}\n", ".lock": ""}.items():
             self.write(f"artifacts/results/{run}/{name}", content)
         digests = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in contents.items()}
         told = {"run_id": run, "status": "finished", "files": digests, "stages": [self.line(self.place)], **changed}
@@ -154,8 +154,9 @@ def test_results_appear_beside_what_is_there_and_say_whose_they_are(pod: Pod) ->
     here = pod.here()
     assert {path: here.pop(path) for path in HERE} == HERE
     run, encoder = f"artifacts/results/{RUN}", "artifacts/encoders/pretrained/gru_mae_1d_v1"
+    unlisted = ("manifest.json", "events.jsonl", "tracking.jsonl", "pod.json")
     assert {path for path in here if not path.endswith(".lock")} == {
-        *(f"{run}/{name}" for name in ("manifest.json", "events.jsonl", "metrics.json", "pod.json", "report.html")),
+        *(f"{run}/{name}" for name in (*unlisted, "metrics.json", "report.html")),
         *(f"{pod.place}/{name}" for name in ("manifest.json", "oof.parquet", "chart.svg")),
         *(f"{encoder}/{name}" for name in ("encoder.json", "encoder-seed0.safetensors")),
         "artifacts/metadata/sealed_tests.jsonl",

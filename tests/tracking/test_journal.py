@@ -52,7 +52,7 @@ def tiny_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(POINTS, st.lists(st.tuples(st.integers(0, 20), st.floats(0, 1)), max_size=4))
 def test_whatever_is_torn_off_and_told_again_every_point_is_there_once(
     points: list[tuple[str, int]], kills: list[tuple[int, float]]
