@@ -154,7 +154,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
 def _told(error: BaseException) -> MoolaError:
     """An error as one that can be pickled, for launchers send it; of defects the log keeps the traceback."""
     if isinstance(error, MoolaError):
-        return MoolaError(error.what, error.why, error.way_out)
+        return error.plain()
     if isinstance(error, KeyboardInterrupt):
         return MoolaError("interrupted", "", "the same command goes on from what is finished")
     traceback.print_exception(error)
