@@ -138,7 +138,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
     write_state(task.sweep_folder, state)
     try:
         with contextlib.chdir(task.directory):
-            run_folder = str(_run(task, composed))
+            run_folder = str(_run(task, point, composed))
     except BaseException as error:
         told = _told(error)
         print(told.spoken(), file=sys.stderr, flush=True)
@@ -161,7 +161,7 @@ def _told(error: BaseException) -> MoolaError:
     return MoolaError(f"{type(error).__name__}: {error}")
 
 
-def _run(task: PointTask, composed: Any) -> Path:
+def _run(task: PointTask, point: Point, composed: Any) -> Path:
     """As `moola JOB` does; a run that is under way elsewhere is waited for, and is then found finished."""
     from omegaconf import OmegaConf
 
@@ -175,7 +175,7 @@ def _run(task: PointTask, composed: Any) -> Path:
     waited = False
     while True:
         try:
-            return run_once(config, config_yaml, task.target, task.line)
+            return run_once(config, config_yaml, task.target, task.line, point.overrides)
         except UnderWayError:
             if not waited:
                 print("waiting: another process is at the same run", file=sys.stderr, flush=True)
