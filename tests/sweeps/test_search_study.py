@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moola.errors import EXIT_DATA, ConfigError, DataError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, DataError, MoolaError, StorageError
 from moola.sweeps.search import owner as owner_module
 from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.settings import SearchSettings
-from moola.sweeps.search.study import MOST_DEATHS, PrunedError, Report, TrialRecord, read_records, work
+from moola.sweeps.search.storage import StudyStorage
+from moola.sweeps.search.study import MOST_DEATHS, PrunedError, Report, TrialRecord, is_surplus, read_records, work
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 optuna = pytest.importorskip("optuna")
@@ -238,6 +246,85 @@ def test_processes_share_a_study(place: str, tmp_path: Path):
     assert [one.number for one in records] == list(range(16))
     assert {one.status for one in records} == {"finished"}
     assert sum(one.is_default for one in records) == 1
+
+
+@given(st.data())
+def test_machines_that_cannot_lock_each_other_out_keep_as_many_trials_as_wanted(data: st.DataObject):
+    """They begin trials, look whether these are too many, and die, in any order."""
+    known: list[TrialRecord] = []
+    unsure: set[int] = set()
+    n_trials = data.draw(st.integers(1, 4))
+
+    def begin(retry_of: int | None = None, is_default: bool = False) -> None:
+        unsure.add(len(known))
+        known.append(TrialRecord(len(known), "running", {}, None, None, "", is_default, retry_of, None, "", "", 0))
+
+    for _ in range(data.draw(st.integers(1, 12))):
+        act = data.draw(st.sampled_from(["begin", "default", "look", "die"]))
+        if act == "look" and unsure:
+            number = data.draw(st.sampled_from(sorted(unsure)))
+            unsure.remove(number)
+            if is_surplus(known[number], known[:number], n_trials):
+                known[number] = replace(known[number], status="surplus")
+        elif act == "die" and (alive := [one for one in known if one.status == "running"]):
+            lost = data.draw(st.sampled_from(alive))
+            known[lost.number] = replace(lost, status="lost")
+            unsure.discard(lost.number)
+            for _ in range(data.draw(st.integers(1, 2))):  # as many as saw it
+                begin(lost.number)
+        else:
+            begin(is_default=act == "default")
+    for number in sorted(unsure):
+        if is_surplus(known[number], known[:number], n_trials):
+            known[number] = replace(known[number], status="surplus")
+    kept = [one for one in known if one.status == "running"]
+    retried = [one.retry_of for one in kept if one.retry_of is not None]
+    assert len(kept) <= n_trials
+    assert sum(one.is_default for one in kept) <= 1
+    assert len(retried) == len(set(retried))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this test's own; its URL."""
+    pytest.importorskip("psycopg")
+    if not all(map(shutil.which, ("initdb", "postgres"))):
+        pytest.skip("PostgreSQL is not installed")
+    who = {"user": "nobody"} if os.getuid() == 0 else {}  # it refuses to run as root
+    with tempfile.TemporaryDirectory() as top, socket.socket() as free:
+        os.chmod(top, 0o777)
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        folder = f"{top}/db"
+        made = ["initdb", "-D", folder, "-U", "anna", "--auth=trust", "--no-sync"]
+        subprocess.run(made, check=True, capture_output=True, cwd=top, **who)
+        free.close()
+        words = ["postgres", "-D", folder, "-p", str(port), "-h", "127.0.0.1", "-k", top, "-F"]
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=top, **who) as process:
+            wait_for(lambda: Path(f"{top}/.s.PGSQL.{port}").exists())
+            yield f"postgresql+psycopg://anna@127.0.0.1:{port}/postgres"
+            process.send_signal(signal.SIGINT)  # it waits for no client
+
+
+@pytest.mark.slow
+def test_processes_share_a_study_on_postgresql_and_none_counts_too_much(server: str, tmp_path: Path):
+    plan = plan_of(server, tmp_path, n_trials=12)
+    wait_for(lambda: can_open(server))
+    children = [in_child(lambda: try_all(plan, nothing, nothing)) for _ in range(4)]
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    counts = Counter(one.status for one in records_of(server))
+    assert counts["finished"] == 12
+    assert set(counts) <= {"finished", "surplus"}
+    assert sum(one.is_default for one in records_of(server) if one.status == "finished") == 1
+
+
+def can_open(place: str) -> bool:
+    try:
+        StudyStorage(place).close()
+    except StorageError:
+        return False
+    return True
 
 
 def test_an_interrupted_trial_is_handed_back(journal: str, tmp_path: Path):

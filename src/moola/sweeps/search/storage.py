@@ -61,6 +61,15 @@ class StudyStorage:
         """Whether all who use it see one file, and so `alone` keeps them apart."""
         return self._lock_path is not None
 
+    def close(self) -> None:
+        """Let go of connections to a server."""
+        from optuna.storages import RDBStorage, _CachedStorage
+
+        kept = self.optuna._backend if isinstance(self.optuna, _CachedStorage) else self.optuna
+        if isinstance(kept, RDBStorage):
+            kept.remove_session()
+            kept.engine.dispose()
+
     def alone(self) -> AbstractContextManager[object]:
         """One process at a time, where the storage is a file; a server has no such thing to give."""
         return locked(self._lock_path) if self._lock_path else contextlib.nullcontext()
