@@ -21,6 +21,7 @@ from moola.pipelines.events import read_events
 from moola.sweeps.point import PointState, read_states
 from moola.sweeps.record import read_sweep
 
+SLOW = pytest.mark.slow
 FILES = ("data=files", "name=t", "stage.hooks={}")
 ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-01-01T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n" for hour in range(20)
@@ -144,20 +145,23 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["encodr=gru_64x1,lstm_32x1"], ["encodr: there is no such key; did you mean 'encoder'"]),
-        (["encoder=gru_64x1,lstm_32x"], ["encoder=lstm_32x: there is no such option; did you mean 'lstm_32x1'"]),
+        pytest.param(
+            ["encodr=gru_64x1,lstm_32x1"], ["encodr: there is no such key; did you mean 'encoder'"], marks=SLOW
+        ),
         (
             ["trainer.pretrain.epoks=1", "seeds=[0],[x]", "encoder=lstm_32x,gru_64x1"],
             ["trainer.pretrain.epoks", "'x' must be a whole number (point", "did you mean 'lstm_32x1'"],
         ),
-        (["seeds="], ["seeds=: names no value, so there is no point"]),
-        (["model="], ["model=: names no value"]),
-        (["seeds=range(3,3)"], ["seeds=range(3,3): stands for no value"]),
-        (["trainer.pretrain.lr=interval(0,1)"], ["is a range without steps"]),
-        (["seeds=[0],[1]", "hydra/launcher=slum"], ["hydra/launcher=slum: there is no such option", "moola[slurm]"]),
+        (["seeds=", "model="], ["seeds=: names no value, so there is no point", "model=: names no value"]),
         (
+            ["seeds=range(3,3)", "trainer.pretrain.lr=interval(0,1)"],
+            ["seeds=range(3,3): stands for no value", "is a range without steps"],
+        ),
+        (["seeds=[0],[1]", "hydra/launcher=slum"], ["hydra/launcher=slum: there is no such option", "moola[slurm]"]),
+        pytest.param(
             ["hydra.launcher.n_job=1", "seeds=[0],[1]"],
             ["hydra.launcher.n_job: there is no such key; see what there is"],
+            marks=SLOW,
         ),
         (["hydra.launcher.n_jobs=0", "seeds=[0],[1]"], ["hydra.launcher.n_jobs: 0 must be at least 1"]),
         (
@@ -210,6 +214,7 @@ def waiting(folder: Path) -> list[PointState]:
     return [one for one in found if Path(one.log).read_text().rstrip().endswith("at the same run")]
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_sweep_ends_its_workers_and_the_same_command_goes_on(moola, bars, held):
     words = ("ingest", *FILES, "-m", "data.path=b.csv,a.csv", "hydra.launcher.n_jobs=1", "--force")
     killed = moola.start(*words)

@@ -56,6 +56,7 @@ def test_every_wrong_key_and_range_of_a_space_is_told_before_anything_starts(tmp
     assert not (tmp_path / "artifacts").exists()
 
 
+@pytest.mark.slow
 def test_ends_that_no_model_allows_are_told_all_at_once():
     told = refused(
         "search=random_forest",
@@ -73,7 +74,11 @@ def test_ends_that_no_model_allows_are_told_all_at_once():
         (("seeds=[0]",), "search=finetune"),
         (("search=finetun",), "did you mean 'finetune'"),
         (("search=finetune", "search.n_trial=3"), "did you mean 'n_trials'"),
-        (("search=logistic_regression", "search.model=logistic"), "did you mean 'logistic_regression'"),
+        pytest.param(
+            ("search=logistic_regression", "search.model=logistic"),
+            "did you mean 'logistic_regression'",
+            marks=pytest.mark.slow,
+        ),
         (("search=finetune", "-m"), "makes its own runs"),
     ],
 )

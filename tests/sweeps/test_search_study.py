@@ -53,11 +53,6 @@ def nothing(_: object) -> None:
     """Nobody listens."""
 
 
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "s.journal") if request.param == "journal" else f"sqlite:///{tmp_path}/s.db"
-
-
 @pytest.fixture
 def journal(tmp_path: Path) -> str:
     return str(tmp_path / "s.journal")
@@ -202,8 +197,8 @@ def test_pruning_ends_trials_that_lag_behind(journal: str, tmp_path: Path, prune
     assert max(records, key=x_of).status == "finished"
 
 
-def test_a_worker_killed_in_a_trial_costs_that_trial_once(place: str, tmp_path: Path):
-    started = tmp_path / "started"
+def test_a_worker_killed_in_a_trial_costs_that_trial_once(journal: str, tmp_path: Path):
+    place, started = journal, tmp_path / "started"
 
     def hanging(params: Mapping[str, Any], report: Report) -> float:
         if len(records_of(place)) > 3:
@@ -237,7 +232,9 @@ def test_what_kills_every_worker_fails_in_the_end(journal: str, tmp_path: Path):
     assert "memory" in records[-1].why
 
 
+@pytest.mark.parametrize("place", ["{}/s.journal", pytest.param("sqlite:///{}/s.db", marks=pytest.mark.slow)])
 def test_processes_share_a_study(place: str, tmp_path: Path):
+    place = place.format(tmp_path)
     plan = plan_of(place, tmp_path, n_trials=16)
     children = [in_child(lambda: try_all(plan, nothing, nothing)) for _ in range(3)]
     for child in children:
