@@ -49,6 +49,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     program.write_text(_PROGRAM.format(python=sys.executable, source=str(Path(__file__).parents[2] / "src")))
     program.chmod(0o755)
     (here / "artifacts/encoders/pretrained/bilstm_v1").mkdir(parents=True)
+    for name in ("searches/finetune", "sweeps/market-3f1c92ab04d7"):
+        (here / "artifacts/results" / name).mkdir(parents=True)
     ledger = Ledger(here / "artifacts" / LEDGER_PLACE)
     provider = LocalProvider(here / "pods", ledger)
     for run in ("market-584a4514f71f", "ucr-000000000000"):
@@ -96,6 +98,10 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
         ("moola pod logs ", ["market-584a4514f71f", "ucr-000000000000"]),
         ("moola pod cost u", ["ucr-000000000000"]),
         ("moola pod run experiment=u", ["ucr"]),
+        ("moola search sh", ["show"]),
+        ("moola search search=ran", ["random_forest"]),
+        ("moola search show f", ["finetune"]),
+        ("moola sweep logs m", ["market-3f1c92ab04d7"]),
         ("moola pod pack --dry-run exp", ["experiment="]),
         ("moola pod run pod.guards.ma", ["pod.guards.max_hours="]),
         ("moola pod run pod=l", ["local"]),

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import forkserver
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moola.errors import ConfigError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, DataError, MoolaError, StorageError
 from moola.sweeps.search import owner as owner_module
 from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.settings import SearchSettings
-from moola.sweeps.search.study import MOST_DEATHS, PrunedError, Report, TrialRecord, read_records, work
+from moola.sweeps.search.storage import StudyStorage
+from moola.sweeps.search.study import MOST_DEATHS, PrunedError, Report, TrialRecord, is_surplus, read_records, work
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 optuna = pytest.importorskip("optuna")
@@ -44,11 +51,6 @@ def x_of(record: TrialRecord) -> float:
 
 def nothing(_: object) -> None:
     """Nobody listens."""
-
-
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "s.journal") if request.param == "journal" else f"sqlite:///{tmp_path}/s.db"
 
 
 @pytest.fixture
@@ -195,8 +197,8 @@ def test_pruning_ends_trials_that_lag_behind(journal: str, tmp_path: Path, prune
     assert max(records, key=x_of).status == "finished"
 
 
-def test_a_worker_killed_in_a_trial_costs_that_trial_once(place: str, tmp_path: Path):
-    started = tmp_path / "started"
+def test_a_worker_killed_in_a_trial_costs_that_trial_once(journal: str, tmp_path: Path):
+    place, started = journal, tmp_path / "started"
 
     def hanging(params: Mapping[str, Any], report: Report) -> float:
         if len(records_of(place)) > 3:
@@ -230,7 +232,9 @@ def test_what_kills_every_worker_fails_in_the_end(journal: str, tmp_path: Path):
     assert "memory" in records[-1].why
 
 
+@pytest.mark.parametrize("place", ["{}/s.journal", pytest.param("sqlite:///{}/s.db", marks=pytest.mark.slow)])
 def test_processes_share_a_study(place: str, tmp_path: Path):
+    place = place.format(tmp_path)
     plan = plan_of(place, tmp_path, n_trials=16)
     children = [in_child(lambda: try_all(plan, nothing, nothing)) for _ in range(3)]
     for child in children:
@@ -239,6 +243,85 @@ def test_processes_share_a_study(place: str, tmp_path: Path):
     assert [one.number for one in records] == list(range(16))
     assert {one.status for one in records} == {"finished"}
     assert sum(one.is_default for one in records) == 1
+
+
+@given(st.data())
+def test_machines_that_cannot_lock_each_other_out_keep_as_many_trials_as_wanted(data: st.DataObject):
+    """They begin trials, look whether these are too many, and die, in any order."""
+    known: list[TrialRecord] = []
+    unsure: set[int] = set()
+    n_trials = data.draw(st.integers(1, 4))
+
+    def begin(retry_of: int | None = None, is_default: bool = False) -> None:
+        unsure.add(len(known))
+        known.append(TrialRecord(len(known), "running", {}, None, None, "", is_default, retry_of, None, "", "", 0))
+
+    for _ in range(data.draw(st.integers(1, 12))):
+        act = data.draw(st.sampled_from(["begin", "default", "look", "die"]))
+        if act == "look" and unsure:
+            number = data.draw(st.sampled_from(sorted(unsure)))
+            unsure.remove(number)
+            if is_surplus(known[number], known[:number], n_trials):
+                known[number] = replace(known[number], status="surplus")
+        elif act == "die" and (alive := [one for one in known if one.status == "running"]):
+            lost = data.draw(st.sampled_from(alive))
+            known[lost.number] = replace(lost, status="lost")
+            unsure.discard(lost.number)
+            for _ in range(data.draw(st.integers(1, 2))):  # as many as saw it
+                begin(lost.number)
+        else:
+            begin(is_default=act == "default")
+    for number in sorted(unsure):
+        if is_surplus(known[number], known[:number], n_trials):
+            known[number] = replace(known[number], status="surplus")
+    kept = [one for one in known if one.status == "running"]
+    retried = [one.retry_of for one in kept if one.retry_of is not None]
+    assert len(kept) <= n_trials
+    assert sum(one.is_default for one in kept) <= 1
+    assert len(retried) == len(set(retried))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this test's own; its URL."""
+    pytest.importorskip("psycopg")
+    if not all(map(shutil.which, ("initdb", "postgres"))):
+        pytest.skip("PostgreSQL is not installed")
+    who = {"user": "nobody"} if os.getuid() == 0 else {}  # it refuses to run as root
+    with tempfile.TemporaryDirectory() as top, socket.socket() as free:
+        os.chmod(top, 0o777)
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        folder = f"{top}/db"
+        made = ["initdb", "-D", folder, "-U", "anna", "--auth=trust", "--no-sync"]
+        subprocess.run(made, check=True, capture_output=True, cwd=top, **who)
+        free.close()
+        words = ["postgres", "-D", folder, "-p", str(port), "-h", "127.0.0.1", "-k", top, "-F"]
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=top, **who) as process:
+            wait_for(lambda: Path(f"{top}/.s.PGSQL.{port}").exists())
+            yield f"postgresql+psycopg://anna@127.0.0.1:{port}/postgres"
+            process.send_signal(signal.SIGINT)  # it waits for no client
+
+
+@pytest.mark.slow
+def test_processes_share_a_study_on_postgresql_and_none_counts_too_much(server: str, tmp_path: Path):
+    plan = plan_of(server, tmp_path, n_trials=12)
+    wait_for(lambda: can_open(server))
+    children = [in_child(lambda: try_all(plan, nothing, nothing)) for _ in range(4)]
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    counts = Counter(one.status for one in records_of(server))
+    assert counts["finished"] == 12
+    assert set(counts) <= {"finished", "surplus"}
+    assert sum(one.is_default for one in records_of(server) if one.status == "finished") == 1
+
+
+def can_open(place: str) -> bool:
+    try:
+        StudyStorage(place).close()
+    except StorageError:
+        return False
+    return True
 
 
 def test_an_interrupted_trial_is_handed_back(journal: str, tmp_path: Path):
@@ -302,12 +385,21 @@ def deadly_once(params: Mapping[str, Any], report: Report) -> float:
     return square(params, report)
 
 
+def without_data(params: Mapping[str, Any], report: Report) -> float:
+    raise DataError("there are no bars")
+
+
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced(journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_worker_is_replaced_and_an_error_of_one_is_raised_here(
+    journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("MOOLA_TEST_MARKER", str(tmp_path / "marker"))
-    forkserver._forkserver._stop()  # type: ignore[attr-defined] - the next one knows the variable
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # workers import this module
     notes: list[str] = []
     try_all(plan_of(journal, tmp_path, deadly_once, workers=2, n_trials=12), nothing, notes.append)
     records = records_of(journal)
     assert Counter(one.status for one in records) == {"finished": 12, "lost": 1}
-    assert ["signal 9" in note for note in notes] == [True]
+    assert ["killed by signal 9 (SIGKILL)" in note for note in notes] == [True]
+    with pytest.raises(MoolaError, match="there are no bars") as raised:
+        try_all(plan_of(str(tmp_path / "other"), tmp_path, without_data, workers=2), nothing, nothing)
+    assert raised.value.exit_code == EXIT_DATA

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, Value]
 Status = Literal["finished", "pruned", "failed", "lost", "surplus", "running", "waiting"]
-_COUNTED = ("finished", "pruned", "failed")
+COUNTED = ("finished", "pruned", "failed")
+"""How trials end that count among `SearchSettings.n_trials`."""
 OWNER, BEAT, RETRY_OF, DEATHS, DEFAULT = "owner", "beat", "retry_of", "deaths", "default"
 STATUS, WHY, COPY_OF = "status", "why", "copy_of"
 """Names of a trial's attributes."""
@@ -136,7 +137,7 @@ class SearchStudy:
         with self.storage.alone():
             self._take_back()
             states = [status_of(trial) for trial in self._trials()]
-            taken = sum(state in (*_COUNTED, "running") for state in states)
+            taken = sum(state in (*COUNTED, "running") for state in states)
             if taken >= self.settings.n_trials:
                 return "wait" if "running" in states else "done"
             trial = self.study.ask()
@@ -238,14 +239,8 @@ class SearchStudy:
             self._give_up(trial, again=True)
 
     def _is_surplus(self, claimed: Claimed) -> bool:
-        """Whether another machine began the last trial, or the same retry, at the same moment with a lower number."""
-        number, mine = claimed.trial.number, claimed.trial.user_attrs
-        before = [trial for trial in self._trials() if trial.number < number]
-        valid = [trial for trial in before if status_of(trial) not in ("lost", "surplus")]
-        doubled = RETRY_OF in mine and any(trial.user_attrs.get(RETRY_OF) == mine[RETRY_OF] for trial in before)
-        default_again = DEFAULT in mine and any(DEFAULT in trial.user_attrs for trial in valid)
-        taken = [trial for trial in valid if status_of(trial) != "waiting"]
-        return doubled or default_again or len(taken) >= self.settings.n_trials
+        records = self.records()[: claimed.trial.number + 1]
+        return is_surplus(records[-1], records[:-1], self.settings.n_trials)
 
     def _tell(self, claimed: Claimed, value: float | None) -> None:
         """A figure, or None for a pruned trial; one that others took for dead is told by its retry."""
@@ -316,14 +311,31 @@ def work(
 
 def read_records(place: str, name: str) -> list[TrialRecord]:
     """Every trial of a study by number, for somebody who takes no part in it; none where it was never begun."""
-    storage = StudyStorage(place)
-    import optuna
+    with contextlib.closing(StudyStorage(place)) as storage:
+        import optuna
 
-    try:
-        study = optuna.load_study(study_name=name, storage=storage.optuna)
-    except KeyError:
-        return []
-    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+        try:
+            study = optuna.load_study(study_name=name, storage=storage.optuna)
+        except KeyError:
+            return []
+        return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def is_surplus(mine: TrialRecord, before: Sequence[TrialRecord], n_trials: int) -> bool:
+    """Whether a trial that was just begun is one too many: machines that share a server cannot lock each other out.
+
+    Each looks at the trials with lower numbers alone, and these only ever end; so of all that stay there are no more
+    than wanted, whoever looks first. Who leaves one asks again.
+
+    Args:
+        mine: the trial.
+        before: all with lower numbers.
+        n_trials: that are wanted.
+    """
+    valid = [one for one in before if one.status not in ("lost", "surplus")]
+    if mine.retry_of is not None and any(one.retry_of == mine.retry_of for one in before):
+        return True
+    return len(valid) >= n_trials or (mine.is_default and any(one.is_default for one in valid))
 
 
 def status_of(trial: FrozenTrial) -> Status:
