@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, did_you_mean
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _show(words: list[str]) -> int:
     from moola.evaluation.metrics import METRICS
     from moola.sweeps.search.results import table_of
 
-    folder = _folder(arguments.search, _searches(arguments.artifacts))
+    folder = _folder(arguments.search, _searches(artifacts_of(arguments)))
     told, records = _read(folder)
     if arguments.json:
         print(json.dumps({**told, "records": [vars(one) for one in records]}, indent=2))
@@ -164,7 +164,7 @@ def _list(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    found = [_read(folder)[0] for folder in _searches(arguments.artifacts)]
+    found = [_read(folder)[0] for folder in _searches(artifacts_of(arguments))]
     if arguments.json:
         print(json.dumps(found, indent=2))
         return EXIT_OK
@@ -180,7 +180,7 @@ def _list(words: list[str]) -> int:
 
 def _searches(artifacts: Path) -> list[Path]:
     """Folders of finished searches, the latest last."""
-    files = (artifacts.absolute() / "results" / "searches").glob("*/search.json")
+    files = (artifacts / "results" / "searches").glob("*/search.json")
     return [file.parent for file in sorted(files, key=lambda file: (file.stat().st_mtime, file.parent.name))]
 
 
