@@ -133,6 +133,11 @@ def missing_extras() -> MissingPackageError:
     )
 
 
+def cause_of(error: BaseException) -> str:
+    """What ended something, for logs and manifests: ``"DataError: no bars"``; an interruption has no text itself."""
+    return "Ctrl-C or a signal" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
 def printable(text: str, keep: str = "\t\n") -> str:
     r"""A text that cannot act on a terminal: signs that are no plain ones are spelt out, e.g. ``\x1b``.
 

@@ -49,8 +49,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     program.write_text(_PROGRAM.format(python=sys.executable, source=str(Path(__file__).parents[2] / "src")))
     program.chmod(0o755)
     (here / "artifacts/encoders/pretrained/bilstm_v1").mkdir(parents=True)
-    for name in ("searches/finetune", "sweeps/market-3f1c92ab04d7"):
+    for name in ("searches/finetune", "sweeps/market-3f1c92ab04d7", "sweeps/hidden-0123", "market-1"):
         (here / "artifacts/results" / name).mkdir(parents=True)
+    (here / "artifacts/results/market-1/manifest.json").touch()
     ledger = Ledger(here / "artifacts" / LEDGER_PLACE)
     provider = LocalProvider(here / "pods", ledger)
     for run in ("market-584a4514f71f", "ucr-000000000000"):
@@ -77,10 +78,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
     lines = ["moola pod re", "moola pod attach m", "moola pod run --provider ", "moola pod run --host me@g"]
-    commands, runs, providers, hosts = ask(lines)
+    commands, runs, providers, hosts, keys = ask([*lines, "moola runs --sort head"])
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]
+    assert keys == ["headline"]
     assert hosts == ["gpu.lab:2222"], "@ ends a word of bash, which puts this behind it"
 
 
@@ -114,6 +116,11 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
         ("moola labels diff --js", ["--json"]),
         ("moola encoders sh", ["show"]),
         ("moola encoders show b", ["bilstm_v1"]),
+        ("moola runs --sweep h", ["hidden-0123"]),
+        ("moola runs --sort st", ["status", "started"]),
+        ("moola runs ma", ["market-1"]),
+        ("moola sweep show h", ["hidden-0123"]),
+        ("moola sweep logs h", ["hidden-0123"]),
         ("moola nothing ", []),
         ("moola pod nothing ", []),
     ],

@@ -107,7 +107,7 @@ def test_interrupting_pretraining_and_predictions_keeps_what_is_done_and_says_so
         assert "interrupted: everything finished is kept, the same command goes on from there" in command.err
         assert "Traceback" not in command.err
         manifest = json.loads((run_folder(moola.folder) / "manifest.json").read_text())
-        assert manifest["status"] == "interrupted"
+        assert (manifest["status"], manifest["error"]) == ("interrupted", "Ctrl-C or a signal")
         assert manifest["attempts"] == attempt
         assert manifest["finished"]
         assert attempts(moola.folder)[-1][-1]["event"] == "run_interrupted"

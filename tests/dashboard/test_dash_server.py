@@ -76,6 +76,8 @@ def test_pages_say_what_they_may_do(ask: Callable[..., Any]) -> None:
     csp = headers["content-security-policy"]
     assert status == 200 and "script-src 'self'" in csp and "unsafe" not in csp and "form-action 'self'" in csp
     assert b"run-1" in content and b"http://" not in content and b"https://" not in content
+    content = ask("/runs/run-1")[2]
+    assert content.index(b'id="figures"') < content.index(b'id="curves"'), "what a run came to is seen first"
     status, headers, content = ask("/runs/run-1/files/report.html")
     csp = headers.get_all("content-security-policy")
     assert status == 200 and len(csp) == 1 and csp[0].startswith("sandbox; default-src 'none'")
@@ -125,6 +127,9 @@ def test_links_and_pipes_are_no_files(ask: Callable[..., Any]) -> None:
 def test_what_cannot_be_shown_is_told(ask: Callable[..., Any]) -> None:
     assert b"no run is chosen" in ask("/curves")[2]
     assert b"tick two" in ask("/compare?run=run-1")[2]
+    status, _, content = ask("/?limit=abc&revers=1&first=-3")
+    assert status == 422 and b"limit: no page takes it" in content and b"reverse" in content
+    assert b"must be a whole number" in content
     status, _, content = ask("/?where=%3Cb%3E+encoder.hiden%3D1&sort=%22%3E")
     assert status == 200 and b"<b>" not in content and b"encoder.hidden" in content
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from moola.commands import runs
+from moola.commands import dash, runs, search
+from moola.commands.sweep_commands import ls, show
 from moola.dashboard.run_index import RunIndex, open_index
 from moola.dashboard.run_query import QueryError, RunQuery, query_runs
-from moola.errors import DataError
+from moola.errors import ConfigError, DataError, MoolaError, StorageError
 from moola.layout import write_json
 from moola.testing.run_folders import write_run_folder, write_run_folders
 
@@ -95,6 +96,45 @@ def test_what_nobody_knows_is_told_in_one_go_with_near_names(index: RunIndex) ->
         found(index, names=["mny"])
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("status=finishd", "did you mean 'finished'"),
+        ("status!=finnished", "did you mean 'finished'"),
+        ("encoder.hidden>=abc", "no encoder.hidden is above or below 'abc': one is "),
+        ("encoder.hidden>>64", "two signs"),
+        ("encoder.hidden=>64", "two signs"),
+        ("encoder.hidden>", "is missing"),
+        ("started>2026", "no started is above or below '2026': one is \"2026-01-01T"),
+        ("alarms<none", "no alarms is above or below"),
+    ],
+)
+def test_a_condition_that_no_run_could_meet_is_refused(index: RunIndex, condition: str, told: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        found(index, condition)
+    assert told in caught.value.why and condition in caught.value.why
+
+
+def test_the_command_refuses_what_makes_no_sense(index: RunIndex, tmp_path: Path) -> None:
+    place = ["--artifacts", str(index.results.parent)]
+    with pytest.raises(ConfigError, match="--limit: -3 must not be negative"):
+        runs.main([*place, "--limit", "-3"])
+    (tmp_path / "artifacts").mkdir()
+    wrong = tmp_path / "artifact"
+    for look in (runs.main, dash.main, ls.main, show.main, lambda words: search.main(["ls", *words])):
+        with pytest.raises(MoolaError, match=r"there is no such folder\ndid you mean '.*/artifacts'"):
+            look(["--artifacts", str(wrong)])
+    assert not wrong.exists()
+
+
+def test_the_first_column_is_asked_for_by_its_head(index: RunIndex, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--artifacts", str(index.results.parent), "--columns", "name,status"]
+    assert runs.main(place) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["name", "status"]
+    assert runs.main([*place, "--csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "name,status"
+
+
 def test_whoever_sorts_by_the_sealed_test_is_warned(results: Path, index_of: Callable[..., RunIndex]) -> None:
     write_run_folders(results, 6)
     index = index_of()
@@ -103,7 +143,8 @@ def test_whoever_sorts_by_the_sealed_test_is_warned(results: Path, index_of: Cal
     (results.parent / "metadata" / "sealed_tests.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in others))
     warnings = query_runs(index, RunQuery(sort="test/accuracy")).warnings
     assert len(warnings) == 1 and warnings[0].startswith("7 runs have opened the sealed test")
-    assert query_runs(index, RunQuery(where=["test/accuracy>0"])).warnings
+    for where in (["test/accuracy>0"], ["test/accuracy>0", "test/accuracy>1", "status=finished"]):
+        assert query_runs(index, RunQuery(where=where)).warnings == warnings, "however few are left"
     assert not query_runs(index, RunQuery(sort="headline", columns=("oof/accuracy",))).warnings
     write_run_folder(results, "other-windows", files={"summary.json": "", "metrics.json": "", "judged.parquet": "1"})
     index.refresh()
@@ -116,7 +157,7 @@ def test_the_command_prints_a_table_that_fits(
     place = ["--artifacts", str(index.results.parent)]
     assert runs.main([*place, "--sort", "headline", "--columns", "+encoder.hidden"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:4] == ["run", "status", "balanced", "accuracy"] and lines[0].endswith("encoder.hidden")
+    assert lines[0].split()[:4] == ["name", "status", "balanced", "accuracy"] and lines[0].endswith("encoder.hidden")
     assert lines[7].split()[:2] == ["ucr-00000000000f", "failed"]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
@@ -159,5 +200,10 @@ def test_runs_of_a_sweep(index: RunIndex, capsys: pytest.CaptureFixture[str]) ->
     assert runs.main([*place, "hidden-0123"]) == 0
     names = [line[:17] for line in capsys.readouterr().out.splitlines()[1:]]
     assert names == ["many-000000000003", "many-000000000004"]
+    assert runs.main([*place, "hid"]) == 0, "its first letters name it, as for `moola sweep show`"
+    assert [line[:17] for line in capsys.readouterr().out.splitlines()[1:]] == names
     with pytest.raises(DataError, match="did you mean 'hidden-0123'"):
         runs.main([*place, "hiden-0123"])
+    (folder / "sweep.json").write_text("{torn")
+    with pytest.raises(StorageError, match=r"sweep\.json cannot be read"):
+        runs.main([*place, "hidden-0123"])

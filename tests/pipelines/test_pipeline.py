@@ -319,8 +319,10 @@ def test_time_and_energy_of_all_attempts_add_up(fresh_context, monkeypatch, tmp_
     monkeypatch.setattr(spent, "EnergyMeter", lambda: SimpleNamespace(watt_hours=lambda: energy[0]))
     monkeypatch.setattr(Fragile, "run", run)
     pipeline = Pipeline([Fragile("")])
+    context = fresh_context()
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(fresh_context())
+        pipeline.run(context)
+    assert context.events.seen[-1] == context.events.seen[-1] | {"error": "Ctrl-C or a signal"}
     energy[0] = 1.5
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(fresh_context())

@@ -125,8 +125,10 @@ def _values(
     of_pod = parser.prog.startswith("moola pod ")
     if action.dest in ("run", "runs"):
         return _runs_on_pods(artifacts) if of_pod else _folders(artifacts / "results")
-    if action.dest in ("sweep", "search"):
-        return _folders(artifacts / "results" / {"sweep": "sweeps", "search": "searches"}[action.dest])
+    if action.dest == "search":
+        return _folders(artifacts / "results" / "searches")
+    if action.dest in ("names", "sweep", "sort") and not of_pod:
+        return _of_runs(action.dest, artifacts / "results")
     if action.dest == "name":
         return _folders(artifacts / "encoders" / "pretrained")
     if action.dest == "provider":
@@ -144,6 +146,20 @@ def _values(
     from argcomplete.completers import FilesCompleter
 
     return FilesCompleter()(prefix) if str(action.metavar).startswith(("FILE", "FOLDER", "PATH")) else []
+
+
+def _of_runs(kind: str, results: Path) -> list[str]:
+    """Run folders, sweeps, or keys of `moola runs` as its index has them; none is made, and no run is read anew."""
+    if kind == "sweep":
+        return _folders(results / "sweeps")
+    if kind == "names":
+        return [name for name in _folders(results) if (results / name / "manifest.json").is_file()]
+    from moola.dashboard.run_index import INDEX_PLACE, RunIndex
+    from moola.dashboard.run_keys import known_keys
+
+    path = results.parent / INDEX_PLACE
+    index = RunIndex(results, path if path.is_file() else None)
+    return [key for keys in known_keys(index).values() for key in keys]
 
 
 def _runs_on_pods(artifacts: Path) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK
 
 DEFAULT_PORT = 8741
@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     from moola.dashboard.live_pages import Viewers
     from moola.web.serving import EVERY_ADDRESS, LOOPBACK, PageServer, open_server
 
-    artifacts = arguments.artifacts.absolute()
+    artifacts = artifacts_of(arguments)
     viewers = Viewers()
     app = create_app(artifacts, viewers)
     server = open_server(

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moola.errors import EXIT_OK, EXIT_STORAGE
+from moola.errors import EXIT_OK, EXIT_STORAGE, MoolaError, ask_for, near_names
 from moola.layout import Layout
 
 if TYPE_CHECKING:
     from moola.migration import Step
 
 FOLDER_OPTIONS = "--data FOLDER --artifacts FOLDER"
+USUAL_ARTIFACTS = Path("artifacts")
 
 
 def main(words: Sequence[str]) -> int:
@@ -39,9 +40,22 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def add_artifacts(parser: argparse.ArgumentParser) -> None:
     """The option ``--artifacts``."""
-    parser.add_argument(
-        "--artifacts", type=Path, metavar="FOLDER", default=Path("artifacts"), help="default: artifacts"
-    )
+    parser.add_argument("--artifacts", type=Path, metavar="FOLDER", default=USUAL_ARTIFACTS, help="default: artifacts")
+
+
+def artifacts_of(arguments: argparse.Namespace) -> Path:
+    """The folder that ``--artifacts`` names, for who only looks; the usual one may not be there yet.
+
+    Raises:
+        MoolaError: there is no such folder; near names are given.
+    """
+    named: Path = arguments.artifacts
+    if named != USUAL_ARTIFACTS and not named.is_dir():
+        beside = [path.name for path in named.absolute().parent.glob("[!.]*") if path.is_dir()]
+        near = near_names(named.name, beside)
+        why = ask_for(str(named.parent / name) for name in near) if near else ""
+        raise MoolaError(f"--artifacts {named}: there is no such folder", why, "name the one that runs are made in")
+    return named.absolute()
 
 
 def layout_of(arguments: argparse.Namespace) -> Layout:

@@ -6,9 +6,8 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK
 
 _LINES = 30
@@ -27,13 +26,18 @@ which may be deleted at any time.
 def main(words: Sequence[str]) -> int:
     """Print the runs that are asked for."""
     arguments = _parser().parse_args(words)
+    from moola.config import reject
+
+    limit: int | None = arguments.limit
+    reject((limit is not None and limit < 0, f"--limit: {limit} must not be negative; 0 shows all"))
     from moola.dashboard.run_index import open_index
     from moola.dashboard.run_keys import known_keys
     from moola.dashboard.run_listing import DEFAULT_COLUMNS, run_csv, run_json, run_table
     from moola.dashboard.run_query import RunQuery, query_runs
     from moola.dashboard.sweep_folder import runs_of_sweep
+    from moola.sweeps.record import find_sweep
 
-    artifacts: Path = arguments.artifacts.absolute()
+    artifacts = artifacts_of(arguments)
     index = open_index(artifacts, _tell)
     if arguments.keys:
         for kind, keys in known_keys(index).items():
@@ -42,19 +46,19 @@ def main(words: Sequence[str]) -> int:
     added = [key for key in (arguments.columns or "").removeprefix("+").split(",") if key]
     first = DEFAULT_COLUMNS if not added or arguments.columns.startswith("+") else ()
     used = [arguments.sort] if arguments.sort not in ("started", "name") else []
-    columns = tuple(dict.fromkeys((*first, *added, *(key for key in used if key not in first))))
-    only = None if arguments.sweep is None else runs_of_sweep(artifacts / "results", arguments.sweep)
+    columns = tuple(key for key in dict.fromkeys((*first, *added, *used)) if key != "name")  # it is always the first
+    only = None if arguments.sweep is None else runs_of_sweep(find_sweep(arguments.sweep, artifacts / "results"))
     query = RunQuery(arguments.names, arguments.where, arguments.sort, arguments.reverse, columns, only)
     runs = query_runs(index, query)
     for warning in runs.warnings:
         print(f"beware: {warning}", file=sys.stderr)
     on_terminal = sys.stdout.isatty()
-    limit = arguments.limit if arguments.limit is not None else _LINES if on_terminal else 0
+    shown = limit if limit is not None else _LINES if on_terminal else 0
     if arguments.json or arguments.csv:
-        kept = type(runs)(runs.entries[: arguments.limit or None], runs.columns)
+        kept = type(runs)(runs.entries[: limit or None], runs.columns)
         print((run_json if arguments.json else run_csv)(kept).rstrip("\n"))
     elif runs.entries:
-        print(run_table(runs, shutil.get_terminal_size().columns if on_terminal else None, [*added, *used], limit))
+        print(run_table(runs, shutil.get_terminal_size().columns if on_terminal else None, [*added, *used], shown))
     elif index.entries:
         print(f"none of {len(index.entries):,} runs is like that")
     else:
@@ -85,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reverse", action="store_true", help="the other end first")
     parser.add_argument("--columns", metavar="KEYS", help="parted by commas; +KEYS come beside the usual ones")
     parser.add_argument("--limit", type=int, metavar="N", help=f"default: {_LINES} on a terminal, else all (0)")
-    parser.add_argument("--sweep", metavar="ID", help="runs of one sweep (moola run -m)")
+    parser.add_argument("--sweep", metavar="SWEEP", help="runs of one sweep: its id, first letters, or folder")
     parser.add_argument("--keys", action="store_true", help="list every key there is")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")

@@ -50,7 +50,7 @@ def run_table(runs: RunList, width: int | None, asked: Sequence[str], limit: int
     """
     shown = runs.entries[:limit] if limit else runs.entries
     columns = [key for key in runs.columns if key.asked in asked or any(entry.folder in key.values for entry in shown)]
-    heads = ["run", *(_SHORT_HEADS.get(key.asked, key.asked) for key in columns)]
+    heads = ["name", *(_SHORT_HEADS.get(key.asked, key.asked) for key in columns)]
     lines = [[printable(entry.folder, keep=""), *(cell(key, entry.folder) for key in columns)] for entry in shown]
     kept, left_out = _fitted(heads, lines, width, [key.asked in asked for key in columns])
     rows = [[line[place] for place in kept] for line in (heads, *lines)]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moola.dashboard.run_folder import Figure, RunEntry
+from moola.dashboard.run_folder import STATUSES, Figure, RunEntry
 from moola.dashboard.run_index import RunIndex
 from moola.dashboard.run_keys import GIVEN, TEST, Key, UnknownKeyError, find_key
-from moola.errors import DataError, MoolaError, ask_for, near_names
+from moola.errors import DataError, MoolaError, ask_for, did_you_mean, near_names
 from moola.pipelines.sealed_tests import read_openings
 
 _CONDITION = re.compile(r"(?s)(?P<key>[^=!<>~]+)(?P<sign>==|!=|>=|<=|=|<|>|~)(?P<value>.*)")
@@ -88,11 +88,13 @@ def query_runs(index: RunIndex, query: RunQuery) -> RunList:
         raise AssertionError("an unknown key is a problem")
     folders = _named(index, query.names) if query.names else list(index.entries)
     folders = [folder for folder in folders if query.only is None or folder in query.only]
-    folders = [folder for folder in folders if all(holds(folder) for holds in conditions)]
+    folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if not of_test)]
+    considered = [index.entries[folder] for folder in folders]
+    folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if of_test)]
     folders = sorted(folders, key=_rank(order, large_first=order.large_first != query.reverse))
     entries = tuple(index.entries[folder] for folder in folders)
     shown = tuple(column for column in columns if column is not None)
-    return RunList(entries, shown, tuple(_warnings(index, entries, order, [*keys.found.values()])))
+    return RunList(entries, shown, tuple(_warnings(index, considered, entries, order, [*keys.found.values()])))
 
 
 class _Keys:
@@ -114,17 +116,37 @@ class _Keys:
                 self.found[asked] = Key(asked, "setting", asked, {})
         return self.found[asked]
 
-    def condition(self, words: str) -> Callable[[str], bool]:
+    def condition(self, words: str) -> tuple[bool, Callable[[str], bool]]:
+        """Whether it looks at the sealed test, and whether it holds of a folder."""
         parts = _CONDITION.fullmatch(words)
         if parts is None:
             self.problems.append(f"condition: '{words}' is none")
-            return lambda folder: True
+            return False, lambda folder: True
         key, sign, value = self.get(parts["key"].strip(), "condition"), parts["sign"], parts["value"].strip()
         if key is None:
-            return lambda folder: True
-        if key.kind == "figure" and (sign == "~" or not isinstance(_plain(value), float)):
-            self.problems.append(f"condition: '{words}': a figure is compared with a number by = != < <= > >=")
-        return lambda folder: _holds(key.values.get(folder), sign, value)
+            return False, lambda folder: True
+        problem = _problem(key, sign, value)
+        self.problems += [f"condition: '{words}': {problem}"] if problem else []
+        return key.split == TEST, lambda folder: _holds(key.values.get(folder), sign, value)
+
+
+def _problem(key: Key, sign: str, value: str) -> str:
+    """Why no run could ever be like that, or all would be; "" where nothing is wrong."""
+    if value[:1] in ("<", ">", "="):
+        return f"it has two signs; one of {SIGNS} is meant"
+    is_number = isinstance(_plain(value), float)
+    if key.kind == "figure" and (sign == "~" or not is_number):
+        return "a figure is compared with a number by = != < <= > >="
+    if sign in _ORDERS and not value:
+        return f"what {key.asked} is compared with is missing"
+    if sign in _ORDERS and key.kind != "figure" and key.values:
+        wanted, found = type(_plain(value)), list(key.values.values())
+        if wanted not in (float, str) or not any(isinstance(_plain(one), wanted) for one in found):
+            return f"no {key.asked} is above or below '{value}': one is {json.dumps(found[0], ensure_ascii=False)}"
+    if key.kind == "field" and key.asked == "status" and sign in ("=", "==", "!="):
+        known = any(fnmatch.fnmatchcase(status, value) for status in STATUSES)
+        return "" if known else f"there is no such status; {did_you_mean(value, STATUSES)}"
+    return ""
 
 
 def _holds(found: Any, sign: str, value: str) -> bool:
@@ -192,16 +214,20 @@ def _named(index: RunIndex, names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _warnings(index: RunIndex, entries: Sequence[RunEntry], order: Key, keys: Sequence[Key]) -> Iterable[str]:
+def _warnings(
+    index: RunIndex, considered: Sequence[RunEntry], entries: Sequence[RunEntry], order: Key, keys: Sequence[Key]
+) -> Iterable[str]:
+    """What is to be said of `entries`, which were chosen among those `considered`, perhaps by the sealed test."""
     judged = {entry.judged for entry in entries if entry.judged and entry.folder in order.values}
     if order.kind == "figure" and len(judged) > 1:
         yield (
             f"these runs were judged on {len(judged)} different sets of windows: figures of different sets cannot be "
             "ranked against each other."
         )
-    if any(key.split == TEST for key in keys):
+    opened = _openings(index.results.parent, considered) if any(key.split == TEST for key in keys) else 0
+    if opened:
         yield (
-            f"{_openings(index.results.parent, entries)} runs have opened the sealed test. To choose among runs by it "
+            f"{opened} {'runs have' if opened > 1 else 'run has'} opened the sealed test. To choose among runs by it "
             "is to choose on the test, and the best of them then flatters: choose out of fold."
         )
 

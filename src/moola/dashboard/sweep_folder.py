@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from moola.errors import DataError, did_you_mean
+from moola.errors import StorageError
 
 SWEEPS = "sweeps"
 """The folder of sweeps among those of runs."""
@@ -88,16 +88,16 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder.name, folder, command, started, tuple(points[number] for number in sorted(points)), why)
 
 
-def runs_of_sweep(results: Path, name: str) -> set[str]:
+def runs_of_sweep(folder: Path) -> set[str]:
     """Folder names of the runs of a sweep.
 
     Raises:
-        DataError: there is no such sweep.
+        StorageError: its ``sweep.json`` cannot be read, so that some of them would be missing.
     """
-    known = [path.parent.name for path in (results / SWEEPS).glob("*/sweep.json")]
-    if name not in known:
-        raise DataError(f"there is no sweep '{name}'", did_you_mean(name, known), f"sweeps lie in {results / SWEEPS}")
-    return {point.folder for point in read_sweep(results / SWEEPS / name).points if point.folder}
+    _, why = _object(folder / "sweep.json")
+    if why:
+        raise StorageError(f"it is not known which runs the sweep {folder.name} has", why, f"put it back in {folder}")
+    return {point.folder for point in read_sweep(folder).points if point.folder}
 
 
 def _object(path: Path) -> tuple[dict[str, Any], str]:

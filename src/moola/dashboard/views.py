@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from moola.dashboard.run_folder import RunEntry
 from moola.dashboard.run_listing import DEFAULT_COLUMNS
 from moola.dashboard.run_query import QueryError, RunList, RunQuery, query_runs
 from moola.dashboard.sweep_folder import SWEEPS, read_sweep, read_sweeps
-from moola.errors import ConfigError, DataError, did_you_mean
+from moola.errors import ConfigError, DataError, MoolaError, did_you_mean
 
 PAGE = 100
 """Runs on one page of the list."""
 _MOST_CURVES = 12
 """Runs on the same axes."""
+_ASKED = ("first", "more", "reverse", "run", "sort", "where")
+"""Names that addresses of pages may give values to."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,15 @@ class SweepView:
         return {part: self.board.render(f"sweep_{part}.html.j2", **values) for part in ("told", "points")}
 
 
+def _check(query: Sequence[tuple[str, str]]) -> None:
+    """Refuse an address that asks for what no page does."""
+    problems = [f"{name}: no page takes it; {did_you_mean(name, _ASKED)}" for name, _ in query if name not in _ASKED]
+    wrong = (value for name, value in query if name == "first" and not re.fullmatch("[0-9]{1,9}", value))
+    problems += [f"first: {value!r} must be a whole number, the place of the first run" for value in wrong]
+    if problems:
+        raise MoolaError("the address asks for what is not there", "\n".join(problems), "see the list of runs")
+
+
 AnyView = RunsView | RunView | CurvesView | SweepsView | SweepView
 
 
@@ -233,13 +245,13 @@ def view_of(board: Board, path: str, query: Sequence[tuple[str, str]]) -> AnyVie
     Raises:
         MoolaError: there is nothing of that name, or too much is asked for.
     """
+    _check(query)
     last = dict(query)
     more = last.get("more") == "1"
     match path.strip("/").split("/"):
         case [""]:
-            first = last.get("first", "0")
-            place = int(first) if first.isascii() and first.isdecimal() and len(first) < 10 else 0
-            return RunsView(board, last.get("where", ""), last.get("sort", ""), last.get("reverse") == "1", place)
+            first = int(last.get("first", "0"))
+            return RunsView(board, last.get("where", ""), last.get("sort", ""), last.get("reverse") == "1", first)
         case ["runs", name]:
             return RunView(board, name, more)
         case ["curves"]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moola.config import describe
-from moola.errors import ConfigError, MissingPackageError, StorageError
+from moola.errors import ConfigError, MissingPackageError, StorageError, cause_of
 from moola.pipelines.artifacts import Artifact, ArtifactStore, Recipe
 from moola.pipelines.code_version import code_version
 from moola.pipelines.context import Context
@@ -47,7 +47,7 @@ class Pipeline:
                 context = self._run_stage(stage, context)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
-                    context.events.emit("stage_failed", stage=stage.name, error=f"{type(error).__name__}: {error}")
+                    context.events.emit("stage_failed", stage=stage.name, error=cause_of(error))
                 call_hooks(self.hooks, "on_error", stage, context, error)
                 raise
         return context

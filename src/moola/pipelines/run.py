@@ -12,7 +12,7 @@ from typing import Any
 
 import moola
 from moola.config import RunConfig
-from moola.errors import StorageError
+from moola.errors import StorageError, cause_of
 from moola.layout import (
     Layout,
     digest_file,
@@ -99,9 +99,7 @@ def _told(record: RunRecord, events: EventLog) -> Iterator[None]:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record.finish(status, error)
         with contextlib.suppress(OSError):  # a full disk must not hide the error that it caused
-            events.emit(
-                f"run_{status}", **run, seconds=record.manifest["seconds"], error=f"{type(error).__name__}: {error}"
-            )
+            events.emit(f"run_{status}", **run, seconds=record.manifest["seconds"], error=cause_of(error))
         raise
     record.finish("finished")
     events.emit("run_finished", **run, seconds=record.manifest["seconds"])
@@ -192,7 +190,7 @@ class RunRecord(Hook):
     def finish(self, status: str, error: BaseException | None = None) -> None:
         """Write the last word."""
         self.manifest |= {"status": status, "finished": now(), "seconds": self.seconds}
-        self.manifest["error"] = None if error is None else f"{type(error).__name__}: {error}"
+        self.manifest["error"] = None if error is None else cause_of(error)
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
             self._write()  # a full disk must not hide the error that it caused
 

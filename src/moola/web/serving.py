@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import socket
 from collections.abc import Callable
@@ -10,11 +11,19 @@ from typing import Any
 
 import uvicorn
 
-from moola.errors import ConfigError
+from moola.errors import MoolaError
 from moola.web.security import Gate
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared with, never chosen for the user)
+
+
+_OF_HOST = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+"""What a system says of an address that is none of its own; all else is a matter of the port."""
+
+
+class AddressError(MoolaError):
+    """An address cannot be listened on."""
 
 
 class PageServer:
@@ -30,7 +39,7 @@ class PageServer:
             themselves are to end now.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        AddressError: the address cannot be listened on.
     """
 
     def __init__(
@@ -48,11 +57,8 @@ class PageServer:
             self._socket = socket.create_server((host, port), family=family)
             # Connections inherit it; without, the content of a page waits 40 ms for the browser to confirm its header.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(
-                [f"--host {host} --port {port}: {why}"], "choose another port, or --port 0 for a free one"
-            ) from error
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise _address_error(command, host, port, error) from error
         self.port = int(self._socket.getsockname()[1])
         own = {socket.gethostname()} if host in EVERY_ADDRESS else {f"[{host}]" if ":" in host else host}
         gate = Gate(app, command, token=self.token, port=self.port, hosts=own, any_address=host in EVERY_ADDRESS)
@@ -75,6 +81,15 @@ class PageServer:
     def stop(self) -> None:
         """End `serve` from another thread, after the answers under way."""
         self._server.should_exit = True
+
+
+def _address_error(command: str, host: str, port: int, error: Exception) -> AddressError:
+    what = f"moola {command} cannot listen on {f'[{host}]' if ':' in host else host}"
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, (socket.gaierror, UnicodeError)) or getattr(error, "errno", 0) in _OF_HOST:
+        way_out = "leave --host out for this machine alone, or give one of its addresses, or 0.0.0.0 for all of them"
+        return AddressError(what, f"--host {host}: {why}", way_out)
+    return AddressError(f"{what}, port {port}", why, "choose another port with --port, or --port 0 for a free one")
 
 
 class _Server(uvicorn.Server):
@@ -101,13 +116,13 @@ def open_server(
         tell: called with the port that was chosen because the usual one is taken.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        AddressError: the address cannot be listened on.
     """
     if port is not None:
         return build(port)
     try:
         return build(usual)
-    except ConfigError:
+    except AddressError:
         server = build(0)
         tell(server.port)
         return server

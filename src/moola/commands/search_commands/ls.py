@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK
 
 
@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.search.results import counted, counts_of
     from moola.sweeps.search.study import best_of
 
-    found = [read_search(folder) for folder in searches_in(arguments.artifacts)]
+    found = [read_search(folder) for folder in searches_in(artifacts_of(arguments))]
     if arguments.json:
         rows = [{**one.told, "status": one.status, "trials": counts_of(one.trials)} for one in found]
         print(json.dumps(rows, indent=2))

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK, printable
 
 
@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.search.folder import find_search, read_search
     from moola.sweeps.search.results import counted, table_of
 
-    found = read_search(find_search(arguments.search, arguments.artifacts))
+    found = read_search(find_search(arguments.search, artifacts_of(arguments)))
     told = found.told
     if arguments.json:
         print(json.dumps({**told, "status": found.status, "records": [vars(one) for one in found.trials]}, indent=2))

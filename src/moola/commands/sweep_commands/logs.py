@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK, DataError, printable
 
 
@@ -19,7 +19,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.point import read_states
     from moola.sweeps.record import find_sweep, log_path, read_sweep
 
-    sweep = read_sweep(find_sweep(arguments.sweep, arguments.artifacts.absolute() / "results"))
+    sweep = read_sweep(find_sweep(arguments.sweep, artifacts_of(arguments) / "results"))
     numbers = [point.number for point in sweep.points]
     if arguments.point not in numbers:
         raise DataError(

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK, printable
 
 
@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.record import read_sweep, sweeps_folder
     from moola.sweeps.table import counted
 
-    folders = [path.parent for path in sweeps_folder(arguments.artifacts.absolute() / "results").glob("*/sweep.json")]
+    folders = [path.parent for path in sweeps_folder(artifacts_of(arguments) / "results").glob("*/sweep.json")]
     sweeps = sorted(map(read_sweep, folders), key=lambda sweep: sweep.started, reverse=True)
     rows = [
         {

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, artifacts_of
 from moola.errors import EXIT_OK
 
 
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.record import find_sweep, read_sweep
     from moola.sweeps.table import tabulate_sweep
 
-    sweep = read_sweep(find_sweep(arguments.sweep, arguments.artifacts.absolute() / "results"))
+    sweep = read_sweep(find_sweep(arguments.sweep, artifacts_of(arguments) / "results"))
     table = tabulate_sweep(sweep, arguments.metric, arguments.split, arguments.model)
     if arguments.json:
         told = {
