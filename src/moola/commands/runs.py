@@ -32,6 +32,7 @@ def main(words: Sequence[str]) -> int:
     from moola.dashboard.run_listing import DEFAULT_COLUMNS, run_csv, run_json, run_table
     from moola.dashboard.run_query import RunQuery, query_runs
     from moola.dashboard.sweep_folder import runs_of_sweep
+    from moola.pipelines.sweep_record import find_sweep
 
     artifacts: Path = arguments.artifacts.absolute()
     index = open_index(artifacts, _tell)
@@ -43,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     first = DEFAULT_COLUMNS if not added or arguments.columns.startswith("+") else ()
     used = [arguments.sort] if arguments.sort not in ("started", "name") else []
     columns = tuple(dict.fromkeys((*first, *added, *(key for key in used if key not in first))))
-    only = None if arguments.sweep is None else runs_of_sweep(artifacts / "results", arguments.sweep)
+    only = None if arguments.sweep is None else runs_of_sweep(find_sweep(arguments.sweep, artifacts / "results"))
     query = RunQuery(arguments.names, arguments.where, arguments.sort, arguments.reverse, columns, only)
     runs = query_runs(index, query)
     for warning in runs.warnings:
