@@ -151,7 +151,7 @@ def _entry(folder: Path, manifest: Mapping[str, Any]) -> RunEntry:
         _words(manifest["name"]),
         _words(manifest.get("target")),
         status,
-        _words(manifest.get("error")),
+        _words(manifest.get("error")).rstrip(": "),  # an interruption says nothing of itself
         _words(manifest.get("started")),
         _words(manifest.get("finished")),
         _number(manifest.get("seconds")),

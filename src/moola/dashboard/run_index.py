@@ -28,7 +28,7 @@ from moola.dashboard.run_folder import (
 
 INDEX_PLACE = "metadata/runs-1.sqlite"
 """Below ``artifacts/``; the number is that of the schema."""
-_NO_RUNS = ("sweeps", "searches", "studies")
+_NO_RUNS = ("sweeps", "searches", "studies", "multirun")
 """Folders of `moola run -m` and `moola search` among those of runs."""
 _AT_ONCE = 200
 """Runs that are written in one transaction, so that no other process waits for long."""

@@ -217,11 +217,13 @@ class SweepView:
     def fragments(self) -> Fragments:
         """The points, with the figure of those that are finished."""
         self.board.look()
-        sweep = show_sweep(sweeps_folder(self.board.results) / self.name)
+        folder = sweeps_folder(self.board.results) / self.name
+        sweep = show_sweep(folder)
         headline = query_runs(self.board.index, RunQuery(columns=("headline",))).columns[0]
         entries = self.board.index.entries
         running = {point.run for point in sweep.points if point.status == "running" and point.run in entries}
-        values = {"sweep": sweep, "headline": headline, "entries": entries, "logs": self.board.logs(sorted(running))}
+        logs = self.board.logs(sorted(running))
+        values = {"sweep": sweep, "folder": folder, "headline": headline, "entries": entries, "logs": logs}
         return {part: self.board.render(f"sweep_{part}.html.j2", **values) for part in ("told", "points")}
 
 
