@@ -225,7 +225,7 @@ def test_a_server_that_goes_away_is_not_waited_for_when_the_process_ends(told: T
     tracker.log_figures("pretrain/seed0", 1, {"loss": 1.0}, 1.7e9)
     fake.close()
     began = time.monotonic()
-    tracker._abandon()  # as `atexit` does
+    tracker.abandon()  # as `atexit` does
     assert time.monotonic() - began < 5
 
 
