@@ -23,9 +23,9 @@ from measurement import Row, benchmark_main, compare, seconds
 from moola.config import RunConfig, structure
 from moola.data.device_batches import Batch, DeviceBatches
 from moola.pipelines.events import EventLog, read_events
+from moola.pipelines.sweep_record import read_states
 from moola.pipelines.system_figures import SystemMeter
 from moola.pipelines.tracked import tracked
-from moola.sweeps.point import read_states
 from moola.testing.run_folders import write_run_folders
 from moola.tracking.local import LocalTracker
 from moola.training.loop import fit

@@ -17,6 +17,15 @@ _EXTRAS = {
     "evidence": ("scikit-learn", "scipy", "mapie", "skops", "xgboost-cpu", "cleanlab", "jinja2", "resvg-py", "aeon"),
     "terminal": ("rich", "argcomplete"),
 }
+_OPTIONAL = {
+    "wandb": ("wandb", "wandb-workspaces"),
+    "mlflow": ("mlflow",),
+    "tensorboard": ("tensorboard",),
+    "search": ("optuna",),
+    "prometheus": ("prometheus-client",),
+    "slurm": ("hydra-submitit-launcher",),
+}
+"""Extras that nothing needs but what asks for them by name: a tracker, a search, a hook, a launcher."""
 _MIN_FREE_GB = 3.0
 
 
@@ -24,6 +33,7 @@ def examine() -> bool:
     """Print the findings; False when something stands in the way of the default job."""
     print(f"moola {moola.__version__}, Python {sys.version.split()[0]}, {sys.platform}")
     missing = _report_packages()
+    _report_optional()
     _report_device()
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     writable = os.access(Path.cwd(), os.W_OK)
@@ -45,13 +55,30 @@ def _report_packages() -> list[str]:
             if name in seen:
                 continue
             seen.add(name)
-            try:
-                print(f"{name:20}{importlib.metadata.version(name)}")
-            except importlib.metadata.PackageNotFoundError:
+            version = _version(name)
+            print(f"{name:20}{version or 'not installed'}")
+            if version is None:
                 target = f"'moola[{extra}]'" if extra else "moola"
-                print(f"{name:20}not installed")
                 problems.append(f"{name} -> pip install -c constraints.txt {target}")
     return problems
+
+
+def _report_optional() -> None:
+    """One line an extra, with the way to have it; none of them is missing."""
+    print()
+    for extra, names in _OPTIONAL.items():
+        found = {name: _version(name) for name in names}
+        told = ", ".join(f"{name} {version}" for name, version in found.items())
+        way = f"not installed; optional: pip install -c constraints.txt 'moola[{extra}]'"
+        print(f"{extra:20}{told if all(found.values()) else way}")
+    print()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _report_device() -> None:

@@ -103,12 +103,15 @@ def test_doctor_names_missing_packages_with_the_way_to_get_them(monkeypatch, cap
 
     monkeypatch.setattr(moola.doctor, "_CORE", ("torch", "no-such-core"))
     monkeypatch.setattr(moola.doctor, "_EXTRAS", {"evidence": ("no-such-extra",)})
+    monkeypatch.setattr(moola.doctor, "_OPTIONAL", {"far": ("no-such-tracker",), "here": ("torch",)})
     monkeypatch.setattr(moola.doctor, "_MIN_FREE_GB", 1e9)
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "missing: no-such-core -> pip install -c constraints.txt moola\n" in said
     assert "missing: no-such-extra -> pip install -c constraints.txt 'moola[evidence]'\n" in said
     assert "paths.artifacts=FOLDER" in said
+    assert "optional: pip install -c constraints.txt 'moola[far]'" in said and "\nhere                torch 2" in said
+    assert "no-such-tracker" not in said, "what is optional is not missing"
 
 
 def test_cfg_job_shows_the_configuration_and_runs_nothing(moola):

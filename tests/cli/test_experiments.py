@@ -29,6 +29,7 @@ def small(make_moola):
     return make_moola()
 
 
+@pytest.mark.slow
 def test_overfit_finds_that_the_encoder_can_learn_and_says_how_well(small):
     done = small("run", "debug=overfit", *SMALL, "encoder=bilstm_8x1", "stage.overfit.steps=60")
     assert "windows learned by heart: training error 0.000" in done.err

@@ -18,8 +18,7 @@ from typing import IO
 import pytest
 
 from moola.pipelines.events import read_events
-from moola.sweeps.point import PointState, read_states
-from moola.sweeps.record import read_sweep
+from moola.pipelines.sweep_record import PointState, read_states, read_sweep
 
 SLOW = pytest.mark.slow
 FILES = ("data=files", "name=t", "stage.hooks={}")

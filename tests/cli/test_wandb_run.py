@@ -119,12 +119,16 @@ def test_a_run_without_key_network_or_terminal(
         fake.close()
 
 
-def test_a_run_that_is_killed_goes_on_under_the_same_id(
+def test_a_service_and_then_the_run_are_killed_and_the_same_run_goes_on(
     start: Callable[..., Any], run_folder: Callable[[], Path]
 ) -> None:
     more = ("trainer.pretrain.epochs=40", "trainer.pretrain.log_every_steps=1")
     first = start(*more)
-    wait_until(lambda: len(trained(run_folder())) > 20, first)
+    wait_until(lambda: len(trained(run_folder())) > 20 and any(services(first)), first)
+    for service in list(services(first)):
+        service.send_signal(signal.SIGKILL)
+    log = run_folder() / "events.jsonl"
+    wait_until(lambda: "the tracker 'wandb' cannot be told" in log.read_text(), first)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     before = trained(run_folder())
@@ -134,21 +138,6 @@ def test_a_run_that_is_killed_goes_on_under_the_same_id(
     assert after[: len(before)] == before and len(set(after)) == len(after)
     steps = sorted(step for series, step in after if series == "pretrain/seed0")
     assert steps == list(range(1, steps[-1] + 1)), "none is lost"
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
     found = wandb_file.read(folder)
     assert found.run.run_id == folder.name and rows(found.history) == points(folder)
-
-
-def test_a_service_that_is_killed_is_told_and_the_mirror_is_whole(
-    start: Callable[..., Any], run_folder: Callable[[], Path]
-) -> None:
-    process = start("trainer.pretrain.epochs=40", "trainer.pretrain.log_every_steps=1")
-    wait_until(lambda: len(trained(run_folder())) > 20 and any(services(process)), process)
-    for service in list(services(process)):
-        service.send_signal(signal.SIGKILL)
-    out = finished(process)
-    assert "the tracker 'wandb' cannot be told" in out
-    folder = run_folder()
-    steps = [step for series, step in points(folder) if series == "pretrain/seed0"]
-    assert steps == list(range(1, steps[-1] + 1))
-    assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
-    assert rows(wandb_file.read(folder).history) == points(folder), "a new service was told everything"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from moola.pipelines.sweep_record import Point, PointState, Sweep, write_state
 from moola.testing.run_folders import write_run_folder
 
 TOKEN = "a-token-of-a-test"
@@ -143,15 +143,14 @@ def test_a_server_ends_with_streams_open(server: SimpleNamespace, ask: Callable[
 
 def test_sweeps_are_listed_whatever_their_files_are(results: Path, ask: Callable[..., Any]) -> None:
     assert b"moola run -m" in ask("/sweeps")[2]
-    point = {"number": 0, "overrides": ["b=3", "a=<i>"]}
-    good = json.dumps({"command": "moola run -m a=1,2", "swept": ["a"], "points": [point]})
-    for name, content in {"good": good, "torn": "{"}.items():
-        (results / "sweeps" / name / "points").mkdir(parents=True)
-        (results / "sweeps" / name / "sweep.json").write_text(content)
-    state = {"number": 0, "status": "failed", "why": "no <b>room</b>", "run_folder": "/x/run-1", "log": "logs/0.log"}
-    (results / "sweeps" / "good" / "points" / "00000.json").write_text(json.dumps(state))
+    folder = results / "sweeps" / "good"
+    points = (Point(0, ("b=3", "a=<i>"), "run-2"), Point(1, ("b=3", "a=2"), "run-3"))
+    Sweep(folder, "run", "moola run -m a=1,2", "2026-01-01T00:00:00Z", ("a",), points).write()
+    write_state(folder, PointState(0, "failed", run_folder="/x/run-1", log="logs/0.log", why="no <b>room</b>"))
+    (results / "sweeps" / "torn").mkdir()
+    (results / "sweeps" / "torn" / "sweep.json").write_text("{")
     page = ask("/sweeps")[2].decode()
-    assert "moola run -m a=1,2" in page and "sweep.json cannot be read" in page
+    assert "moola run -m a=1,2" in page and "1 failed" in page and "1 waiting" in page and "torn/sweep.json" in page
     page = ask("/sweeps/good")[2].decode()
     assert (
         "<code>a=&lt;i&gt;</code>" in page

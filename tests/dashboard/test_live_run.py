@@ -82,6 +82,8 @@ def test_a_run_is_followed(training: Callable[..., Any]) -> None:
     for number in range(4):
         run.step(number, 1.0 / (number + 1), seed=number % 2)
     run.say("progress", stage="pretrain", done=1, total=4, what="seed 1, epoch 1", loss=0.5, val_loss=0.25)
+    for member in (0, 1):
+        run.say("epoch", stage="finetune", seed=0, member=member, epoch=3, loss=0.125 + member)
     run.say("system", cpu_percent=50.0, gpu={"memory_gb": 2.5}, host="a", busy=True)
     run.say("note", stage="pretrain", message="<b>warm</b>")
     run.say("steps", stage="pretrain", seed="none", step=None)
@@ -91,6 +93,7 @@ def test_a_run_is_followed(training: Callable[..., Any]) -> None:
     assert live.curves[LOSS][1].y == [0.5, 0.25]
     assert live.curves[CurveName("pretrain", "lr/group0", "step")][0].x == [0, 2]
     assert live.curves[CurveName("pretrain", "val_loss", "epoch")][1].y == [0.25]
+    assert live.curves[CurveName("finetune", "loss", "epoch")][0] == Points([3], [0.125])
     assert live.curves[CurveName("system", "gpu/memory_gb", "second")][0].y == [2.5]
     assert not [name for name in live.curves if name.figure in ("busy", "host", "done")]
     assert live.stages["pretrain"].status == "failed" and live.n_stages == 3

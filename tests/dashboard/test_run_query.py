@@ -14,7 +14,7 @@ from moola.commands.sweep_commands import ls, show
 from moola.dashboard.run_index import RunIndex, open_index
 from moola.dashboard.run_query import QueryError, RunQuery, query_runs
 from moola.errors import ConfigError, DataError, MoolaError, StorageError
-from moola.layout import write_json
+from moola.pipelines.sweep_record import Point, PointState, Sweep, write_state
 from moola.testing.run_folders import write_run_folder, write_run_folders
 
 
@@ -190,12 +190,9 @@ def test_the_command_tells_what_to_do_where_there_are_no_runs(
 
 def test_runs_of_a_sweep(index: RunIndex, capsys: pytest.CaptureFixture[str]) -> None:
     folder = index.results / "sweeps" / "hidden-0123"
-    points = [{"number": 0, "overrides": ["a=1"], "run_id": "many-000000000003"}, {"number": 1, "overrides": ["a=2"]}]
-    write_json(folder / "sweep.json", {"points": points})
-    write_json(
-        folder / "points" / "00001.json", {"number": 1, "run_folder": "/x/many-000000000004", "status": "failed"}
-    )
-    (folder / "points" / "00002.json").write_text("{torn")
+    points = (Point(0, ("a=1",), "many-000000000003"), Point(1, ("a=2",), "elsewhere"))
+    Sweep(folder, "run", "moola run -m a=1,2", "2026-01-01T00:00:00Z", ("a",), points).write()
+    write_state(folder, PointState(1, "failed", run_folder="/x/many-000000000004"))
     place = ["--artifacts", str(index.results.parent), "--csv", "--columns", "status", "--sort", "name", "--sweep"]
     assert runs.main([*place, "hidden-0123"]) == 0
     names = [line[:17] for line in capsys.readouterr().out.splitlines()[1:]]

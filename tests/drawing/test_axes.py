@@ -46,6 +46,14 @@ def test_whole_ticks_never_fall_between_epochs() -> None:
 def test_figures_have_a_true_minus_and_three_decimals() -> None:
     assert [figure(value) for value in (0.61249, -0.034, math.nan, None)] == ["0.612", "−0.034", "–", "–"]
     assert figure(0.034, signed=True) == "+0.034"
+    assert [figure(value) for value in (9.8765, 45.2, -382.513, 3825.13, 38251.3)] == [
+        "9.877",
+        "45.20",
+        "−382.5",
+        "3825",
+        "38251",
+    ]
+    assert figure(45.2, 1) == "45.2"
     assert figure(-0.0001, signed=True) == "0.000"
     assert interval(-0.02, 0.1, signed=True) == "[−0.020, +0.100]"
     assert interval(math.nan, 0.1) == "no interval"

@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 
 from moola.layout import Layout, read_json
+from moola.pipelines.sweep_record import Point, read_states
 from moola.pods.resuming import open_run
 from moola.pods.settings import PodSettings
 from moola.pods.waiting import PhaseLimits
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PointEnd
 from moola.sweeps.pod_sweep import PodSweep
-from moola.sweeps.point import Point, read_states
 
 SHORT = PhaseLimits(ssh_s=2.0, silent_s=2.0)
 

@@ -19,8 +19,7 @@ from pod_bench import SHORT, Bench, hosts_of, kill_jobs, points
 from until import wait_for
 
 from moola.cli import main
-from moola.sweeps.point import read_states
-from moola.sweeps.record import Sweep
+from moola.pipelines.sweep_record import Sweep, read_states
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow

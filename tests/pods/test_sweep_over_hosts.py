@@ -18,8 +18,8 @@ from pod_bench import hosts_of, kill_jobs
 from until import wait_for
 
 from moola.layout import Layout, read_json
+from moola.pipelines.sweep_record import read_states
 from moola.pods.providers import open_ledger
-from moola.sweeps.point import read_states
 
 N = int(os.environ.get("SWEEP_POINTS", "4"))
 SMALL = (

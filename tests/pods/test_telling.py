@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb_file
 
+from moola.pods import running
 from moola.pods.bundle import Bundle
+from moola.pods.publishing import Published
 from moola.pods.telling import tell_trackers
 from moola.tracking.journal import JOURNAL, Journal, read_calls
 from moola.tracking.tracker import TrackedRun
@@ -81,6 +83,19 @@ def test_nothing_happens_without_trackers(published: Path) -> None:
     for tracker in ({}, {"local": {}}):
         tell_trackers(bundle_with(tracker), published, published.parents[1], said.append)
     assert said == []
+
+
+def test_a_finished_run_that_is_pulled_is_told_while_its_pod_stays_on(
+    stand_in: ModuleType, tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    run = stand_in.stand_in_run(tmp_path, said)
+    monkeypatch.setattr(run, "bundle", bundle_with({"wanbd": {}}))
+    monkeypatch.setattr(running, "fetch_results", lambda run, record, pod: Published(published))
+    monkeypatch.setattr(run, "stays_on", lambda record: "it stays on")
+    pod: Any = SimpleNamespace(status=lambda: {"outcome": "finished"})
+    assert run.pull(pod, pod).outcome == "finished"
+    assert said[-1] == "it stays on" and "did you mean 'wandb'" in said[-2]
 
 
 JOB = """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,23 @@ def test_mlflow_keeps_every_point_once(tmp_path: Path) -> None:
         "encoder-check/encoder.safetensors",
         "encoder-check/lineage.json",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, for MLflow
+def test_a_kill_while_mlflow_makes_its_database_leaves_none(tmp_path: Path, tracked_run: TrackedRun) -> None:
+    program = (
+        "import sys; from pathlib import Path; from moola.tracking.mlflow_tracker import MLflowTracker;"
+        "from moola.tracking.tracker import TrackedRun;"
+        "MLflowTracker().start(TrackedRun('tiny-0', 'tiny', Path(sys.argv[1]), {}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tracked_run.folder)], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not any(path.stat().st_size > 300_000 for path in (tmp_path / "metadata").rglob("*.db")):  # of over a million
+        assert time.monotonic() < until and process.poll() is None
+    process.kill()
+    process.wait()
+    MLflowTracker().start(tracked_run)
 
 
 def test_check_tracker_finds_one_that_doubles_and_one_that_loses(tmp_path: Path) -> None:

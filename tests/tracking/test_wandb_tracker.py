@@ -219,6 +219,16 @@ def test_a_server_that_is_away_takes_a_bounded_time(told: TrackedRun, monkeypatc
     assert time.monotonic() - began < 5
 
 
+def test_a_server_that_goes_away_is_not_waited_for_when_the_process_ends(told: TrackedRun, fake: FakeWandb) -> None:
+    tracker = WandbTracker(base_url=fake.url, wait_s=20.0)
+    tracker.start(told)
+    tracker.log_figures("pretrain/seed0", 1, {"loss": 1.0}, 1.7e9)
+    fake.close()
+    began = time.monotonic()
+    tracker.abandon()  # as `atexit` does
+    assert time.monotonic() - began < 5
+
+
 def test_a_key_is_found_where_the_client_keeps_it(nobody_at_home: Path) -> None:
     assert find_account("auto", None, {}).mode == "offline"
     netrc = nobody_at_home / ".netrc"

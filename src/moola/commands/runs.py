@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     from moola.dashboard.run_listing import DEFAULT_COLUMNS, run_csv, run_json, run_table
     from moola.dashboard.run_query import RunQuery, query_runs
     from moola.dashboard.sweep_folder import runs_of_sweep
-    from moola.sweeps.record import find_sweep
+    from moola.pipelines.sweep_record import find_sweep
 
     artifacts = artifacts_of(arguments)
     index = open_index(artifacts, _tell)

@@ -19,7 +19,7 @@ Axis = Literal["step", "epoch", "second"]
 _SEED_AND_EPOCH = re.compile(r"seed (\d+), epoch (\d+)")
 _MOST_POINTS = 4096
 _LOG_LINES = 60
-_NO_FIGURES = {"time", "event", "stage", "seed", "step", "steps", "epoch", "done", "total", "what"}
+_NO_FIGURES = {"time", "event", "stage", "seed", "member", "step", "steps", "epoch", "done", "total", "what"}
 
 
 @dataclass(frozen=True, order=True)
@@ -129,6 +129,8 @@ class LiveRun:
             self.stages, self.progress = {}, None
         elif kind == "steps":
             self._add(CurveName(event["stage"], "", "step"), event["seed"], event["step"], event)
+        elif kind == "epoch" and not event.get("member"):  # of an ensemble the first is shown
+            self._add(CurveName(event["stage"], "", "epoch"), event["seed"], event["epoch"], event)
         elif kind == "system":
             self._add(CurveName("system", "", "second"), 0, self._second(event), event)
         elif kind == "progress":

@@ -116,14 +116,14 @@ def is_begun(record: RunRecord) -> bool:
     return record.entry.status == "running" and not record.settings
 
 
-def with_life(entry: RunEntry, folder: Path) -> RunEntry:
+def with_life(entry: RunEntry, results: Path) -> RunEntry:
     """The entry as things are now: a run that says ``running`` without a process has stopped.
 
     Args:
         entry: as it was read.
-        folder: of the run.
+        results: in which its folder lies.
     """
-    if entry.status != "running" or entry.on_pod or is_locked(folder / ".lock"):
+    if entry.status != "running" or entry.on_pod or is_locked(results / entry.folder / ".lock"):
         return entry
     return entry._replace(status="stopped", why="its process has ended without a word: it was killed, or its machine")
 
@@ -151,7 +151,7 @@ def _entry(folder: Path, manifest: Mapping[str, Any]) -> RunEntry:
         _words(manifest["name"]),
         _words(manifest.get("target")),
         status,
-        _words(manifest.get("error")),
+        _words(manifest.get("error")).rstrip(": "),  # an interruption says nothing of itself
         _words(manifest.get("started")),
         _words(manifest.get("finished")),
         _number(manifest.get("seconds")),

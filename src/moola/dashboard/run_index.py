@@ -28,7 +28,7 @@ from moola.dashboard.run_folder import (
 
 INDEX_PLACE = "metadata/runs-1.sqlite"
 """Below ``artifacts/``; the number is that of the schema."""
-_NO_RUNS = ("sweeps", "searches", "studies")
+_NO_RUNS = ("sweeps", "searches", "studies", "multirun")
 """Folders of `moola run -m` and `moola search` among those of runs."""
 _AT_ONCE = 200
 """Runs that are written in one transaction, so that no other process waits for long."""
@@ -112,7 +112,8 @@ class RunIndex:
 
     def _refresh(self) -> None:
         there = _signatures(self.results)
-        known = {folder: (number, signature) for number, folder, signature in self._rows("id, folder, signature")}
+        rows = self._rows()
+        known = {row[2]: row[:2] for row in rows}
         gone = [number for folder, (number, _) in known.items() if folder not in there]
         changed = [name for name, signature in there.items() if known.get(name, (0, ""))[1] != signature]
         if len(changed) >= _AT_ONCE:
@@ -123,12 +124,13 @@ class RunIndex:
             names = changed[first : first + _AT_ONCE]
             records = [read_run_folder(self.results / name) for name in names]
             self._write(records, there, [known[name][0] for name in names if name in known])
-        rows = self._rows(f"id, {', '.join(RunEntry._fields)}")
-        entries = {row[1]: RunEntry._make(row[1:]) for row in rows}
-        self.entries = {name: with_life(entry, self.results / name) for name, entry in sorted(entries.items())}
+        entries = (RunEntry._make(row[2:]) for row in (self._rows() if gone or changed else rows))
+        self.entries = {entry.folder: with_life(entry, self.results) for entry in entries}
 
-    def _rows(self, columns: str) -> list[tuple[Any, ...]]:
-        return self._database.execute(f"SELECT {columns} FROM runs").fetchall()  # noqa: S608 (columns are our own)
+    def _rows(self) -> list[tuple[Any, ...]]:
+        """Id, signature and entry of every run, by folder."""
+        columns = ", ".join(RunEntry._fields)
+        return self._database.execute(f"SELECT id, signature, {columns} FROM runs ORDER BY folder").fetchall()  # noqa: S608
 
     def _write(self, records: Sequence[RunRecord], signatures: Mapping[str, str], gone: Iterable[int]) -> None:
         """Take runs out and put others in, in one transaction."""

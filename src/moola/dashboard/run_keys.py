@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,6 +62,25 @@ class Key:
     large_first: bool = False
 
 
+class _FieldValues(Mapping[str, Any]):
+    """Folder -> value of a field, read when it is asked for: a list shows few of many runs."""
+
+    def __init__(self, entries: Mapping[str, RunEntry], read: Callable[[RunEntry], Any]) -> None:
+        self._entries, self._read = entries, read
+
+    def __getitem__(self, folder: str) -> Any:
+        value = self._read(self._entries[folder])
+        if value is None:
+            raise KeyError(folder)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (folder for folder in self._entries if folder in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def find_key(index: RunIndex, asked: str) -> Key:
     """The key that a word stands for.
 
@@ -73,9 +92,7 @@ def find_key(index: RunIndex, asked: str) -> Key:
         UnknownKeyError: no run has it.
     """
     if asked in _FIELDS:
-        read = _FIELDS[asked]
-        found = ((folder, read(entry)) for folder, entry in index.entries.items())
-        values = {folder: value for folder, value in found if value is not None}
+        values = _FieldValues(index.entries, _FIELDS[asked])
         return Key(asked, "field", asked, values, large_first=asked in _LARGE_FIRST)
     settings = index.keys("setting")
     for setting in (asked, f"{asked}.name", f"{asked}.kind"):  # ``encoder`` is ``encoder.name``

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 import math
 import re
@@ -91,7 +92,7 @@ def query_runs(index: RunIndex, query: RunQuery) -> RunList:
     folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if not of_test)]
     considered = [index.entries[folder] for folder in folders]
     folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if of_test)]
-    folders = sorted(folders, key=_rank(order, large_first=order.large_first != query.reverse))
+    folders = _sorted(folders, order.values, large_first=order.large_first != query.reverse)
     entries = tuple(index.entries[folder] for folder in folders)
     shown = tuple(column for column in columns if column is not None)
     return RunList(entries, shown, tuple(_warnings(index, considered, entries, order, [*keys.found.values()])))
@@ -173,21 +174,22 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _rank(key: Key, *, large_first: bool) -> Callable[[str], tuple[Any, ...]]:
-    """What a folder is sorted by: numbers before words, and what has no value last."""
-    sign = -1 if large_first else 1
-
-    def rank(folder: str) -> tuple[Any, ...]:
-        found = key.values.get(folder)
+def _sorted(folders: Iterable[str], values: Mapping[str, Any], *, large_first: bool) -> list[str]:
+    """Folders by their values: numbers before words, what has no value last, and equal ones by name."""
+    numbers: dict[str, float] = {}
+    words: dict[str, str] = {}
+    without: list[str] = []
+    for folder in sorted(folders):
+        found = values.get(folder)
         value = found.value if isinstance(found, Figure) else found
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            return 2, 0, folder
-        if isinstance(value, (int, float)):
-            return 0, sign * value, folder
-        words = value if isinstance(value, str) else json.dumps(value)
-        return 1, tuple(sign * ord(letter) for letter in words) + ((math.inf,) if large_first else ()), folder
-
-    return rank
+            without.append(folder)
+        elif isinstance(value, (int, float)):
+            numbers[folder] = value
+        else:
+            words[folder] = value if isinstance(value, str) else json.dumps(value)
+    by_value = (sorted(known, key=known.__getitem__, reverse=large_first) for known in (numbers, words))
+    return [*itertools.chain.from_iterable(by_value), *without]
 
 
 def _named(index: RunIndex, names: Iterable[str]) -> list[str]:

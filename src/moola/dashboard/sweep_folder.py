@@ -1,65 +1,54 @@
-"""What sweeps say of their points, read without an error: they may be half-written, or made by a newer moola."""
+"""Sweeps as pages show them: one whose files are not what moola writes is shown with what is wrong."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
-from moola.errors import StorageError
-
-SWEEPS = "sweeps"
-"""The folder of sweeps among those of runs."""
+from moola.errors import MoolaError
+from moola.pipelines.sweep_record import PointState, read_states, read_sweep, run_of, sweeps_folder
 
 
 @dataclass(frozen=True)
-class SweepPoint:
-    """A configuration of a sweep and what became of it.
+class ShownPoint:
+    """A point and what became of it.
 
     Attributes:
         number: of the point.
-        words: what it overrides; where the sweep says which keys it varies, those alone.
-        folder: name of its run folder; "" where it is not known.
-        status: ``waiting``, ``running``, ``finished``, ``failed`` or ``interrupted``.
-        why: what went wrong.
-        where: process, host or pod.
-        seconds: wall time.
-        cost_usd: rent.
-        log: file that holds what it printed.
+        words: what tells it from the others.
+        run: name of its run folder.
+        state: None: it was never begun.
     """
 
     number: int
-    words: tuple[str, ...] = ()
-    folder: str = ""
-    status: str = "waiting"
-    why: str = ""
-    where: str = ""
-    seconds: float | None = None
-    cost_usd: float | None = None
-    log: str = ""
+    words: str
+    run: str
+    state: PointState | None
+
+    @property
+    def status(self) -> str:
+        """Of its state, or ``waiting``."""
+        return self.state.status if self.state is not None else "waiting"
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ShownSweep:
     """A sweep.
 
     Attributes:
         name: its id, which is the name of its folder.
-        folder: where it is kept.
         command: that made it, in words.
-        started: in UTC, ISO 8601; "" where it is not known.
+        started: in UTC, ISO 8601.
         points: in order.
         why: what is wrong with its files; "" for nothing.
     """
 
     name: str
-    folder: Path
-    command: str
-    started: str
-    points: tuple[SweepPoint, ...]
+    command: str = ""
+    started: str = ""
+    points: tuple[ShownPoint, ...] = ()
     why: str = ""
 
     @property
@@ -68,74 +57,31 @@ class Sweep:
         return Counter(point.status for point in self.points)
 
 
-def read_sweeps(results: Path) -> list[Sweep]:
+def show_sweep(folder: Path) -> ShownSweep:
+    """The sweep of a folder."""
+    try:
+        sweep, states = read_sweep(folder), read_states(folder)
+    except MoolaError as error:
+        return ShownSweep(folder.name, why=f"{error.what}: {error.why}")
+    points = [
+        ShownPoint(point.number, sweep.differing(point), run_of(point, state), state)
+        for point in sweep.points
+        for state in [states.get(point.number)]
+    ]
+    return ShownSweep(folder.name, sweep.command, sweep.started, tuple(points))
+
+
+def show_sweeps(results: Path) -> list[ShownSweep]:
     """All sweeps, the latest first."""
-    folders = [path.parent for path in (results / SWEEPS).glob("*/sweep.json")]
-    return sorted(map(read_sweep, folders), key=lambda sweep: (sweep.started, sweep.name), reverse=True)
-
-
-def read_sweep(folder: Path) -> Sweep:
-    """One sweep: ``sweep.json`` and ``points/*.json``."""
-    head, why = _object(folder / "sweep.json")
-    points = {point.number: point for point in _planned(head)}
-    for path in sorted((folder / "points").glob("[0-9]*.json")):
-        state, problem = _object(path)
-        why = why or problem
-        number = state.get("number")
-        if isinstance(number, int):
-            points[number] = _with_state(points.get(number, SweepPoint(number)), state)
-    command, started = (str(head.get(name) or "") for name in ("command", "started"))
-    return Sweep(folder.name, folder, command, started, tuple(points[number] for number in sorted(points)), why)
+    folders = [path.parent for path in sweeps_folder(results).glob("*/sweep.json")]
+    return sorted(map(show_sweep, folders), key=lambda sweep: (sweep.started, sweep.name), reverse=True)
 
 
 def runs_of_sweep(folder: Path) -> set[str]:
     """Folder names of the runs of a sweep.
 
     Raises:
-        StorageError: its ``sweep.json`` cannot be read, so that some of them would be missing.
+        MoolaError: its files are not what moola writes.
     """
-    _, why = _object(folder / "sweep.json")
-    if why:
-        raise StorageError(f"it is not known which runs the sweep {folder.name} has", why, f"put it back in {folder}")
-    return {point.folder for point in read_sweep(folder).points if point.folder}
-
-
-def _object(path: Path) -> tuple[dict[str, Any], str]:
-    """The object of a JSON file, or an empty one and what is wrong."""
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, f"{path.name} cannot be read ({type(error).__name__}: {error})"
-    return (told, "") if isinstance(told, dict) else ({}, f"{path.name} holds no object")
-
-
-def _planned(head: Mapping[str, Any]) -> Iterator[SweepPoint]:
-    told, swept = head.get("points"), head.get("swept")
-    varied = swept if isinstance(swept, list) else []
-    for place, one in enumerate(told if isinstance(told, list) else []):
-        if isinstance(one, dict):
-            words = one.get("overrides")
-            number = one.get("number", place)
-            known = tuple(map(str, words)) if isinstance(words, list) else ()
-            own = tuple(word for word in known if word.partition("=")[0] in varied) or known
-            yield SweepPoint(number if isinstance(number, int) else place, own, str(one.get("run_id") or ""))
-
-
-def _with_state(point: SweepPoint, state: Mapping[str, Any]) -> SweepPoint:
-    def number(name: str) -> float | None:
-        value = state.get(name)
-        return float(value) if isinstance(value, (int, float)) else None
-
-    words = {name: str(state.get(name) or "") for name in ("run_folder", "status", "why", "where", "log")}
-    folder = PurePath(words["run_folder"]).name or point.folder
-    return SweepPoint(
-        point.number,
-        point.words,
-        folder,
-        words["status"],
-        words["why"],
-        words["where"],
-        number("seconds"),
-        number("cost_usd"),
-        words["log"],
-    )
+    states = read_states(folder)
+    return {run_of(point, states.get(point.number)) for point in read_sweep(folder).points}

@@ -18,8 +18,9 @@ from moola.dashboard.run_details import RunDetails
 from moola.dashboard.run_folder import RunEntry
 from moola.dashboard.run_listing import DEFAULT_COLUMNS
 from moola.dashboard.run_query import QueryError, RunList, RunQuery, query_runs
-from moola.dashboard.sweep_folder import SWEEPS, read_sweep, read_sweeps
+from moola.dashboard.sweep_folder import show_sweep, show_sweeps
 from moola.errors import ConfigError, DataError, MoolaError, did_you_mean
+from moola.pipelines.sweep_record import sweeps_folder
 
 PAGE = 100
 """Runs on one page of the list."""
@@ -202,15 +203,15 @@ class SweepsView:
 
     def fragments(self) -> Fragments:
         """The list."""
-        sweeps = read_sweeps(self.board.results)
-        return {"sweeps": self.board.render("sweeps_table.html.j2", sweeps=sweeps, folder=self.board.results / SWEEPS)}
+        sweeps, folder = show_sweeps(self.board.results), sweeps_folder(self.board.results)
+        return {"sweeps": self.board.render("sweeps_table.html.j2", sweeps=sweeps, folder=folder)}
 
 
 class SweepView:
     """The points of one sweep."""
 
     def __init__(self, board: Board, name: str) -> None:
-        known = [sweep.name for sweep in read_sweeps(board.results)]
+        known = [path.parent.name for path in sweeps_folder(board.results).glob("*/sweep.json")]
         if name not in known:
             raise DataError(f"there is no sweep '{name}'", did_you_mean(name, known), "see the list of sweeps")
         self.board, self.name = board, name
@@ -219,11 +220,13 @@ class SweepView:
     def fragments(self) -> Fragments:
         """The points, with the figure of those that are finished."""
         self.board.look()
-        sweep = read_sweep(self.board.results / SWEEPS / self.name)
+        folder = sweeps_folder(self.board.results) / self.name
+        sweep = show_sweep(folder)
         headline = query_runs(self.board.index, RunQuery(columns=("headline",))).columns[0]
         entries = self.board.index.entries
-        running = {point.folder for point in sweep.points if point.status == "running" and point.folder in entries}
-        values = {"sweep": sweep, "headline": headline, "entries": entries, "logs": self.board.logs(sorted(running))}
+        running = {point.run for point in sweep.points if point.status == "running" and point.run in entries}
+        logs = self.board.logs(sorted(running))
+        values = {"sweep": sweep, "folder": folder, "headline": headline, "entries": entries, "logs": logs}
         return {part: self.board.render(f"sweep_{part}.html.j2", **values) for part in ("told", "points")}
 
 

@@ -1,4 +1,4 @@
-"""Figures as people read them: three decimals, a true minus sign, a dash where there is none."""
+"""Figures as people read them: three decimals, fewer of large ones, a true minus sign, a dash where there is none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ NOTHING = "\N{EN DASH}"
 
 
 def figure(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """A figure: ``0.612``, ``−0.034``, with `signed` ``+0.034``; an en dash for None, NaN and infinities."""
+    """A figure: ``0.612``, ``−0.034``, with `signed` ``+0.034``; an en dash for None, NaN and infinities.
+
+    From ten on four digits are significant: ``38.25``, ``3825``.
+    """
     if value is None or not math.isfinite(value):
         return NOTHING
+    if abs(value) >= 10:
+        digits = min(digits, max(3 - int(math.log10(abs(value))), 0))
     size = f"{abs(value):.{digits}f}" if abs(value) < 1e6 else f"{abs(value):.3g}".replace("e+", "e")
     # What rounds to nothing has no sign: -0.0001 is shown as 0.000.
     if float(size) == 0:

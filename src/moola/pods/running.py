@@ -37,6 +37,7 @@ from moola.pods.settings import PodSettings
 from moola.pods.ssh import HostKeyError
 from moola.pods.staged_results import REPLAYED
 from moola.pods.starting import start
+from moola.pods.telling import tell_trackers
 
 if TYPE_CHECKING:
     from moola.pods.ssh import SshTarget
@@ -210,6 +211,8 @@ class PodRun:
         outcome, published = str(status.get("outcome") or "detached"), None
         if outcome == "finished":
             published = self.timed("pull", lambda: fetch_results(self, record, pod))
+            if published.came and not self.replays:
+                tell_trackers(self.bundle, published.folder, self.layout.artifacts, self.tell)
         else:
             self.timed("pull", lambda: fetch_state(self, pod))
         self.tell(self.stays_on(record))

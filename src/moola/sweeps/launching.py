@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from moola.config import override
 from moola.errors import MoolaError
-from moola.sweeps.point import Point, PointState, read_states, write_state
+from moola.pipelines.sweep_record import Point, PointState, read_states, write_state
 from moola.sweeps.task import SWEEP_VARIABLE, PointTask
 
 if TYPE_CHECKING:

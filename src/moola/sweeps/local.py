@@ -12,9 +12,8 @@ from moola.config import reject
 from moola.errors import MoolaError
 from moola.pipelines.events import now
 from moola.pipelines.parallel import available_cores
+from moola.pipelines.sweep_record import Point, PointState, log_path, write_state
 from moola.sweeps.launching import failed
-from moola.sweeps.point import Point, PointState, write_state
-from moola.sweeps.record import log_path
 from moola.sweeps.task import PointTask
 from moola.sweeps.workers import GRACE_S, Ended, WarmServer, Worker, WorkerSetup
 

@@ -14,11 +14,20 @@ from typing import Any
 from moola.config import ConfigProblems
 from moola.errors import EXIT_FAILED, ConfigError, MoolaError
 from moola.pipelines.events import now
+from moola.pipelines.sweep_record import (
+    Point,
+    PointState,
+    Sweep,
+    log_path,
+    read_states,
+    read_sweep,
+    sweeps_folder,
+    write_state,
+)
 from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points
-from moola.sweeps.point import Point, PointState, read_states, write_state
-from moola.sweeps.record import Sweep, is_whole, log_path, only_one, read_sweep, sweep_id, sweeps_folder
+from moola.sweeps.record import is_whole, only_one, sweep_id
 from moola.sweeps.task import PointTask
 from moola.sweeps.watching import SweepWatch
 from moola.sweeps.workers import WarmServer

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from moola.config import ConfigProblems, reject
 from moola.errors import ConfigError, DataError, MoolaError, printable
 from moola.layout import Layout
+from moola.pipelines.sweep_record import Point, log_path, read_sweep
 from moola.pods.bundle import Bundle
 from moola.pods.composed_run import compose, layout_of, words_of
 from moola.pods.estimating import estimate_of
@@ -29,8 +30,6 @@ from moola.sweeps.launching import LeftPointError, completed, failed
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PointEnd
 from moola.sweeps.pod_sweep import PodSweep
-from moola.sweeps.point import Point
-from moola.sweeps.record import log_path, read_sweep
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

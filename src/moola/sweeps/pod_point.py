@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from moola.errors import EXIT_POD, MoolaError
+from moola.pipelines.sweep_record import Point, PointState, write_state
 from moola.pods.attaching import PodLostError
 from moola.pods.attending import Ended
 from moola.pods.clock import Clock
@@ -22,7 +23,6 @@ from moola.pods.provider import BadDrawError, NoCapacityError, PodRecord, PodTak
 from moola.pods.running import PodRun
 from moola.pods.ssh import AccessError, HostKeyError
 from moola.sweeps.interruption import Interruption
-from moola.sweeps.point import Point, PointState, write_state
 
 OpenRun = Callable[[Callable[[str], None], Callable[[Mapping[str, Any]], None]], PodRun]
 """Makes the run of a point; it is given `tell` and `show` of `moola.pods.running.PodRun`."""

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moola.errors import EXIT_POD, MoolaError
+from moola.pipelines.sweep_record import Point, PointState, write_state
 from moola.pods.keeping import interrupted_by
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
 from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
-from moola.sweeps.point import Point, PointState, write_state
 
 OrderRun = Callable[[Point, PodSettings], OpenRun]
 """Packs a point; what opens its run, with these settings."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import DataError, MoolaError, printable
-from moola.sweeps.point import Point, PointState, read_states
-from moola.sweeps.record import Sweep, log_path
+from moola.pipelines.sweep_record import Point, PointState, Sweep, log_path, read_states, run_of
 
 if TYPE_CHECKING:
     from moola.pipelines.run_table import RunRow, RunTable
@@ -40,8 +39,7 @@ class SweepRow:
     @property
     def run_id(self) -> str:
         """Of the run; empty where it is not known yet."""
-        folder = self.state.run_folder if self.state is not None else ""
-        return Path(folder).name if folder else self.point.run_id
+        return run_of(self.point, self.state)
 
     @property
     def cost_usd(self) -> float | None:

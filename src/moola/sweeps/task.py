@@ -18,8 +18,7 @@ from typing import Any
 
 from moola.errors import MoolaError
 from moola.pipelines.events import now
-from moola.sweeps.point import Point, PointState, write_state
-from moola.sweeps.record import log_path
+from moola.pipelines.sweep_record import Point, PointState, log_path, write_state
 
 SWEEP_VARIABLE = "MOOLA_SWEEP"
 """Environment variable with the sweep's id, for trackers that group runs."""

@@ -12,8 +12,7 @@ from typing import Protocol, TextIO
 from moola.config import structure
 from moola.errors import StorageError, printable
 from moola.layout import read_json
-from moola.sweeps.point import PointState
-from moola.sweeps.record import Sweep, log_path
+from moola.pipelines.sweep_record import PointState, Sweep, log_path
 
 _LOOK_EVERY_S = 0.2
 _LAST_LINES = 8

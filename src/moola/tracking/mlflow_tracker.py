@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,10 +168,10 @@ class MLflowTracker(Tracker):
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # it tells of every step that makes its database
         own = run.folder.parent.parent / "metadata" / "mlflow.db"
-        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        if uri is None:
-            own.parent.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(uri or f"sqlite:///{own}")
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
+        if uri.startswith("sqlite:///") and "?" not in uri:
+            _make_database(Path(uri.removeprefix("sqlite:///")))
+        return MlflowClient(uri)
 
     def _artifacts_of(self, run: TrackedRun) -> str | None:
         """Where the files of a new experiment go; a server knows its own place."""
@@ -191,6 +192,19 @@ class MLflowTracker(Tracker):
     def _upload(self, path: Path, folder: str) -> None:
         with _refusing():
             self._told.log_artifact(self._id, str(path), folder)
+
+
+def _make_database(path: Path) -> None:
+    """Make a SQLite file whole or not at all: MLflow makes table after table, and cannot go on where it is killed."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as scratch:
+        MlflowClient(f"sqlite:///{scratch}/new.db").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(f"{scratch}/new.db", path)
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -64,13 +64,20 @@ class Session:
             "WANDB_SILENT": "true",
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        before = {name: os.environ.get(name) for name in own}
-        os.environ.update(own)
-        try:
+        with environment(own):
             yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def environment(own: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for as long as the block runs."""
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def send(folder: Path, given: Mapping[str, Any] | None = None) -> Sent:
             return _tell(tracker, starts[-1].run(folder), calls)
         except Exception as error:
             raise _refusal(error, tracker) from error
+        finally:
+            tracker.abandon()
 
 
 def _tell(tracker: WandbTracker, run: TrackedRun, calls: Sequence[Call]) -> Sent:

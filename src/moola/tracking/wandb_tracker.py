@@ -7,6 +7,7 @@ folder of an attempt is told everything, and those of attempts before it are del
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -47,7 +48,7 @@ class WandbTracker(Tracker):
         base_url: of the server's API; None: ``WANDB_BASE_URL``, else W&B's own.
         tags: of every run, beside the run's.
         init_s: so long the server may take to take a run.
-        wait_s: so long the end of a run waits for uploads, and so long again the client when the process ends.
+        wait_s: so long the end of a run waits for uploads.
     """
 
     packages: ClassVar[Mapping[str, str]] = {"wandb": "wandb", "PIL": "wandb"}
@@ -109,7 +110,7 @@ class WandbTracker(Tracker):
         """
         if self._session is not None and self._session.run == run and not self._session.failed:
             return  # told twice; whatever was told in between is there
-        self._abandon()
+        self.abandon()
         if self._told_of != run.folder:
             self._told_of, self._told = run.folder, 0
         account = self.account
@@ -121,6 +122,8 @@ class WandbTracker(Tracker):
         self._is_open = True
         with session.alone(), kept_hooks():
             self._run = self._opened(session, account)
+            atexit.unregister(self.abandon)
+            atexit.register(self.abandon)  # before the client's own hook, which waits for a server that stays away
             session.there = max(self._run.step - 1, 0)  # the server says which step comes next; 0: it has none
         self._session = session
         session.keep({"id": self._run.id, "project": self._run.project, "entity": self._run.entity, "url": account.url})
@@ -261,9 +264,30 @@ class WandbTracker(Tracker):
             self._run, self._session, self._is_open = None, None, False
 
     def close(self) -> None:
-        """See `Tracker.close`; online the client goes on uploading, for `wait_s` after the end of the process."""
-        if self._session is not None and not self._session.online:
-            self._abandon()
+        """See `Tracker.close`; online the client goes on uploading until the process ends."""
+        if self._session is None or not self._session.online:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Give up what was not finished: the client's service is ended, as it may be dead, or hold the run's id.
+
+        Online it is killed, for it would try to upload for minutes; what W&B has not is told from the journal. Offline
+        it has a file to end.
+        """
+        self._run = self._session = None
+        if not self._is_open:
+            return
+        self._is_open = False
+        import wandb
+        from wandb.sdk import wandb_setup
+
+        if self.account.mode == "online":
+            with contextlib.suppress(AttributeError):  # of another version of the client, which waits then
+                service = wandb_setup.singleton()._connection._proc._process  # pyright: ignore
+                service.kill()
+                service.wait()
+        with contextlib.suppress(Exception, SystemExit):  # whatever it is, it ends here
+            wandb.teardown(exit_code=1)
 
     @property
     def _open_run(self) -> Run:
@@ -312,17 +336,6 @@ class WandbTracker(Tracker):
             with made_from.new_file("digest.txt") as handle:
                 handle.write(digest)
             self._open_run.use_artifact(made_from)
-
-    def _abandon(self) -> None:
-        """Give up what an outage left: the client's service is ended, as it may be dead, or hold the run's id."""
-        self._run = self._session = None
-        if not self._is_open:
-            return
-        import wandb
-
-        with contextlib.suppress(Exception):  # whatever it is, it ends here
-            wandb.teardown(exit_code=1)
-        self._is_open = False
 
 
 def _under(section: str, name: str) -> str:

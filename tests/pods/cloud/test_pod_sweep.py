@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from moola.errors import MoolaError
 from moola.layout import Layout
+from moola.pipelines.sweep_record import Point, read_states
 from moola.pods.estimating import Estimate
 from moola.pods.guards import GuardLimits
 from moola.pods.ledger import Ledger
@@ -27,7 +28,6 @@ from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_launcher import PodOptions, PodWords, pod_settings, pods_of
 from moola.sweeps.pod_point import OpenRun
 from moola.sweeps.pod_sweep import PodSweep, SweepStoppedError
-from moola.sweeps.point import Point, read_states
 
 from .conftest import World
 from .scripted_pod import Scripted, ScriptedPod

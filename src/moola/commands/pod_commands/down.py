@@ -58,6 +58,6 @@ def main(words: Sequence[str]) -> int:
 
 def _points(sweep: str, layout: Layout) -> list[str]:
     """Runs of the points of a sweep."""
-    from moola.sweeps.record import find_sweep, read_sweep
+    from moola.pipelines.sweep_record import find_sweep, read_sweep
 
     return [point.run_id for point in read_sweep(find_sweep(sweep, layout.results)).points if point.run_id]

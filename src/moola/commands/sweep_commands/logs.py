@@ -16,8 +16,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("point", type=int, metavar="POINT", help="its number, as `moola sweep show` has it")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.sweeps.point import read_states
-    from moola.sweeps.record import find_sweep, log_path, read_sweep
+    from moola.pipelines.sweep_record import find_sweep, log_path, read_states, read_sweep
 
     sweep = read_sweep(find_sweep(arguments.sweep, artifacts_of(arguments) / "results"))
     numbers = [point.number for point in sweep.points]

@@ -16,8 +16,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.sweeps.point import read_states
-    from moola.sweeps.record import read_sweep, sweeps_folder
+    from moola.pipelines.sweep_record import read_states, read_sweep, sweeps_folder
     from moola.sweeps.table import counted
 
     folders = [path.parent for path in sweeps_folder(artifacts_of(arguments) / "results").glob("*/sweep.json")]

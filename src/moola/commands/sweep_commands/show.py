@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     add_artifacts(parser)
     arguments = parser.parse_args(words)
     from moola.layout import write_text
-    from moola.sweeps.record import find_sweep, read_sweep
+    from moola.pipelines.sweep_record import find_sweep, read_sweep
     from moola.sweeps.table import tabulate_sweep
 
     sweep = read_sweep(find_sweep(arguments.sweep, artifacts_of(arguments) / "results"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from moola.commands.layout import add_artifacts
@@ -65,15 +64,9 @@ def _check_package() -> None:
         raise MissingPackageError("1 package is not installed", "- wandb_workspaces", "pip install 'moola[wandb]'")
 
 
-@contextlib.contextmanager
-def _signed_in(url: str, key: str) -> Iterator[None]:
+def _signed_in(url: str, key: str) -> AbstractContextManager[None]:
     """W&B's library asks its environment where it is and who we are; it asks nobody else, and says nothing."""
+    from moola.tracking.wandb_session import environment
+
     own = {"WANDB_BASE_URL": url, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
-    own |= {"WANDB_API_KEY": key} if key else {}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return environment(own | ({"WANDB_API_KEY": key} if key else {}))

@@ -1,0 +1,156 @@
+"""The folder of a sweep: which points there are, and what became of each.
+
+``sweep.json`` has the points, ``points/NUMBER.json`` the state of one: any launcher on any machine can write it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from moola.config import structure
+from moola.errors import DataError, did_you_mean
+from moola.layout import read_json, write_json
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration of a sweep.
+
+    Attributes:
+        number: from 0, in the order in which Hydra's sweeper names them.
+        overrides: its words.
+        run_id: of the run that it is.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    run_id: str
+
+
+@dataclass(frozen=True)
+class PointState:
+    """What is known of a point.
+
+    Attributes:
+        number: of the point.
+        status: how far it is.
+        run_folder: where its results are, or will be.
+        log: what it printed.
+        where: process, host or pod that has it.
+        why: what went wrong, in words.
+        started, finished: in UTC, ISO 8601.
+        seconds: wall time.
+        cost_usd: rent; None where nothing was rented.
+    """
+
+    number: int
+    status: Status
+    run_folder: str = ""
+    log: str = ""
+    where: str = ""
+    why: str = ""
+    started: str = ""
+    finished: str = ""
+    seconds: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as ``sweep.json`` has it.
+
+    Attributes:
+        folder: of the sweep; its name is the sweep's id.
+        job: ``run`` or the stage that points end with.
+        command: the command line.
+        started: when it was first begun, in UTC, ISO 8601.
+        swept: keys with several values.
+        points: in the order of Hydra's sweeper; those that are the same run as another are left out.
+    """
+
+    folder: Path
+    job: str
+    command: str
+    started: str
+    swept: tuple[str, ...]
+    points: tuple[Point, ...]
+
+    @property
+    def results(self) -> Path:
+        """Where run folders of points lie, unless the points themselves choose their folders."""
+        return self.folder.parents[1]
+
+    def differing(self, point: Point) -> str:
+        """The words of a point that others have otherwise; all of them where nothing differs."""
+        own = [word for word in point.overrides if word.partition("=")[0] in self.swept]
+        return " ".join(own or point.overrides)
+
+    def write(self) -> None:
+        """Keep it."""
+        plain = dataclasses.asdict(self)
+        del plain["folder"]
+        write_json(self.folder / "sweep.json", plain)
+
+
+def sweeps_folder(results: Path) -> Path:
+    """Where sweeps of runs lie."""
+    return results / "sweeps"
+
+
+def log_path(folder: Path, number: int) -> Path:
+    """What a point printed."""
+    return folder / "logs" / f"{number:05d}.log"
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep of a folder.
+
+    Raises:
+        StorageError: it has no ``sweep.json``, or one that moola did not write.
+        ConfigError: a key of it is missing or wrong.
+    """
+    plain: dict[str, Any] = read_json(folder / "sweep.json")
+    return structure(Sweep, {**plain, "folder": folder}, "sweep.json")
+
+
+def find_sweep(word: str | None, results: Path) -> Path:
+    """The folder of a sweep that is named by id, by the first letters of one, or by folder; the last one begun if not.
+
+    Raises:
+        DataError: there is none, or several begin so; near names are given.
+    """
+    known = {path.parent.name: path.parent for path in sweeps_folder(results).glob("*/sweep.json")}
+    if not known and (word is None or not (Path(word) / "sweep.json").exists()):
+        raise DataError(f"there is no sweep in {sweeps_folder(results)}", "", "make one: moola run -m KEY=A,B")
+    if word is None:
+        return max(known.values(), key=lambda folder: (folder / "sweep.json").stat().st_mtime)
+    begins = [name for name in known if name.startswith(word)]
+    if word in known or len(begins) == 1:
+        return known[word] if word in known else known[begins[0]]
+    if (Path(word) / "sweep.json").exists():
+        return Path(word).absolute()
+    if begins:
+        raise DataError(f"'{word}' begins the names of {len(begins)} sweeps", ", ".join(sorted(begins)), "add letters")
+    raise DataError(f"there is no sweep '{word}'", did_you_mean(word, known), "see them all: moola sweep ls")
+
+
+def write_state(sweep_folder: Path, state: PointState) -> None:
+    """Keep the state of a point, in place of the one before: ``points/<number>.json`` of the sweep's folder."""
+    write_json(sweep_folder / "points" / f"{state.number:05d}.json", dataclasses.asdict(state))
+
+
+def read_states(sweep_folder: Path) -> dict[int, PointState]:
+    """States by number; points that were never begun have none."""
+    files = sorted((sweep_folder / "points").glob("[0-9]*.json"))
+    states = (structure(PointState, read_json(path), path.name) for path in files)
+    return {state.number: state for state in states}
+
+
+def run_of(point: Point, state: PointState | None) -> str:
+    """Name of the run folder of a point; empty where nobody knows it yet."""
+    return Path(state.run_folder).name if state is not None and state.run_folder else point.run_id
