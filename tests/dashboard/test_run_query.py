@@ -202,5 +202,5 @@ def test_runs_of_a_sweep(index: RunIndex, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(DataError, match="did you mean 'hidden-0123'"):
         runs.main([*place, "hiden-0123"])
     (folder / "sweep.json").write_text("{torn")
-    with pytest.raises(StorageError, match=r"sweep\.json cannot be read"):
+    with pytest.raises(StorageError, match=r"sweep\.json is not JSON"):
         runs.main([*place, "hidden-0123"])
