@@ -44,6 +44,12 @@ class MoolaError(Exception):
         self.what, self.why, self.way_out = what, why, way_out
         super().__init__("\n".join(part for part in (what, why, way_out) if part))
 
+    def plain(self) -> MoolaError:
+        """The same error without its class, so that any process can unpickle it."""
+        told = MoolaError(self.what, self.why, self.way_out)
+        told.exit_code = self.exit_code
+        return told
+
     def spoken(self) -> str:
         """All of it as a terminal shows it: only the first line begins at the margin, whoever wrote the others."""
         parts = (self.what, self.why, self.way_out and f"-> {self.way_out}")

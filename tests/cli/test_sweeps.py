@@ -175,7 +175,7 @@ def test_a_wrong_grid_is_refused_before_anything_starts(moola, words, told):
         assert sentence in done.err
         assert done.err.count(sentence) == 1
     assert not list(moola.folder.rglob("manifest.json"))
-    assert not list(moola.folder.rglob("logs/*"))
+    assert not list(moola.folder.rglob("sweep.json"))
 
 
 def test_a_second_process_at_the_same_sweep_is_told_and_a_point_under_way_elsewhere_is_waited_for(moola, bars):
@@ -322,6 +322,9 @@ def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, ba
     assert on_test.startswith("| point | status | chosen model | accuracy, sealed test | seconds | run |")
     assert "To choose among runs by it is to choose on the test" in on_test
     assert "did you mean" in there("sweep", "show", "--metric", "acuracy").err
+    assert "did you mean 'majority'" in there("sweep", "show", "--model", "majorty").err
+    (of_one,) = json.loads(there("sweep", "show", "--model", "majority", "--json").out)["points"]
+    assert (of_one["model"], point["model"] != "majority") == ("majority", True)
     assert f"{name}  " in there("sweep", "ls").out
     moola("ingest", *FILES, "-m", "data.path=a.csv,bad.csv")
     assert "| 1 | bad.csv | failed |" in moola("sweep", "show", "--markdown").out

@@ -15,7 +15,11 @@ from moola.commands.jobs import main as job
 from moola.errors import ConfigError, MoolaError
 from moola.layout import read_json
 from moola.sweeps.search.base import compose_words
+from moola.sweeps.search.locks import locked
 from moola.sweeps.search.winner import write_winner
+from moola.tracking.delivery import JOURNAL_ONLY
+from moola.tracking.journal import read_calls
+from moola.tracking.tracker import Tracker
 
 pytest.importorskip("optuna")
 
@@ -107,10 +111,14 @@ def test_a_file_that_no_search_wrote_is_kept(tmp_path: Path, search_of: Callable
     assert mine.read_text() == "name: mine\n"
 
 
-def test_a_search_leaves_trials_pictures_and_a_winner(
-    search_words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], no_handlers: None
+def test_a_search_leaves_trials_pictures_and_a_winner_and_tells_trackers(
+    search_words: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    no_handlers: None,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    words = [*search_words(), "search=logistic_regression", "search.n_trials=6"]
+    monkeypatch.setenv(*next(iter(JOURNAL_ONLY.items())))
+    words = [*search_words(), "search=logistic_regression", "search.n_trials=6", "tracker=tensorboard"]
     artifacts = next(word.partition("=")[2] for word in words if word.startswith("paths.artifacts"))
     assert command.main(words) == 0
     out = capsys.readouterr().out
@@ -128,12 +136,33 @@ def test_a_search_leaves_trials_pictures_and_a_winner(
     header = (folder / "experiment" / "logistic_regression.yaml").read_text()
     for part in ("Question:", "Command:", "Expected: Inner:", "Evidence: study logistic_regression", "Found by:"):
         assert part in header
+    calls = list(read_calls(folder))
+    assert [calls[0].method, calls[-1].method] == ["start", "finish"]
+    assert calls[0].arguments["run_id"] == "logistic_regression"
+    points = [one.arguments for one in calls if one.method == "log_figures" and one.arguments["series"] == "search"]
+    assert [one["step"] for one in points] == list(range(6))
+    assert points[-1]["figures"]["best"] == told["best"]["value"]
+    assert {one.arguments["name"] for one in calls if one.method == "log_picture"} == {f"pictures/{n}" for n in names}
+    assert {"log_table", "log_page", "log_summary", "log_artifact"} <= {one.method for one in calls}
+    for one in calls:
+        assert not one.missing(folder)
+        one.tell(Tracker(), folder)
+    assert not list((folder.parents[1]).glob("*/tracking.jsonl"))  # of no trial
     assert command.main(["ls", "--artifacts", artifacts]) == 0
-    assert "6 finished" in capsys.readouterr().out
+    assert "finished  balanced_accuracy" in capsys.readouterr().out
     assert command.main(["show", "--artifacts", artifacts, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["records"]) == 6
     with pytest.raises(MoolaError, match="did you mean 'logistic_regression'"):
         command.main(["show", "logistic_regresion", "--artifacts", artifacts])
+    (folder / "search.json").write_text(
+        json.dumps({key: told[key] for key in ("name", "command", "model", "metric")} | {"storage": told["storage"]})
+    )
+    with locked(folder / ".lock", shared=True):
+        assert command.main(["show", "--artifacts", artifacts]) == 0
+        assert "under way, 6 finished" in capsys.readouterr().out
+    assert command.main(["ls", "--artifacts", artifacts, "--json"]) == 0
+    [known] = json.loads(capsys.readouterr().out)
+    assert (known["status"], known["trials"]) == ("interrupted", {"finished": 6})
 
 
 @pytest.mark.slow

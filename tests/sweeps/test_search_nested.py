@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,13 @@ def test_a_pruned_trial_fits_no_further_fold(scorer: TrialScorer):
         mine({"model.logistic_regression.c": 0.0123}, ends)
     assert steps == [33]
     assert len(list(room.iterdir())) == before + 1
+
+
+def test_a_scorer_travels_to_workers_with_what_it_has_looked_up(scorer: TrialScorer):
+    told = dataclasses.replace(scorer, events=EventLog())
+    told.open({}, inner=True)
+    there = pickle.loads(pickle.dumps(told.elsewhere()))
+    assert list(there._upstream) == list(told._upstream)
 
 
 def test_what_was_tried_costs_no_second_fit(scorer: TrialScorer, monkeypatch: pytest.MonkeyPatch):

@@ -8,13 +8,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moola.errors import ConfigError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, DataError, MoolaError
 from moola.sweeps.search import owner as owner_module
 from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.settings import SearchSettings
@@ -302,12 +301,21 @@ def deadly_once(params: Mapping[str, Any], report: Report) -> float:
     return square(params, report)
 
 
+def without_data(params: Mapping[str, Any], report: Report) -> float:
+    raise DataError("there are no bars")
+
+
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced(journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_worker_is_replaced_and_an_error_of_one_is_raised_here(
+    journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("MOOLA_TEST_MARKER", str(tmp_path / "marker"))
-    forkserver._forkserver._stop()  # type: ignore[attr-defined] - the next one knows the variable
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # workers import this module
     notes: list[str] = []
     try_all(plan_of(journal, tmp_path, deadly_once, workers=2, n_trials=12), nothing, notes.append)
     records = records_of(journal)
     assert Counter(one.status for one in records) == {"finished": 12, "lost": 1}
-    assert ["signal 9" in note for note in notes] == [True]
+    assert ["killed by signal 9 (SIGKILL)" in note for note in notes] == [True]
+    with pytest.raises(MoolaError, match="there are no bars") as raised:
+        try_all(plan_of(str(tmp_path / "other"), tmp_path, without_data, workers=2), nothing, nothing)
+    assert raised.value.exit_code == EXIT_DATA

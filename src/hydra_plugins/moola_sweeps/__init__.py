@@ -39,17 +39,23 @@ class LocalLauncher(Launcher):
         self._settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember what launching needs."""
+        """Remember what launching needs.
+
+        Raises:
+            ConfigError: keys of ``hydra.launcher`` have values that make no sense.
+        """
+        from moola.sweeps.local import LocalSettings
+
         self._hydra_context, self._task, self._config = hydra_context, task_function, config
+        self._checked = LocalSettings(**self._settings)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
-        from moola.sweeps.local import LocalSettings, launch_locally
+        from moola.sweeps.local import launch_locally
         from moola.sweeps.task import sweep_task
 
         task = sweep_task(self._task)
-        settings = LocalSettings(**self._settings)
-        return launch_locally(task, self._hydra_context, self._config, initial_job_idx, job_overrides, settings)
+        return launch_locally(task, self._hydra_context, self._config, initial_job_idx, job_overrides, self._checked)
 
 
 @dataclass

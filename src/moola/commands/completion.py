@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun", "--yes")
 _SSH_PORT = 22
-_TAKES_OVERRIDES = ("bench", "data", "search")
-"""Commands that are no jobs and take overrides all the same."""
+_TAKES_OVERRIDES = ("bench", "data")
+"""Commands that are no jobs and take overrides all the same; `search` does where its first word is no command."""
 
 
 def complete(top: argparse.ArgumentParser, jobs: Collection[str], commands: Collection[str]) -> NoReturn:
@@ -64,6 +64,8 @@ def _parser_for(
         raise SystemExit(1)
     module = importlib.import_module(f"moola.commands.{name}")
     table: dict[str, Any] = getattr(module, "COMMANDS", {})
+    if name == "search" and typed[1:2] not in [[command] for command in table]:
+        return _of_overrides(f"moola {name}", table), 1
     if table and len(typed) == 1:
         return _of_table(f"moola {name}", table), 1
     if table and typed[1] not in table:
@@ -83,8 +85,9 @@ def _of_table(program: str, table: dict[str, Any]) -> argparse.ArgumentParser:
     return parser
 
 
-def _of_overrides(program: str) -> argparse.ArgumentParser:
+def _of_overrides(program: str, commands: Collection[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, add_help=False)
+    parser.set_defaults(commands=commands)  # that may stand in the place of the first override
     parser.add_argument("overrides", nargs="*")
     for flag in _HYDRA_FLAGS:
         parser.add_argument(flag, action="store_true")
@@ -122,6 +125,8 @@ def _values(
     of_pod = parser.prog.startswith("moola pod ")
     if action.dest in ("run", "runs"):
         return _runs_on_pods(artifacts) if of_pod else _folders(artifacts / "results")
+    if action.dest in ("sweep", "search"):
+        return _folders(artifacts / "results" / {"sweep": "sweeps", "search": "searches"}[action.dest])
     if action.dest == "name":
         return _folders(artifacts / "encoders" / "pretrained")
     if action.dest == "provider":
@@ -134,7 +139,8 @@ def _values(
         return _hosts(prefix, artifacts)
     if action.dest in ("overrides", "pod"):
         typed = getattr(parsed_args, action.dest, None) or []
-        return _overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod)
+        commands = [] if typed else list(getattr(parsed_args, "commands", ()))
+        return [*commands, *_overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod)]
     from argcomplete.completers import FilesCompleter
 
     return FilesCompleter()(prefix) if str(action.metavar).startswith(("FILE", "FOLDER", "PATH")) else []

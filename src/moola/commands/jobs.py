@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 import textwrap
@@ -18,9 +17,6 @@ from moola.sweeps.multirun import is_multirun, multirun
 if TYPE_CHECKING:
     from moola.config import RunConfig
 
-
-_OF_PRETRAINING = ("objective", "augment.pretrain", "trainer.pretrain", "trainer.monitoring")
-"""Keys that only pretraining reads."""
 
 _QUESTIONS = {"-h", "--help", "--cfg", "-c", "--info", "--shell-completion", "-sc", "--hydra-help"}
 """Flags with which nothing runs."""
@@ -59,7 +55,7 @@ def main(command: str, words: Sequence[str]) -> int:
     line = shlex.join(["moola", command, *words])
 
     def job(config: RunConfig, config_yaml: str) -> None:
-        folder = run_once(config, config_yaml, None if command == "run" else command, line, _idle(config, words))
+        folder = run_once(config, config_yaml, None if command == "run" else command, line, words)
         if _speaks(os.environ):
             _print_outcome(folder)
 
@@ -76,15 +72,6 @@ def _assemble(config: RunConfig, command: str) -> None:
 def _speaks(environment: Mapping[str, str]) -> bool:
     """Whether this process tells the outcome: of those that ``torchrun`` started, the first one does."""
     return "TORCHELASTIC_RUN_ID" not in environment or environment.get("RANK") == "0"
-
-
-def _idle(config: RunConfig, words: Sequence[str]) -> list[str]:
-    """What to tell of words that change nothing, because a named encoder takes the place of pretraining."""
-    keys = {word: re.split(r"[=@]", word.lstrip("+~"), maxsplit=1)[0] for word in words}
-    idle = [word for word, key in keys.items() if any(f"{key}.".startswith(f"{own}.") for own in _OF_PRETRAINING)]
-    if config.encoder_from is None or not idle:
-        return []
-    return [f"nothing is pretrained, because encoder_from is given: without effect are {' '.join(idle)}"]
 
 
 def for_each(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
 import re
 import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moola.commands.layout import add_artifacts
-from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, did_you_mean
+from moola.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
     from moola.pipelines.events import Event
 
+PACKAGE = "moola.commands.search_commands"
+COMMANDS = {
+    "ls": ("ls", "every search, and how far it is"),
+    "show": ("show", "the best trials of a search, what failed, and what the winner is worth"),
+}
+"""Command -> its module below `moola.commands.search_commands`, and what it does; any other words are a search."""
 _HELP = """\
 usage: moola search search=SPACE [experiment=NAME] [KEY=VALUE ...] [search.KEY=VALUE ...] [--write FOLDER]
        moola search show [NAME]
@@ -33,7 +38,7 @@ experiment. The same command goes on after a crash; several machines that name o
   search.storage=URL          postgresql+psycopg://USER@HOST/NAME, sqlite:////FOLDER/study.db, or the file of a journal
   search.sampler=random       tpe, random;  search.pruner=none: none, median, halving, hyperband
   search.name=NAME            of the study and of the experiment
-  --write FOLDER              put experiment/NAME.yaml there, in place of the folder of the search
+  --write FOLDER              put experiment/NAME.yaml there, too
 
 The last line on stdout is the path of the winner's experiment file. `moola run --help` has the other keys.
 """
@@ -43,8 +48,8 @@ _OWN = re.compile(r"\+*search[.=]")
 
 def main(words: Sequence[str]) -> int:
     """Search, or show what was found."""
-    if words and words[0] in ("show", "ls"):
-        return (_show if words[0] == "show" else _list)(list(words[1:]))
+    if words and words[0] in COMMANDS:
+        return importlib.import_module(f"{PACKAGE}.{COMMANDS[words[0]][0]}").main(words[1:])
     if not words or {"-h", "--help"} & set(words):
         from moola.sweeps.search.base import shipped_spaces
 
@@ -59,8 +64,10 @@ def _search(words: list[str]) -> int:
     from moola.pipelines.console_run import Interruptions
     from moola.pipelines.events import EventLog
     from moola.sweeps.search.base import compose_words
+    from moola.sweeps.search.folder import recorded
     from moola.sweeps.search.results import table_of, verdict, write_results
     from moola.sweeps.search.running import Search
+    from moola.sweeps.search.tracked import tell_outcome, tracked_search
 
     rest, write = _without_write(words)
     of_run, of_search = _parted(rest)
@@ -79,12 +86,16 @@ def _search(words: list[str]) -> int:
         console(event)
 
     events.listen(listener)
+    line = _without_secrets(words, search.settings.storage)
     try:
-        outcome = search.run(events)
+        with recorded(search.folder, search.settings, search.place, line), tracked_search(search, events) as feed:
+            outcome = search.run(events)
+            remove_torn_files(search.folder)
+            experiment = write_results(search, outcome, line, write)
+            if feed is not None:
+                tell_outcome(feed, search, outcome, search.folder / "experiment" / experiment.name)
     finally:
         console.close()
-    remove_torn_files(search.folder)
-    experiment = write_results(search, outcome, _without_secrets(words, search.settings.storage), write)
     print(f"\n{table_of(outcome.found.records, search.higher_is_better, search.settings.metric)}\n")
     for sentence in verdict(outcome):
         print(sentence)
@@ -130,79 +141,3 @@ def _without_secrets(words: Sequence[str], storage: str | None) -> str:
 
     line = shlex.join(["moola", "search", *words])
     return line.replace(storage, spoken_place(storage)) if storage else line
-
-
-def _show(words: list[str]) -> int:
-    """One search: its best trials, what failed, and what it is worth."""
-    parser = argparse.ArgumentParser(prog="moola search show", description="Show a search.")
-    parser.add_argument("search", nargs="?", metavar="NAME", help="default: the one that was written last")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
-    add_artifacts(parser)
-    arguments = parser.parse_args(words)
-    from moola.evaluation.metrics import METRICS
-    from moola.sweeps.search.results import table_of
-
-    folder = _folder(arguments.search, _searches(arguments.artifacts))
-    told, records = _read(folder)
-    if arguments.json:
-        print(json.dumps({**told, "records": [vars(one) for one in records]}, indent=2))
-        return EXIT_OK
-    print(f"{told['name']}: {told['model']}, {_counted(told)}, in {told['storage']}")
-    print(table_of(records, METRICS[told["metric"]].higher_is_better, told["metric"]))
-    for one in records:
-        if one.status == "failed":
-            print(f"trial {one.number} failed: {(one.why.splitlines() or [''])[0]}")
-    for sentence in [*told["verdict"], *(f"note: {warning}" for warning in told["warnings"])]:
-        print(sentence)
-    print(told["experiment"])
-    return EXIT_OK
-
-
-def _list(words: list[str]) -> int:
-    """Every search, the latest last."""
-    parser = argparse.ArgumentParser(prog="moola search ls", description="List searches that came to an end.")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
-    add_artifacts(parser)
-    arguments = parser.parse_args(words)
-    found = [_read(folder)[0] for folder in _searches(arguments.artifacts)]
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return EXIT_OK
-    for told in found:
-        best = told["best"]["value"]
-        print(
-            f"{told['finished'][:16]}  {told['name']}  {told['metric']} {best:.4f}  {told['model']}, {_counted(told)}"
-        )
-    if not found:
-        print("no search has come to an end here; begin one with `moola search search=logistic_regression`")
-    return EXIT_OK
-
-
-def _searches(artifacts: Path) -> list[Path]:
-    """Folders of finished searches, the latest last."""
-    files = (artifacts.absolute() / "results" / "searches").glob("*/search.json")
-    return [file.parent for file in sorted(files, key=lambda file: (file.stat().st_mtime, file.parent.name))]
-
-
-def _folder(name: str | None, folders: Sequence[Path]) -> Path:
-    if not folders:
-        raise DataError("no search has come to an end here", "", "begin one: moola search search=logistic_regression")
-    if name is None:
-        return folders[-1]
-    known = {folder.name: folder for folder in folders}
-    if name not in known:
-        raise MoolaError(f"there is no search '{name}'; {did_you_mean(name, known)}", "", "see `moola search ls`")
-    return known[name]
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], list[Any]]:
-    from moola.config import structure
-    from moola.layout import read_json
-    from moola.sweeps.search.study import TrialRecord
-
-    records = [structure(TrialRecord, one, "trials.json") for one in read_json(folder / "trials.json")]
-    return read_json(folder / "search.json"), records
-
-
-def _counted(told: dict[str, Any]) -> str:
-    return ", ".join(f"{n} {status}" for status, n in told["trials"].items())

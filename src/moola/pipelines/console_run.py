@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from moola.config import RunConfig
 
 if TYPE_CHECKING:
     from moola.pipelines.events import Event
+
+_OF_PRETRAINING = ("objective", "augment.pretrain", "trainer.pretrain", "trainer.monitoring")
+"""Keys that only pretraining reads."""
 
 
 class Interruptions:
@@ -48,8 +52,16 @@ def end_on_signals() -> None:
         signal.signal(number, interruptions)
 
 
-def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str, notes: Sequence[str] = ()) -> Path:
-    """Run one configuration as far as the stage `target`, tell how far it is, and return the run folder."""
+def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str, words: Sequence[str] = ()) -> Path:
+    """Run one configuration as far as a stage, tell how far it is, and return the run folder.
+
+    Args:
+        config: of the run.
+        config_yaml: the same as YAML, to repeat it.
+        target: stage that it ends with; None: all of them.
+        line: the command.
+        words: overrides that it comes from; those that change nothing are told.
+    """
     from moola.pipelines.console import open_console
     from moola.pipelines.run import execute
 
@@ -60,6 +72,15 @@ def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str,
         console(event)
 
     try:
-        return execute(config, config_yaml, target, [line], listener, notes)
+        return execute(config, config_yaml, target, [line], listener, _idle(config, words))
     finally:
         console.close()
+
+
+def _idle(config: RunConfig, words: Sequence[str]) -> list[str]:
+    """What to tell of words that change nothing, because a named encoder takes the place of pretraining."""
+    keys = {word: re.split(r"[=@]", word.lstrip("+~"), maxsplit=1)[0] for word in words}
+    idle = [word for word, key in keys.items() if any(f"{key}.".startswith(f"{own}.") for own in _OF_PRETRAINING)]
+    if config.encoder_from is None or not idle:
+        return []
+    return [f"nothing is pretrained, because encoder_from is given: without effect are {' '.join(idle)}"]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from moola.pipelines.tracker_feed import TrackerFeed
 from moola.tracking.delivery import Delivery, failure_told, journal_only, left_of, sync_line
 from moola.tracking.journal import JOURNAL, Journal
 from moola.tracking.local import LocalTracker
-from moola.tracking.tracker import TrackedRun, trackers_from_config
+from moola.tracking.tracker import TrackedRun, Tracker, trackers_from_config
 
 SWEEP = "MOOLA_SWEEP"
 """Environment variable: the id of the sweep or search that a run is a point of."""
@@ -45,36 +45,52 @@ def tracked(
         Hooks for the pipeline.
     """
     trackers = trackers_from_config(config.tracker)
-    trackers.pop("local", None)
-    if not trackers:
-        yield ()
-        return
+    trackers.pop("local", None)  # see `sampled`
     run = TrackedRun(
         run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP) or None, target or "run"
     )
+    with feeding(trackers, run, events) as feed:
+        yield (HookEntry(feed, "trackers", priority=1),) if feed is not None else ()
+
+
+@contextlib.contextmanager
+def feeding(trackers: Mapping[str, Tracker], run: TrackedRun, events: EventLog) -> Iterator[TrackerFeed | None]:
+    """Tell trackers what happens in the block; nothing of theirs ends it.
+
+    Args:
+        trackers: by name.
+        run: what they are told of.
+        events: its log, from which they hear most.
+
+    Yields:
+        What takes further calls to them; None: there are no trackers, or they cannot be told.
+    """
+    if not trackers:
+        yield None
+        return
     deliveries: list[Delivery] = []
     feed = None
     try:
-        feed = TrackerFeed(Journal(folder), run, events)
+        feed = TrackerFeed(Journal(run.folder), run, events)
         if not journal_only():
-            deliveries = [Delivery(name, tracker, folder, _quietly(events)) for name, tracker in trackers.items()]
+            deliveries = [Delivery(name, tracker, run.folder, _quietly(events)) for name, tracker in trackers.items()]
     except Exception as error:  # a full disk, a position that was edited
-        _quietly(events)("tracker_failed", **failure_told(", ".join(trackers), folder, error))
+        _quietly(events)("tracker_failed", **failure_told(", ".join(trackers), run.folder, error))
     if feed is None:
-        yield ()
+        yield None
         return
     feed.begin()
     for delivery in deliveries:
         delivery.begin()
     status = "finished"
     try:
-        yield (HookEntry(feed, "trackers", priority=1),)
+        yield feed
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         raise
     finally:
         feed.finish(status)
-        _end(deliveries, status, folder, events)
+        _end(deliveries, status, run.folder, events)
         feed.close()
 
 

@@ -17,9 +17,23 @@ from moola.pipelines.tracked_results import results_told
 from moola.tracking.journal import JOURNAL, Journal
 from moola.tracking.tracker import TrackedRun
 
-_OWN_CURVES = ("pretrain", "probe")
+_OWN_CURVES = ("pretrain", "probe", "search")
 """Stages whose curves come seed by seed, from other events or files than their progress."""
-_NO_FIGURES = {"time", "event", "stage", "seed", "member", "step", "epoch", "steps", "done", "total", "what"}
+_NO_FIGURES = {
+    "time",
+    "event",
+    "stage",
+    "seed",
+    "member",
+    "step",
+    "epoch",
+    "steps",
+    "done",
+    "total",
+    "what",
+    "study",
+    "number",
+}
 
 
 class TrackerFeed(Hook):
@@ -37,13 +51,13 @@ class TrackerFeed(Hook):
 
     def begin(self) -> None:
         """Say that the run starts, and listen."""
-        self._say("start", run=self._run)
+        self.tell("start", run=self._run)
         self._events.listen(self._on_event)
 
     def after_stage(self, stage: Stage, context: Context) -> None:
         """Say what the stage has published."""
         for method, arguments in results_told(stage, context.artifacts[stage.provides], self._run):
-            self._say(method, **arguments)
+            self.tell(method, **arguments)
 
     def finish(self, status: str) -> None:
         """Say how the run ended, how long it took and what its machine cost."""
@@ -52,8 +66,8 @@ class TrackerFeed(Hook):
             manifest = read_json(self._run.folder / "manifest.json")
             figures |= {"run/seconds": manifest["seconds"], "run/attempts": manifest["attempts"]}
             figures |= rent_figures(self._run.folder)
-        self._say("log_summary", figures=figures)
-        self._say("finish", status=status)
+        self.tell("log_summary", figures=figures)
+        self.tell("finish", status=status)
 
     def close(self) -> None:
         """Bring the journal to disk."""
@@ -63,10 +77,15 @@ class TrackerFeed(Hook):
     def _on_event(self, event: Event) -> None:
         for series, step, figures in points(event, time.time() - (self._journal.began_s or time.time())):
             if figures:
-                self._say("log_figures", series=series, step=step, figures=figures, time_s=round(time.time(), 3))
+                self.tell("log_figures", series=series, step=step, figures=figures, time_s=round(time.time(), 3))
 
-    def _say(self, method: str, **arguments: Any) -> None:
-        """Journal a call; what cannot be written is lost to the trackers, and never to the run folder."""
+    def tell(self, method: str, **arguments: Any) -> None:
+        """Journal a call, which never raises: what cannot be written is lost to the trackers, not to the run folder.
+
+        Args:
+            method: of `moola.tracking.tracker.Tracker`.
+            arguments: its own.
+        """
         try:
             if not self._is_begun and method != "start":
                 self._journal.append("start", run=self._run)
@@ -76,14 +95,14 @@ class TrackerFeed(Hook):
             return
         self._is_begun, was_failing, self._is_failing = True, self._is_failing, False
         if was_failing:
-            self._tell(
+            self._emit(
                 "tracker_back", tracker="all", message=f"{JOURNAL} can be written again; what came between is lost"
             )
 
     def _fail(self, error: Exception) -> None:
         is_new, self._is_failing = not self._is_failing, True
         if is_new:
-            self._tell(
+            self._emit(
                 "tracker_failed",
                 tracker="all",
                 what=f"{self._run.folder / JOURNAL} cannot be written, so trackers are told nothing",
@@ -91,7 +110,7 @@ class TrackerFeed(Hook):
                 way_out="the run goes on; free space, or choose another disk with paths.artifacts=FOLDER",
             )
 
-    def _tell(self, event: str, **fields: Any) -> None:
+    def _emit(self, event: str, **fields: Any) -> None:
         with contextlib.suppress(OSError):
             self._events.emit(event, **fields)
 
@@ -111,6 +130,8 @@ def points(event: Event, since_start_s: float) -> Iterator[tuple[str, int, dict[
         yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], _figures(event)
     elif name == "system":
         yield "system", round(since_start_s), _figures(event)
+    elif name == "trial":
+        yield event["study"], event["number"], _figures(event)
     elif name == "progress" and stage not in _OWN_CURVES:
         yield stage, event["done"], _figures(event)
 

@@ -14,6 +14,7 @@ from moola.sweeps.task import SWEEP_VARIABLE, PointTask
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
+    from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
 _FINAL = ("finished", "failed")
@@ -39,6 +40,18 @@ def failed(overrides: Sequence[str], error: BaseException) -> JobReturn:
     from hydra.core.utils import JobReturn, JobStatus
 
     return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=error)
+
+
+def check_launcher(task: PointTask, hydra_context: Any, config: Any) -> None:
+    """Refuse a launcher whose keys are wrong, or that cannot be made: before anything of the sweep is written.
+
+    Raises:
+        MoolaError: says what is wrong with it.
+    """
+    try:
+        _make_launcher(task, hydra_context, config)
+    except Exception as error:  # of somebody else's code
+        raise _of_launcher(config, error) from error
 
 
 def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point]) -> dict[int, PointState]:
@@ -76,7 +89,6 @@ def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequ
 
 def _launch(task: PointTask, hydra_context: Any, config: Any) -> set[int]:
     """Give the pending points to the launcher; numbers of those that it leaves, whose states say why."""
-    from hydra.core.plugins import Plugins
     from omegaconf import OmegaConf, open_dict
 
     own = cast("DictConfig", OmegaConf.create(config))
@@ -84,10 +96,17 @@ def _launch(task: PointTask, hydra_context: Any, config: Any) -> set[int]:
     with open_dict(own):
         own.hydra.sweep.dir, own.hydra.sweep.subdir = place.values()
         own.hydra.overrides.hydra += [override(f"hydra.sweep.{key}", value) for key, value in place.items()]
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task, config=own)
-    returned = launcher.launch([list(point.overrides) for point in task.pending], initial_job_idx=0)
+    returned = _make_launcher(task, hydra_context, own).launch(
+        [list(point.overrides) for point in task.pending], initial_job_idx=0
+    )
     ends = {point.number: one._return_value for point, one in zip(task.pending, returned or (), strict=False)}
     return {number for number, value in ends.items() if isinstance(value, LeftPointError)}
+
+
+def _make_launcher(task: PointTask, hydra_context: Any, config: Any) -> Launcher:
+    from hydra.core.plugins import Plugins
+
+    return Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task, config=config)
 
 
 def _without_end(folder: Path, points: Sequence[Point]) -> list[Point]:

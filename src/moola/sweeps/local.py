@@ -30,7 +30,7 @@ class LocalSettings:
         n_jobs: points at once; None: as many as the GPUs take, or where there is none, the cores.
         threads: that each computes with; None: what OMP_NUM_THREADS says, else the cores, shared out.
         jobs_per_gpu: points at once on each GPU.
-        retries: how often a point is begun again whose process was killed.
+        retries: how often a point is begun again whose process died.
     """
 
     n_jobs: int | None = None
@@ -150,7 +150,7 @@ class _Queue:
                 if (ended := worker.ended) is None:
                     continue
                 del self.at_work[place]
-                again = ended.signal is not None and tries[job] > 0
+                again = ended.died is not None and tries[job] > 0
                 if again:
                     waiting.append((job, tries[job] - 1))
                 returns[job] = self._returned(job, worker, ended, again)
@@ -160,7 +160,7 @@ class _Queue:
         """End what is at work, and keep that it was."""
         self.server.end_all(GRACE_S)
         for job, worker in self.at_work.values():
-            if (ended := worker.ended) is not None and ended.signal is not None:
+            if (ended := worker.ended) is not None and ended.died is not None:
                 self._keep(job, "interrupted", f"interrupted, and {ended.why} after {GRACE_S:g} s")
 
     def _point(self, job: int) -> Point:

@@ -16,7 +16,7 @@ from moola.errors import EXIT_FAILED, ConfigError, MoolaError
 from moola.pipelines.events import now
 from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
 from moola.sweeps.grid import Grid, identifying, read_grid
-from moola.sweeps.launching import launch_points
+from moola.sweeps.launching import check_launcher, launch_points
 from moola.sweeps.point import Point, PointState, read_states, write_state
 from moola.sweeps.record import Sweep, is_whole, log_path, only_one, read_sweep, sweep_id, sweeps_folder
 from moola.sweeps.task import PointTask
@@ -152,6 +152,7 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     """
     grid = read_grid(words, hydra_context.config_loader)
     _refuse_many(grid, task)
+    check_launcher(task, hydra_context, config)
     here = config.hydra.launcher.get("_target_", "").endswith(".LocalLauncher")
     with WarmServer() as server:
         points, first = _checked(server, replace(task, here=here), hydra_context, config, grid)

@@ -121,6 +121,22 @@ def pod_settings(options: PodOptions) -> PodSettings:
     return settings
 
 
+def check_launch(task: PointTask, keys: Mapping[str, Any]) -> PodOptions:
+    """The section ``hydra.launcher``, checked with all else that needs no point.
+
+    Raises:
+        ConfigError: see `pod_settings`; or the job is none for pods.
+    """
+    problems = ConfigProblems()
+    if task.job != "run":
+        problems.append(f"moola {task.job}: a pod runs all stages; `moola run -m ... hydra/launcher={LAUNCHER}`")
+    options = problems.attempt(lambda: PodOptions(**keys))
+    problems.attempt(lambda: pod_settings(options or PodOptions()))
+    if options is None or problems:
+        raise problems.error()
+    return options
+
+
 def launch(
     task: PointTask, options: PodOptions, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> list[JobReturn]:
@@ -141,7 +157,8 @@ def launch(
         KeyboardInterrupt: the user wants to leave; what was begun goes on on its pods.
     """
     points = task.pending[initial_job_idx : initial_job_idx + len(job_overrides)]
-    _refuse(task, points)
+    if not all(point.run_id for point in points):
+        raise ConfigError(["the grid is too big to be named point by point, and so for pods"], "sweep fewer values")
     settings = pod_settings(options)
     with _beside_hydra():
         layout = layout_of(compose(words_of(points[0].overrides), task.directory), task.directory)
@@ -167,14 +184,6 @@ def launch(
         _tell(words)
     ends = sweep.run()
     return [_returned(words, ends[point.number]) for words, point in zip(job_overrides, points, strict=True)]
-
-
-def _refuse(task: PointTask, points: Sequence[Point]) -> None:
-    if task.job != "run":
-        way_out = f"`moola run -m ... hydra/launcher={LAUNCHER}`, or another launcher"
-        raise ConfigError([f"moola {task.job}: a pod runs all stages"], way_out)
-    if not all(point.run_id for point in points):
-        raise ConfigError(["the grid is too big to be named point by point, and so for pods"], "sweep fewer values")
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,10 @@ class SweepRow:
 
     @property
     def cost_usd(self) -> float | None:
-        """Rent; None where nothing was rented."""
+        """Rent; None where nobody bills."""
         if self.state is not None and self.state.cost_usd is not None:
-            return self.state.cost_usd
-        return self.found.run.rented.cost_usd if self.found is not None and self.found.run.rented else None
+            return self.state.cost_usd or None
+        return (self.found.run.rented.cost_usd or None) if self.found is not None and self.found.run.rented else None
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class SweepTable:
         sweep: whose.
         rows: one a point.
         figure: what the column of figures is; None: no point has figures.
+        model: whose figures; None: that of the model which each run would choose.
         warnings: what the figures must not be taken for.
         skipped: finished runs without such a figure, and why.
     """
@@ -66,6 +67,7 @@ class SweepTable:
     sweep: Sweep
     rows: tuple[SweepRow, ...]
     figure: str | None
+    model: str | None
     warnings: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -127,7 +129,7 @@ class SweepTable:
         keys = [key for key in self.sweep.swept if any(key in self._differing(row.point) for row in self.rows)]
         rented = any(row.cost_usd is not None for row in self.rows)
         heads = ("point", *keys, "status")
-        heads += ("chosen model", self.figure) if self.figure else ()
+        heads += ("model" if self.model else "chosen model", self.figure) if self.figure else ()
         heads += ("seconds", *(("cost",) if rented else ()), "run")
         cells: list[tuple[str, ...]] = []
         for row in self.rows:
@@ -153,18 +155,20 @@ class SweepTable:
         return [*told, *(f"{mark}beware: {warning}" for warning in self.warnings)]
 
 
-def tabulate_sweep(sweep: Sweep, metric: str = HEADLINE, split: SplitName = "oof") -> SweepTable:
+def tabulate_sweep(
+    sweep: Sweep, metric: str = HEADLINE, split: SplitName = "oof", model: str | None = None
+) -> SweepTable:
     """The table of a sweep, finished or not.
-
-    Figures are of the model that each run would choose out of fold.
 
     Args:
         sweep: which.
         metric: key of `moola.evaluation.metrics.METRICS`.
         split: ``oof``, by which one may choose; or ``test``, with a warning about choosing by it.
+        model: whose figures; None: those of the model that each run would choose out of fold.
 
     Raises:
         ConfigError: there is no such metric.
+        DataError: no run has a figure of the model.
     """
     states = read_states(sweep.folder)
     folders = {
@@ -172,7 +176,7 @@ def tabulate_sweep(sweep: Sweep, metric: str = HEADLINE, split: SplitName = "oof
         for number, state in states.items()
         if state.status == "finished" and (Path(state.run_folder) / "metrics.json").exists()
     }
-    table, skipped = _figures(folders, metric, split)
+    table, skipped = _figures(folders, metric, split, model)
     found = {row.run.folder: row for row in table.rows} if table is not None else {}
     rows = tuple(
         SweepRow(
@@ -183,12 +187,13 @@ def tabulate_sweep(sweep: Sweep, metric: str = HEADLINE, split: SplitName = "oof
         )
         for point in sweep.points
     )
-    return SweepTable(
-        sweep, rows, _heading(table) if table else None, table.warnings if table is not None else (), tuple(skipped)
-    )
+    heading, warnings = (_heading(table), table.warnings) if table is not None else (None, ())
+    return SweepTable(sweep, rows, heading, model, warnings, tuple(skipped))
 
 
-def _figures(folders: Mapping[int, Path], metric: str, split: SplitName) -> tuple[RunTable | None, list[str]]:
+def _figures(
+    folders: Mapping[int, Path], metric: str, split: SplitName, model: str | None
+) -> tuple[RunTable | None, list[str]]:
     """The figures of runs, and why others have none."""
     if not folders:
         return None, []
@@ -198,8 +203,10 @@ def _figures(folders: Mapping[int, Path], metric: str, split: SplitName) -> tupl
     runs, broken = open_runs(folders.values())
     skipped = [_spoken(error) for error in broken]
     try:
-        table = tabulate_runs(runs, metric, split=split) if runs else None
+        table = tabulate_runs(runs, metric, model, split) if runs else None
     except DataError as error:
+        if model is not None:
+            raise
         return None, [*skipped, _spoken(error)]
     return table, [*skipped, *(table.skipped if table is not None else ())]
 

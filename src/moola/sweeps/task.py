@@ -138,7 +138,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
     write_state(task.sweep_folder, state)
     try:
         with contextlib.chdir(task.directory):
-            run_folder = str(_run(task, composed))
+            run_folder = str(_run(task, point, composed))
     except BaseException as error:
         told = _told(error)
         print(told.spoken(), file=sys.stderr, flush=True)
@@ -154,14 +154,14 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
 def _told(error: BaseException) -> MoolaError:
     """An error as one that can be pickled, for launchers send it; of defects the log keeps the traceback."""
     if isinstance(error, MoolaError):
-        return MoolaError(error.what, error.why, error.way_out)
+        return error.plain()
     if isinstance(error, KeyboardInterrupt):
         return MoolaError("interrupted", "", "the same command goes on from what is finished")
     traceback.print_exception(error)
     return MoolaError(f"{type(error).__name__}: {error}")
 
 
-def _run(task: PointTask, composed: Any) -> Path:
+def _run(task: PointTask, point: Point, composed: Any) -> Path:
     """As `moola JOB` does; a run that is under way elsewhere is waited for, and is then found finished."""
     from omegaconf import OmegaConf
 
@@ -175,7 +175,7 @@ def _run(task: PointTask, composed: Any) -> Path:
     waited = False
     while True:
         try:
-            return run_once(config, config_yaml, task.target, task.line)
+            return run_once(config, config_yaml, task.target, task.line, point.overrides)
         except UnderWayError:
             if not waited:
                 print("waiting: another process is at the same run", file=sys.stderr, flush=True)

@@ -53,20 +53,22 @@ class Ended:
         value: what its function returned.
         error: what it raised; of errors that are no `MoolaError` the last line.
         interrupted: whether it ended because it was told to.
-        signal: number of the signal that killed it; None: none did.
+        died: exit code of a process that ended without a word; minus the number of the signal that killed it.
     """
 
     value: Any = None
     error: MoolaError | None = None
     interrupted: bool = False
-    signal: int | None = None
+    died: int | None = None
 
     @property
     def why(self) -> str:
         """What went wrong, in words; empty where nothing did."""
-        if self.signal is not None:
-            return f"killed by signal {self.signal} ({_signal_name(self.signal)})"
-        return str(self.error) if self.error is not None else ""
+        if self.died is None:
+            return str(self.error) if self.error is not None else ""
+        if self.died >= 0:
+            return f"ended by itself with exit code {self.died}"
+        return f"killed by signal {-self.died} ({_signal_name(-self.died)})"
 
 
 class Worker:
@@ -105,12 +107,7 @@ class Worker:
         if self._process.exitcode is None:
             return None
         self._read()
-        code = self._process.exitcode
-        if self._last is not None:
-            return self._last
-        if code < 0:
-            return Ended(signal=-code)
-        return Ended(error=MoolaError(f"the process ended with exit code {code}", "", "look into its log"))
+        return self._last or Ended(died=self._process.exitcode)
 
     def interrupt(self) -> None:
         """Raise a KeyboardInterrupt in it."""
@@ -185,7 +182,7 @@ class WarmServer:
         if ended.error is not None:
             raise ended.error
         if ended.why:
-            raise MoolaError(f"a process of this command was {ended.why}", "", "run the same command again")
+            raise MoolaError(f"a process of this command: {ended.why}", "", "run the same command again")
         return ended.value
 
     @staticmethod
@@ -223,7 +220,7 @@ def _work(to_parent: connection.Connection, setup: WorkerSetup, function: Callab
     try:
         ended = Ended(value=function(*arguments))
     except MoolaError as error:
-        ended = Ended(error=MoolaError(error.what, error.why, error.way_out))  # one that can be pickled
+        ended = Ended(error=error.plain())
     except KeyboardInterrupt:
         ended = Ended(interrupted=True, error=MoolaError("interrupted"))
     except BaseException as error:

@@ -45,7 +45,7 @@ class TrackedArtifact:
 
     Attributes:
         name: ``encoder-market_v1``, ``oof-market``: versions of one name are told apart by `digest`.
-        kind: ``encoder``, ``oof``, ``report`` or ``labels``.
+        kind: ``encoder``, ``oof``, ``report``, ``labels`` or, of a search, ``experiment``.
         digest: of the content, as its manifest has it.
         files: in the run folder or beside it, absolute.
         made_from: name of an input -> its digest.

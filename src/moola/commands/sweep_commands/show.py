@@ -15,10 +15,10 @@ def main(words: Sequence[str]) -> int:
     """Show what differs between the points of a sweep, and what each came to."""
     parser = argparse.ArgumentParser(
         prog="moola sweep show",
-        description="One table of a sweep: what differs between its points, and what each came to. Figures are of the "
-        "model that each run would choose out of fold, with their intervals.",
+        description="One table of a sweep: what differs between its points, and what each came to.",
     )
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="id, its first letters, or folder; default: the last")
+    parser.add_argument("--model", help="whose figures; default: of the model that each run would choose out of fold")
     parser.add_argument("--metric", default="balanced_accuracy", help="default: balanced_accuracy")
     parser.add_argument("--split", choices=("oof", "test"), default="oof", help="default: oof, by which one may choose")
     form = parser.add_mutually_exclusive_group()
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     from moola.sweeps.table import tabulate_sweep
 
     sweep = read_sweep(find_sweep(arguments.sweep, arguments.artifacts.absolute() / "results"))
-    table = tabulate_sweep(sweep, arguments.metric, arguments.split)
+    table = tabulate_sweep(sweep, arguments.metric, arguments.split, arguments.model)
     if arguments.json:
         told = {
             "sweep": sweep.folder.name,

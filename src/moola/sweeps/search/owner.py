@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.layout import write_text
+from moola.sweeps.search.locks import is_locked, locked
 
 LEASE_S = 120.0
 """After so many seconds without a beat a worker in another folder counts as dead."""
@@ -54,7 +55,7 @@ class Owner:
             beat: how often it has said that it lives.
         """
         if owner is not None and owner["folder"] == self._folder_id():
-            return not _is_locked(self._folder / owner["lock"])
+            return _is_over(self._folder / owner["lock"])
         seen, since = self._beats.setdefault(trial, (beat, time.monotonic()))
         if seen != beat:
             self._beats[trial] = (beat, time.monotonic())
@@ -65,21 +66,15 @@ class Owner:
         path = self._folder / "id"
         with contextlib.suppress(FileNotFoundError):
             return path.read_text()
-        from moola.sweeps.search.storage import locked
-
         with locked(self._folder / "id.lock"):
             if not path.exists():
                 write_text(path, uuid.uuid4().hex)
         return path.read_text()
 
 
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("r") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
+def _is_over(path: Path) -> bool:
+    """Whether nobody holds the lock of a worker any more; its file goes with it."""
+    if is_locked(path):
         return False
-    except BlockingIOError:
-        return True
-    path.unlink(missing_ok=True)  # of a dead one
-    return False
+    path.unlink(missing_ok=True)
+    return True

@@ -22,9 +22,10 @@ from moola.layout import write_json, write_text
 from moola.pipelines.events import now
 from moola.sweeps.search import pictures
 from moola.sweeps.search.evidence import Compared
+from moola.sweeps.search.folder import RECORD, TRIALS
 from moola.sweeps.search.running import Search, SearchOutcome
 from moola.sweeps.search.space import spoken
-from moola.sweeps.search.study import TrialRecord
+from moola.sweeps.search.study import COUNTED, TrialRecord
 from moola.sweeps.search.winner import run_command, write_winner
 
 _SHOWN = 10
@@ -37,7 +38,7 @@ def write_results(search: Search, outcome: SearchOutcome, line: str, write: Path
         search: what was searched.
         outcome: what came of it.
         line: the command, without secrets.
-        write: folder of configurations for the winner; None: the folder of the search.
+        write: folder of configurations for the winner, besides that of the search; None: no other.
     """
     folder, found = search.folder, outcome.found
     write_trials(folder, found.records)
@@ -45,10 +46,12 @@ def write_results(search: Search, outcome: SearchOutcome, line: str, write: Path
         write_trials(folder / one.name.rpartition(".")[2], one.records)
     into = folder if write is None else write
     experiment = write_winner(into, found.name, search.base, found.best.params, _header(outcome, line, into))
+    if into != folder:  # the folder has all that came of the search
+        write_text(folder / "experiment" / experiment.name, experiment.read_text())
     drawn = _pictures(search, outcome)
     for name, svg in drawn.items():
         write_text(folder / "pictures" / f"{name}.svg", svg_file([("", svg)], title=name.replace("_", " ")))
-    write_json(folder / "search.json", _summary(outcome, line, experiment))
+    write_json(folder / RECORD, _summary(outcome, line, experiment))
     page = render_page(
         "moola.sweeps.search:page.html.j2",
         outcome=outcome,
@@ -69,7 +72,7 @@ def write_results(search: Search, outcome: SearchOutcome, line: str, write: Path
 def write_trials(folder: Path, records: Sequence[TrialRecord]) -> None:
     """``trials.csv`` and ``trials.json``: every trial, a column each key."""
     plain_records = [dataclasses.asdict(one) for one in records]
-    write_json(folder / "trials.json", plain_records)
+    write_json(folder / TRIALS, plain_records)
     keys = sorted({key for one in records for key in one.params})
     own = [field.name for field in dataclasses.fields(TrialRecord) if field.name != "params"]
     table = io.StringIO()
@@ -78,6 +81,11 @@ def write_trials(folder: Path, records: Sequence[TrialRecord]) -> None:
     for one, values in zip(records, plain_records, strict=True):
         writer.writerow([*(values[name] for name in own), *(one.params.get(key, "") for key in keys)])
     write_text(folder / "trials.csv", table.getvalue())
+
+
+def counted(records: Sequence[TrialRecord]) -> str:
+    """How far a study is: ``"20 finished, 1 failed"``."""
+    return ", ".join(f"{n} {status}" for status, n in counts_of(records).items()) or "no trial known"
 
 
 def counts_of(records: Sequence[TrialRecord]) -> dict[str, int]:
@@ -116,7 +124,7 @@ def table_of(records: Sequence[TrialRecord], higher_is_better: bool, metric: str
 def verdict(outcome: SearchOutcome) -> list[str]:
     """What the search came to, a sentence each."""
     inner, outer, metric = outcome.evidence.inner, outcome.evidence.outer, METRICS[outcome.settings.metric].label
-    n = len([one for one in outcome.found.records if one.status in ("finished", "pruned", "failed")])
+    n = sum(one.status in COUNTED for one in outcome.found.records)
     rests = f"{outcome.n_windows} windows, {outcome.n_folds} inner folds, {outcome.n_seeds} seeds"
     told = [
         f"Inner: {metric} {plain(inner.winner)} of the best of {n} trials, so too good by the choice ({rests}); "
@@ -136,14 +144,13 @@ def _header(outcome: SearchOutcome, line: str, into: Path) -> list[tuple[str, st
     """Question, command, cost, expected result and evidence of the winner."""
     settings, records = outcome.settings, outcome.found.records
     seconds = sum(one.seconds or 0.0 for study in (outcome.found, *outcome.folds) for one in study.records)
-    counts = ", ".join(f"{n} {status}" for status, n in counts_of(records).items())
     default = spoken({key: value for key, value in outcome.default.items() if isinstance(value, int | float | str)})
     header = [
         ("Question", f"which {', '.join(settings.dimensions)} give {settings.model} the best {settings.metric}?"),
         ("Command", run_command(into, settings.name)),
         ("Cost", f"{duration(seconds)} of trials to find it"),
         ("Expected", "\n".join(verdict(outcome))),
-        ("Evidence", f"study {settings.name} in {outcome.storage}: {counts}; default: {default}"),
+        ("Evidence", f"study {settings.name} in {outcome.storage}: {counted(records)}; default: {default}"),
         ("Found by", f"{line}\nmoola {moola.__version__}, {now()[:10]}"),
     ]
     if outcome.pretrained_anew:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.scoring import TrialScorer, studies_folder, with_outer
 from moola.sweeps.search.settings import SearchSettings, read_settings
 from moola.sweeps.search.storage import StudyStorage, require_optuna
-from moola.sweeps.search.study import TrialRecord, best_of, read_records
+from moola.sweeps.search.study import COUNTED, TrialRecord, best_of, read_records
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 _ATTRIBUTE = "moola"
@@ -164,11 +162,14 @@ class Search:
         settings = self.settings
         name = settings.name if outer is None else f"{settings.name}.fold{outer}"
         identity = self._identity(scorer)
-        plan = self._plan(name, dataclasses.replace(scorer, events=EventLog(), _opened={}))
+        plan = self._plan(name, scorer.elsewhere())
         _recognise(plan, identity)
-        progress = _Progress(settings, name, events, self.higher_is_better)
+        series = "search" if outer is None else f"search/fold{outer}"
+        known = read_records(self.place, name)
+        progress = _Progress(settings, name, series, events, self.higher_is_better, known)
         try_all(plan, progress.trial, lambda message: events.emit("note", message=message))
         records = read_records(self.place, name)
+        progress.tell_rest(records)
         best = best_of(records, self.higher_is_better)
         if best is None:
             why = f"{len(records)} trials, none of them finished; search.timeout_s={settings.timeout_s}"
@@ -227,25 +228,65 @@ def _recognise(plan: StudyPlan, identity: Mapping[str, Any]) -> None:
 
 
 class _Progress:
-    """Tells how far a study is, by its own trials and those of others."""
+    """Tells how far a study is: of its own trials as they end, and of those of others at last.
 
-    def __init__(self, settings: SearchSettings, name: str, events: EventLog, higher_is_better: bool) -> None:
-        self._settings, self._name, self._events = settings, name, events
-        self._sign = 1.0 if higher_is_better else -1.0
-        self._best = math.nan
-        self._done = 0
+    Args:
+        settings: of the search.
+        name: of the study.
+        series: name of its curve for trackers.
+        events: where it is told.
+        higher_is_better: direction of the metric.
+        known: trials of earlier attempts.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        name: str,
+        series: str,
+        events: EventLog,
+        higher_is_better: bool,
+        known: Sequence[TrialRecord],
+    ) -> None:
+        self._settings, self._name, self._series, self._events = settings, name, series, events
+        self._better = max if higher_is_better else min
+        self._done = sum(one.status in COUNTED for one in known)
+        before = best_of(known, higher_is_better)
+        self._best = before.value if before is not None else None
+        self._told = set[int]()
 
     def trial(self, record: TrialRecord) -> None:
-        self._done += 1
+        self._done += record.status in COUNTED
         if record.status == "failed":
             first = (record.why.splitlines() or [""])[0]
             self._events.emit("note", message=f"trial {record.number} failed: {first}")
-        value = record.value if record.status == "finished" else None
-        if value is not None and not self._sign * value <= self._sign * self._best:
-            self._best = value
-        figures = {} if math.isnan(self._best) else {"best": round(self._best, 4)}
-        if value is not None:
-            figures[self._settings.metric] = round(value, 4)
-        done = min(max(self._done, record.number + 1), self._settings.n_trials)
+        figures = self._tell(record)
+        done = min(max(self._done, record.number + 1), self._settings.n_trials)  # others are at it, too
         what = f"{self._name}, trial {record.number} {record.status}"
-        self._events.emit("progress", stage="search", done=done, total=self._settings.n_trials, what=what, **figures)
+        rounded = {name: round(value, 4) for name, value in figures.items()}
+        self._events.emit("progress", stage="search", done=done, total=self._settings.n_trials, what=what, **rounded)
+
+    def tell_rest(self, records: Sequence[TrialRecord]) -> None:
+        """Trials of other processes and attempts."""
+        self._best = None
+        for record in records:
+            if record.number not in self._told:
+                self._tell(record)
+            elif record.status == "finished" and record.value is not None:
+                self._best = self._so_far(record.value)
+
+    def _tell(self, record: TrialRecord) -> dict[str, float]:
+        """The figure of a trial and the best so far, as an event."""
+        self._told.add(record.number)
+        figures: dict[str, float] = {}
+        if record.status == "finished" and record.value is not None:
+            self._best = self._so_far(record.value)
+            figures[self._settings.metric] = record.value
+        if self._best is not None:
+            figures["best"] = self._best
+        if record.status in COUNTED:
+            self._events.emit("trial", study=self._series, number=record.number, status=record.status, **figures)
+        return figures
+
+    def _so_far(self, value: float) -> float:
+        return value if self._best is None else self._better(self._best, value)

@@ -64,7 +64,7 @@ class TrialScorer:
         layout: folders.
         folds: inner folds; None: as many as the split has.
         outer: fold whose training windows are searched on; None: all training windows.
-        events: where stages tell how far they are.
+        events: where stages tell how far they are; None: nowhere.
     """
 
     base: SearchBase
@@ -73,7 +73,7 @@ class TrialScorer:
     layout: Layout
     folds: int | None = None
     outer: int | None = None
-    events: EventLog = field(default_factory=EventLog)
+    events: EventLog | None = None
     _upstream: dict[str, Mapping[str, Artifact]] = field(default_factory=dict)
     _opened: dict[str, tuple[Dataset, UnlabelledPool]] = field(default_factory=dict)
 
@@ -116,6 +116,10 @@ class TrialScorer:
         made = self._artifacts(config, stages, pretrained=stage.models[self.model].needs_pretraining)
         inputs = {name: item for name, item in made.items() if name in ("bars", "windows", "encoder")}
         return stage, {**inputs, "splits": made["inner_splits" if inner else "splits"]}
+
+    def elsewhere(self) -> TrialScorer:
+        """The same for another process: what cannot travel is left here."""
+        return dataclasses.replace(self, events=None, _opened={})
 
     def n_outer(self) -> int:
         """Folds of the run's split.
@@ -199,7 +203,9 @@ class TrialScorer:
             inner = InnerSplits(splits.splitter, self.folds, self.outer)  # type: ignore[attr-defined]
             place = needed.index(splits) + 1
             line = Pipeline([*needed[:place], inner, *needed[place:]])
-            context = Context(f"search-{config.name}", self.layout, self.events, processes=config.processes)
+            context = Context(
+                f"search-{config.name}", self.layout, self.events or EventLog(), processes=config.processes
+            )
             self._upstream[key] = dict(line.run(context).artifacts)  # plain: it travels to processes
         return self._upstream[key]
 

@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import ConfigError, MissingPackageError, StorageError, did_you_mean
+from moola.sweeps.search.locks import locked
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -61,7 +61,7 @@ class StudyStorage:
         """Whether all who use it see one file, and so `alone` keeps them apart."""
         return self._lock_path is not None
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> AbstractContextManager[object]:
         """One process at a time, where the storage is a file; a server has no such thing to give."""
         return locked(self._lock_path) if self._lock_path else contextlib.nullcontext()
 
@@ -78,15 +78,6 @@ def spoken_place(place: str) -> str:
         return f"{head}://{_HIDDEN}"  # a sign of the password is not escaped, and where it ends is a guess
     user, colon, _ = access.partition(":")
     return f"{head}://{user}{colon and f':{_HIDDEN}'}{at}{host}{slash}{path}{question and f'?{_HIDDEN}'}"
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 class _FileLock:

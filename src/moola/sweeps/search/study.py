@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, Value]
 Status = Literal["finished", "pruned", "failed", "lost", "surplus", "running", "waiting"]
-_COUNTED = ("finished", "pruned", "failed")
+COUNTED = ("finished", "pruned", "failed")
+"""How trials end that count among `SearchSettings.n_trials`."""
 OWNER, BEAT, RETRY_OF, DEATHS, DEFAULT = "owner", "beat", "retry_of", "deaths", "default"
 STATUS, WHY, COPY_OF = "status", "why", "copy_of"
 """Names of a trial's attributes."""
@@ -136,7 +137,7 @@ class SearchStudy:
         with self.storage.alone():
             self._take_back()
             states = [status_of(trial) for trial in self._trials()]
-            taken = sum(state in (*_COUNTED, "running") for state in states)
+            taken = sum(state in (*COUNTED, "running") for state in states)
             if taken >= self.settings.n_trials:
                 return "wait" if "running" in states else "done"
             trial = self.study.ask()

@@ -1,16 +1,10 @@
-"""Several processes that try at once, forked from one that has imported everything and computed nothing."""
+"""Trials in this process, or in several that try at once."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +13,7 @@ from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.settings import SearchSettings
 from moola.sweeps.search.storage import StudyStorage
 from moola.sweeps.search.study import Objective, Params, SearchStudy, TrialRecord, work
+from moola.sweeps.workers import WarmServer, WorkerSetup, send
 
 _MOST_DEATHS = 20
 """Workers of one search that die before it is given up."""
@@ -83,7 +78,7 @@ def try_all(plan: StudyPlan, on_trial: Told, on_note: Callable[[str], None]) -> 
     finally:
         owner.close()
     if plan.settings.workers > 1:
-        _Workers(plan, on_trial, on_note).run()
+        _try_in_processes(plan, on_trial, on_note)
 
 
 def _on_one_thread(objective: Objective) -> Objective:
@@ -97,100 +92,48 @@ def _on_one_thread(objective: Objective) -> Objective:
     return tried
 
 
-class _Workers:
-    """Processes, a pipe each: a lock that they shared would be held for ever by one that is killed."""
+def _try_in_processes(plan: StudyPlan, on_trial: Told, on_note: Callable[[str], None]) -> None:
+    """Have processes try until nothing is left; another takes the place of one that dies.
 
-    def __init__(self, plan: StudyPlan, on_trial: Told, on_note: Callable[[str], None]) -> None:
-        self._plan, self._on_trial, self._on_note = plan, on_trial, on_note
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["moola.sweeps.search.warm"])
-        self._running: dict[Connection, Any] = {}
-        self._deaths = 0
-
-    def run(self) -> None:
+    Raises:
+        MoolaError: what one of them raised, or they die again and again.
+    """
+    setup, deaths = WorkerSetup(Path.cwd()), 0
+    with WarmServer() as server:
         try:
-            for _ in range(self._plan.settings.workers):
-                self._start()
-            while self._running:
-                for pipe in wait(list(self._running)):
-                    assert isinstance(pipe, Connection)
-                    self._hear(pipe)
+            working = [server.start(_serve, plan, setup=setup) for _ in range(plan.settings.workers)]
+            while working:
+                for worker in server.wait(working):
+                    ended = worker.ended
+                    for record in worker.messages():
+                        on_trial(record)
+                    if ended is None:
+                        continue
+                    working.remove(worker)
+                    if ended.died is not None or ended.interrupted:
+                        deaths += 1
+                        _refuse_more(deaths, ended.why)
+                        on_note(f"a worker died ({ended.why}): its trial is tried again, by another one")
+                        working.append(server.start(_serve, plan, setup=setup))
+                    elif ended.error is not None:
+                        raise ended.error
         finally:
-            self._end()
-
-    def _start(self) -> None:
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_serve, args=(self._plan, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        self._running[ours] = process
-
-    def _hear(self, pipe: Connection) -> None:
-        try:
-            kind, content = pipe.recv()
-        except EOFError:
-            self._bury(pipe)
-            return
-        if kind == "trial":
-            self._on_trial(content)
-        elif kind == "done":
-            self._running.pop(pipe).join()
-        elif kind == "error":
-            what, why, way_out, exit_code = content
-            error = MoolaError(what, why, way_out)
-            error.exit_code = exit_code
-            raise error
-        else:
-            raise RuntimeError(f"a worker of the search broke:\n{content}")
-
-    def _bury(self, pipe: Connection) -> None:
-        """Put another in the place of a worker that was killed; its trial is tried again."""
-        process = self._running.pop(pipe)
-        process.join()
-        self._deaths += 1
-        how = f"signal {-process.exitcode}" if process.exitcode < 0 else f"exit code {process.exitcode}"
-        if self._deaths > _MOST_DEATHS:
-            raise MoolaError(
-                f"{self._deaths} workers of the search died",
-                f"the last one by {how}; the system ends processes when memory runs out",
-                "give it fewer (search.workers=1); finished trials are kept",
-            )
-        self._on_note(f"a worker died ({how}): its trial is tried again, by another one")
-        self._start()
-
-    def _end(self) -> None:
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            process.join(_PATIENCE_S)
-            process.kill()
-            process.join()
-        self._running.clear()
+            server.end_all(_PATIENCE_S)
 
 
-def _serve(plan: StudyPlan, pipe: Connection) -> None:
-    """What a worker does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _refuse_more(deaths: int, why: str) -> None:
+    if deaths > _MOST_DEATHS:
+        raise MoolaError(
+            f"{deaths} workers of the search died",
+            f"the last one: {why}; the system ends processes when memory runs out",
+            "give it fewer (search.workers=1); finished trials are kept",
+        )
+
+
+def _serve(plan: StudyPlan) -> None:
+    """What a worker does; each trial that ends is sent."""
     owner = Owner(plan.locks)
     try:
-        study = plan.open(owner)
-        work(study, _on_one_thread(plan.objective), lambda one: pipe.send(("trial", one)), plan.deadline())
-        pipe.send(("done", None))
-    except KeyboardInterrupt:
-        pass
-    except MoolaError as error:
-        pipe.send(("error", (error.what, error.why, error.way_out, error.exit_code)))
-    except Exception:
-        pipe.send(("broken", traceback.format_exc()))
+        work(plan.open(owner), _on_one_thread(plan.objective), send, plan.deadline())
     finally:
         owner.close()
-
-
-def _end_with_parent() -> None:
-    """A search that is killed tells its workers nothing."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # its trial is taken back by whoever goes on

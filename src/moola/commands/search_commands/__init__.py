@@ -1,0 +1,1 @@
+"""Commands of `moola search` that search nothing, one file each."""
