@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moola.errors import EXIT_OK, EXIT_STORAGE
+from moola.errors import EXIT_OK, EXIT_STORAGE, StorageError
 from moola.layout import Layout
 
 if TYPE_CHECKING:
@@ -42,6 +42,22 @@ def add_artifacts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artifacts", type=Path, metavar="FOLDER", default=Path("artifacts"), help="default: artifacts"
     )
+
+
+def check_folder_of(option: str, file: Path | None) -> None:
+    """Refuse a file to be written into a folder that is not there: whoever misspells a path wants no new folder.
+
+    Args:
+        option: that names the file.
+        file: None: none is to be written.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    if file is not None and not file.absolute().parent.is_dir():
+        raise StorageError(
+            f"{option} {file}: there is no folder {file.absolute().parent}", "", "make it, or name another"
+        )
 
 
 def layout_of(arguments: argparse.Namespace) -> Layout:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from moola.config import ConfigProblems
-from moola.errors import EXIT_FAILED, ConfigError, MoolaError
+from moola.errors import EXIT_FAILED, ConfigError, MoolaError, StorageError
 from moola.pipelines.events import now
 from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points
+from moola.sweeps.lifeline import Owner, let_go
 from moola.sweeps.point import Point, PointState, read_states, write_state
 from moola.sweeps.record import Sweep, is_whole, log_path, only_one, read_sweep, sweep_id, sweeps_folder
 from moola.sweeps.task import PointTask
@@ -153,7 +154,11 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     grid = read_grid(words, hydra_context.config_loader)
     _refuse_many(grid, task)
     check_launcher(task, hydra_context, config)
-    here = config.hydra.launcher.get("_target_", "").endswith(".LocalLauncher")
+    target = str(config.hydra.launcher.get("_target_", ""))
+    here = target.endswith(".LocalLauncher")  # submitit's has this name, too
+    owner = (
+        None if target.startswith("hydra_plugins.moola_") or target.endswith(".SlurmLauncher") else Owner.this_process()
+    )
     with WarmServer() as server:
         points, first = _checked(server, replace(task, here=here), hydra_context, config, grid)
     if task.only_check:
@@ -163,7 +168,9 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     with only_one(folder):
         sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
         sweep.write()
-        states = _run_missing(sweep, replace(task, folder=folder), hydra_context, config, forced=_is_forced(words))
+        states = _run_missing(
+            sweep, replace(task, folder=folder, owner=owner), hydra_context, config, forced=_is_forced(words)
+        )
     _show(sweep)
     bad = [state for state in states.values() if state.status != "finished"]
     if bad:
@@ -210,7 +217,10 @@ def _checked(
 
 
 def _began(folder: Path) -> str:
-    return read_sweep(folder).started if (folder / "sweep.json").exists() else now()
+    try:
+        return read_sweep(folder).started
+    except (StorageError, ConfigError):  # there is none yet, or none that says it
+        return now()
 
 
 def _is_forced(words: Sequence[str]) -> bool:
@@ -231,7 +241,7 @@ def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any,
             try:
                 launch_points(task, hydra_context, config, missing)
             except KeyboardInterrupt:
-                _end_states(sweep)
+                _end_states(sweep, task, config)
                 raise
     return read_states(sweep.folder)
 
@@ -253,8 +263,13 @@ def _finished(sweep: Sweep) -> set[int]:
     return found
 
 
-def _end_states(sweep: Sweep) -> None:
-    """Points that a launcher did not end itself are interrupted, too."""
+def _end_states(sweep: Sweep, task: PointTask, config: Any) -> None:
+    """Points that a launcher did not end itself are interrupted, too; jobs of Slurm go on."""
+    if str(config.hydra.launcher.get("_target_", "")).endswith(".SlurmLauncher"):
+        _say("jobs that Slurm has go on without this command: end them with scancel")
+        return
+    if task.owner is not None:
+        let_go(sweep.folder)
     for state in read_states(sweep.folder).values():
         if state.status == "running":
             write_state(sweep.folder, replace(state, status="interrupted", why="interrupted", finished=now()))
@@ -262,7 +277,9 @@ def _end_states(sweep: Sweep) -> None:
 
 def _line_of(sweep: Sweep, state: PointState) -> str:
     point = next(point for point in sweep.points if point.number == state.number)
-    return f"{state.number} ({sweep.differing(point)}): {state.why.splitlines()[0] if state.why else state.status}"
+    why = state.why.splitlines() or [state.status]
+    told = why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
+    return f"{state.number} ({sweep.differing(point)}): {told}"
 
 
 def _show(sweep: Sweep) -> None:

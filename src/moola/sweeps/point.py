@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from moola.config import structure
+from moola.errors import ConfigError, StorageError
 from moola.layout import read_json, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -62,7 +64,10 @@ def write_state(sweep_folder: Path, state: PointState) -> None:
 
 
 def read_states(sweep_folder: Path) -> dict[int, PointState]:
-    """States by number; points that were never begun have none."""
-    files = sorted((sweep_folder / "points").glob("[0-9]*.json"))
-    states = (structure(PointState, read_json(path), path.name) for path in files)
-    return {state.number: state for state in states}
+    """States by number; points that were never begun have none, nor have those whose file cannot be understood."""
+    states: dict[int, PointState] = {}
+    for path in sorted((sweep_folder / "points").glob("[0-9]*.json")):
+        with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
+            state = structure(PointState, read_json(path), path.name)
+            states[state.number] = state
+    return states

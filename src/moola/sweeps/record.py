@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from moola.config import digest_json, structure
-from moola.errors import DataError, StorageError, did_you_mean
-from moola.layout import changed_files, read_json, write_json
+from moola.errors import ConfigError, DataError, MoolaError, StorageError, did_you_mean
+from moola.layout import changed_files, is_locked, lock_at_once, read_json, write_json
 from moola.sweeps.point import Point
 
+LOCK = ".lock"
+"""Of whoever is at a sweep; it holds the number of that process."""
 _DIGITS = 12
 
 
@@ -78,21 +79,42 @@ def read_sweep(folder: Path) -> Sweep:
         StorageError: it has no ``sweep.json``, or one that moola did not write.
         ConfigError: a key of it is missing or wrong.
     """
-    plain: dict[str, Any] = read_json(folder / "sweep.json")
+    plain: Any = read_json(folder / "sweep.json")
+    if not isinstance(plain, dict):
+        raise StorageError(
+            f"{folder / 'sweep.json'} holds no object", "", "run the same command again, which writes it"
+        )
     return structure(Sweep, {**plain, "folder": folder}, "sweep.json")
 
 
+def read_sweeps(results: Path) -> tuple[list[Sweep], dict[str, MoolaError]]:
+    """All sweeps, the one that was written last behind, and what is wrong with those that cannot be read, by name."""
+    sweeps: list[Sweep] = []
+    broken: dict[str, MoolaError] = {}
+    files = sorted(sweeps_folder(results).glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    for folder in (path.parent for path in files):
+        try:
+            sweeps.append(read_sweep(folder))
+        except (StorageError, ConfigError) as error:
+            broken[folder.name] = error
+    return sweeps, broken
+
+
 def find_sweep(word: str | None, results: Path) -> Path:
-    """The folder of a sweep that is named by id, by the first letters of one, or by folder; the last one begun if not.
+    """The folder of a sweep that is named by id, by the first letters of one, or by folder; if not, the last one begun.
 
     Raises:
+        StorageError, ConfigError: none is named, and none can be read.
         DataError: there is none, or several begin so; near names are given.
     """
     known = {path.parent.name: path.parent for path in sweeps_folder(results).glob("*/sweep.json")}
     if not known and (word is None or not (Path(word) / "sweep.json").exists()):
         raise DataError(f"there is no sweep in {sweeps_folder(results)}", "", "make one: moola run -m KEY=A,B")
     if word is None:
-        return max(known.values(), key=lambda folder: (folder / "sweep.json").stat().st_mtime)
+        sweeps, broken = read_sweeps(results)
+        if not sweeps:
+            raise next(iter(broken.values()))
+        return sweeps[-1].folder
     begins = [name for name in known if name.startswith(word)]
     if word in known or len(begins) == 1:
         return known[word] if word in known else known[begins[0]]
@@ -112,6 +134,11 @@ def is_whole(run_folder: Path) -> bool:
         return False
 
 
+def is_under_way(folder: Path) -> bool:
+    """Whether a command is at the sweep of a folder now."""
+    return is_locked(folder / LOCK)
+
+
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """One process at a time at a sweep.
@@ -120,16 +147,14 @@ def only_one(folder: Path) -> Iterator[None]:
         StorageError: another process is at it; it is named.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with (folder / LOCK).open("a+") as handle:
+        if not lock_at_once(handle):
             handle.seek(0)
             raise StorageError(
                 f"the sweep {folder.name} is under way in another process",
                 f"process {handle.read().strip() or 'unknown'} holds {folder}",
                 f"wait for it, or look at it: moola sweep show {folder.name}",
-            ) from error
+            )
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
         handle.flush()
