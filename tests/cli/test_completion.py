@@ -49,6 +49,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     program.write_text(_PROGRAM.format(python=sys.executable, source=str(Path(__file__).parents[2] / "src")))
     program.chmod(0o755)
     (here / "artifacts/encoders/pretrained/bilstm_v1").mkdir(parents=True)
+    (here / "artifacts/results/sweeps/market-0123456789ab").mkdir(parents=True)
     ledger = Ledger(here / "artifacts" / LEDGER_PLACE)
     provider = LocalProvider(here / "pods", ledger)
     for run in ("market-584a4514f71f", "ucr-000000000000"):
@@ -75,11 +76,15 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
     lines = ["moola pod re", "moola pod attach m", "moola pod run --provider ", "moola pod run --host me@g"]
-    commands, runs, providers, hosts = ask(lines)
+    lines += ["moola sweep show ", "moola search search=finetune search.sam", "moola run hydra.launcher.n_"]
+    commands, runs, providers, hosts, sweeps, of_search, of_launcher = ask(lines)
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]
     assert hosts == ["gpu.lab:2222"], "@ ends a word of bash, which puts this behind it"
+    assert sweeps == ["market-0123456789ab"]
+    assert of_search == ["search.sampler="]
+    assert of_launcher == ["hydra.launcher.n_jobs="]
 
 
 @pytest.mark.slow

@@ -56,6 +56,14 @@ def test_every_wrong_key_and_range_of_a_space_is_told_before_anything_starts(tmp
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_words_that_make_no_search_are_refused_as_they_were_typed():
+    assert "lss: is no command of `moola search`, and no KEY=VALUE; did you mean 'ls'?" in refused("lss")
+    assert "- search: a,b are several values; give one" in refused("search=a,b")
+    assert "- search.name: a] cannot be read: Error parsing override 'search.name=" in refused(
+        "search=random_forest", "search.name=a]"
+    )
+
+
 def test_ends_that_no_model_allows_are_told_all_at_once():
     told = refused(
         "search=random_forest",

@@ -14,7 +14,7 @@ from typing import Any
 from moola.config import ConfigProblems
 from moola.errors import EXIT_FAILED, ConfigError, MoolaError, StorageError
 from moola.pipelines.events import now
-from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
+from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points
 from moola.sweeps.lifeline import Owner, let_go
@@ -116,7 +116,7 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
     problems = ConfigProblems()
     problems.take(error)
     named = {str(problem).partition(":")[0] for problem in error.problems}
-    left = [word for word in words if not _is_named(word, named)]
+    left = [word for word in words if not is_named(word, named)]
     if len(left) < len(words):
         problems.attempt(lambda: _check_only(task, left))
     if any(name.startswith("hydra/launcher=") for name in named):
@@ -133,11 +133,6 @@ def _check_only(task: PointTask, words: Sequence[str]) -> None:
         raise
     except ConfigError as error:
         raise _with_others(error, task, words) from error
-
-
-def _is_named(word: str, named: set[str]) -> bool:
-    key, _, values = word.lstrip("+~").partition("=")
-    return key in named or any(f"{key}={value}" in named for value in values.split(","))
 
 
 def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[str]) -> dict[int, PointState]:

@@ -156,7 +156,8 @@ class SweepWatch:
             return
         seconds = f" in {state.seconds:.1f} s" if state.seconds is not None else ""
         point = printable(self._words.get(state.number) or f"point {state.number}")
-        why = f" ({first_line(state.why)})" if state.status == "interrupted" and state.why != state.status else ""
+        told = first_line(state.why) if state.status == "interrupted" else ""
+        why = f" ({told})" if told not in ("", state.status) else ""
         self._console.line(f"[{done}/{len(self._words)}] {state.status}{seconds}: {point}{why}")
         if state.status == "failed":
             for line in failure_lines(self._sweep.folder, state):
