@@ -12,7 +12,7 @@ import pytest
 
 from moola.commands import search as command
 from moola.commands.jobs import main as job
-from moola.errors import ConfigError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, MoolaError
 from moola.layout import read_json
 from moola.sweeps.search.base import compose_words
 from moola.sweeps.search.locks import locked
@@ -62,6 +62,15 @@ def test_words_that_make_no_search_are_refused_as_they_were_typed():
     assert "- search.name: a] cannot be read: Error parsing override 'search.name=" in refused(
         "search=random_forest", "search.name=a]"
     )
+
+
+def test_a_search_that_is_not_there_is_no_wrong_command(tmp_path: Path):
+    for n in range(2):  # without a search, and beside one
+        with pytest.raises(MoolaError) as raised:
+            command.main(["show", "nope", "--artifacts", str(tmp_path)])
+        assert raised.value.exit_code == EXIT_DATA, n
+        (tmp_path / "results" / "searches" / "one").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / "searches" / "one" / "search.json").write_text("{}")
 
 
 def test_ends_that_no_model_allows_are_told_all_at_once():

@@ -15,10 +15,10 @@ import pytest
 
 from moola.commands.sweep import main
 from moola.errors import ConfigError, StorageError
+from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
 from moola.sweeps.point import Point, PointState, read_states, write_state
 from moola.sweeps.record import LOCK, Sweep, find_sweep, only_one
-from moola.sweeps.task import _told
 from moola.sweeps.watching import SweepWatch
 
 POINT = """
@@ -122,9 +122,20 @@ def test_progress_counts_no_point_twice_and_says_why_one_is_begun_once_more(swee
 
 
 def test_what_the_disk_refuses_is_told_with_a_way_out_and_without_a_traceback(capsys):
-    told = _told(OSError(27, "File too large", "x.npy"))
+    told = task._told(OSError(27, "File too large", "x.npy"))
     assert (told.what, "ulimit" in told.way_out) == ("x.npy: File too large", True)
     assert capsys.readouterr().err == ""
+
+
+def test_seconds_of_a_point_are_those_of_its_run_and_not_of_imports(sweeps, tmp_path, monkeypatch):
+    sweep = sweeps("s")
+    monkeypatch.setattr(task, "_checked", lambda *_: time.sleep(0.2))
+    monkeypatch.setattr(task, "_run", lambda *_: tmp_path)
+    monkeypatch.setenv(task.SWEEP_VARIABLE, "")
+    own = task.PointTask("ingest", "moola", tmp_path, folder=sweep.folder, pending=sweep.points)
+    assert task.run_point(own, sweep.points[0], None) == str(tmp_path)
+    seconds = read_states(sweep.folder)[0].seconds
+    assert seconds is not None and seconds < 0.2
 
 
 def test_points_that_others_started_end_with_their_command(sweeps):
