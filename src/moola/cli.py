@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import errno
 import gc
 import importlib
 import io
@@ -25,9 +24,9 @@ from moola.errors import (
     EXTRAS,
     LostProcessError,
     MoolaError,
-    StorageError,
     did_you_mean,
     missing_extras,
+    storage_error,
 )
 
 JOBS = {
@@ -62,25 +61,6 @@ _OTHERS = {
     "stages": "list the stages, what they require and provide",
     "doctor": "versions, device, disk; what is missing and how to get it",
 }
-_FREE_SPACE = "free space, or choose another disk"
-_MEND = "mend permissions, or choose another place"
-_IN_THE_WAY = "move the file away that stands where a folder belongs"
-_STORAGE_ERRORS = {
-    errno.EACCES: _MEND,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EEXIST: _IN_THE_WAY,
-    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk",
-    errno.EIO: "look at the disk (dmesg), or choose another",
-    errno.EISDIR: "name a file, not a folder",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOSPC: _FREE_SPACE,
-    errno.ENOTDIR: _IN_THE_WAY,
-    errno.EPERM: _MEND,
-    errno.EROFS: _MEND,
-}
-"""Errors that are the disk's, and the way out of each."""
-_ELSEWHERE = " with paths.data=FOLDER paths.artifacts=FOLDER"
-_GOES_ON = "; then run the same command again: it goes on from what is finished"
 _PATIENCE_S = 5.0
 """How long a process lets the one before it speak: longer than they are apart when all find the same error."""
 _EPILOG = """\
@@ -169,12 +149,10 @@ def guarded(work: Callable[[], int], takes_keys: bool = False, as_json: bool = F
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         return EXIT_OK
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        told = storage_error(error, takes_keys)
+        if told is None:
             raise
-        way_out = _STORAGE_ERRORS[error.errno]
-        if takes_keys:
-            way_out += (_ELSEWHERE if "another" in way_out else "") + _GOES_ON
-        return _tell(StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out), as_json)
+        return _tell(told, as_json)
 
 
 def _tell(error: MoolaError, as_json: bool = False) -> int:

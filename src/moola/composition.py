@@ -15,6 +15,8 @@ from moola.errors import ConfigError, ask_for, did_you_mean, near_names
 
 _VALUE_FLAGS = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 _REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+_WRONG_VALUE = re.compile(r"Error merging override (\S+?)=")
+_AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=([^']*)'")
 _NO_SUCH_KEY = re.compile(r"Could not (?:override|delete from config\.(?: The value of)?) '([^']+)'")
 
 
@@ -113,15 +115,44 @@ def spoken(error: Exception, words: Sequence[str]) -> str:
             return told
         example = f'{key}={{name: "TEXT"}}' if value.startswith("{") else f'{key}="{value}"'
         return f"{told}; text with signs such as ; < > [ ] needs quotes of its own, as in '{example}'"
+    wrong = _WRONG_VALUE.match(text)
+    if wrong and error.__cause__ is not None:
+        return f"{wrong.group(1).lstrip('+')}: {str(error.__cause__).splitlines()[0]}"
+    several = _AMBIGUOUS.match(text)
+    if several:
+        key, values = several[1].lstrip("+"), several[2]
+        return f"{key}: {values} are several values; give one, or a list ([{values}]); jobs take several with -m"
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
         if (config_folder() / key).is_dir() and any(word.startswith(("--config-path", "-cp")) for word in words):
             return f"{key}: a repeated run takes no presets; leave it out, or change keys one by one (KEY=VALUE)"
+        if key.startswith("hydra.launcher."):
+            known = [own.rpartition(".")[2] for own in launcher_keys(words)]
+            return f"{key}: there is no such key; {did_you_mean(key.rpartition('.')[2], known)}"
         if key.startswith("hydra."):
             return f"{key}: there is no such key; see what there is with --cfg hydra, or add it: +{key}=VALUE"
         return f"{key}: there is no such key; {_near_keys(key, _known_keys(words))}"
     return " ".join(text.split()) or type(error).__name__
+
+
+def launcher_keys(words: Sequence[str]) -> list[str]:
+    """Keys of the launcher that the words choose, in full; none where no package brings it.
+
+    Args:
+        words: overrides.
+    """
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.config_source import ConfigLoadError
+
+    Plugins.instance()  # launchers store their keys when they are found
+    chosen = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("hydra/launcher=")]
+    try:
+        node = ConfigStore.instance().load(f"hydra/launcher/{(chosen or ['local'])[-1]}.yaml").node
+    except ConfigLoadError:
+        return []
+    return [f"hydra.launcher.{key}" for key in node if key != "_target_"]
 
 
 def _near_keys(key: str, known: Sequence[str]) -> str:

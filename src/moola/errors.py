@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
@@ -79,6 +80,42 @@ class StorageError(MoolaError):
     """A file could not be read or written, or is not what its manifest says."""
 
     exit_code = EXIT_STORAGE
+
+
+_FREE_SPACE = "free space, or choose another disk"
+_MEND = "mend permissions, or choose another place"
+_IN_THE_WAY = "move the file away that stands where a folder belongs"
+_STORAGE_ERRORS = {
+    errno.EACCES: _MEND,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.EFBIG: "lift the limit on the size of files (ulimit -f unlimited), or choose another disk",
+    errno.EIO: "look at the disk (dmesg), or choose another",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: _FREE_SPACE,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EPERM: _MEND,
+    errno.EROFS: _MEND,
+}
+"""Errors that are the disk's, and the way out of each."""
+_ELSEWHERE = " with paths.data=FOLDER paths.artifacts=FOLDER"
+_GOES_ON = "; then run the same command again: it goes on from what is finished"
+
+
+def storage_error(error: OSError, takes_keys: bool) -> StorageError | None:
+    """What a user is told of an error that is the disk's; None where it is another, and so a defect.
+
+    Args:
+        error: as the system has it.
+        takes_keys: whether the command takes configuration keys, and so other folders, and goes on when it is repeated.
+    """
+    if error.errno not in _STORAGE_ERRORS:
+        return None
+    way_out = _STORAGE_ERRORS[error.errno]
+    if takes_keys:
+        way_out += (_ELSEWHERE if "another" in way_out else "") + _GOES_ON
+    return StorageError(f"{error.filename or 'a file'}: {error.strerror or error}", "", way_out)
 
 
 class MissingPackageError(MoolaError):

@@ -17,6 +17,10 @@ import polars as pl
 import pytest
 
 from moola.cli import main
+from moola.pipelines.results import FinishedRun, open_run
+from moola.pipelines.run_table import NoFigureError, tabulate_runs
+from moola.pipelines.sweep_record import Point, PointState, Sweep, write_state
+from moola.sweeps.table import tabulate_sweep
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "evaluation"
 
@@ -55,6 +59,26 @@ def test_every_picture_of_the_page_is_a_file_and_tables_are_too(finished, second
     assert {"comparisons.csv", "confusion.csv", "costs.csv", "stages.csv"} <= {
         path.name for path in (second.run_folder / "tables").iterdir()
     }
+
+
+def test_runs_without_a_chosen_model_are_told_with_the_reason_of_their_verdict(finished, monkeypatch, tmp_path):
+    verdict = ("", "No best model can be named, because no model other than controls and baselines was run.", "")
+    monkeypatch.setattr(FinishedRun, "chosen", None)
+    monkeypatch.setattr(FinishedRun, "verdict", verdict)
+    name = finished.run_folder.name
+    told = f"{name}: no model was chosen (no model other than controls and baselines was run; --model NAME shows one: "
+    with pytest.raises(NoFigureError, match=re.escape(told)):
+        tabulate_runs([open_run(finished.run_folder)], split="oof")
+    sweep = Sweep(tmp_path, "run", "moola", "", (), (Point(0, (), name),))
+    write_state(tmp_path, PointState(0, "finished", str(finished.run_folder)))
+    notes = tabulate_sweep(sweep).text().splitlines()[2:]
+    assert [note.startswith(f"no figure of {told}") for note in notes] == [True]
+
+
+def test_a_table_is_written_into_no_new_folder(tmp_path, capsys):
+    assert main(["compare", "a", "b", "--csv", str(tmp_path / "no" / "x.csv")]) == 4
+    assert f"there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_commands_on_the_page_repeat_the_run(finished, make_moola):

@@ -78,12 +78,17 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
     lines = ["moola pod re", "moola pod attach m", "moola pod run --provider ", "moola pod run --host me@g"]
-    commands, runs, providers, hosts, keys = ask([*lines, "moola runs --sort head"])
+    lines += ["moola sweep show m", "moola search search=finetune search.sam", "moola run hydra.launcher.n_"]
+    lines += ["moola runs --sort head"]
+    commands, runs, providers, hosts, sweeps, of_search, of_launcher, keys = ask(lines)
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]
     assert keys == ["headline"]
     assert hosts == ["gpu.lab:2222"], "@ ends a word of bash, which puts this behind it"
+    assert sweeps == ["market-3f1c92ab04d7"]
+    assert of_search == ["search.sampler="]
+    assert of_launcher == ["hydra.launcher.n_jobs="]
 
 
 @pytest.mark.slow

@@ -148,8 +148,18 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
             ["encodr=gru_64x1,lstm_32x1"], ["encodr: there is no such key; did you mean 'encoder'"], marks=SLOW
         ),
         (
-            ["trainer.pretrain.epoks=1", "seeds=[0],[x]", "encoder=lstm_32x,gru_64x1"],
-            ["trainer.pretrain.epoks", "'x' must be a whole number (point", "did you mean 'lstm_32x1'"],
+            [
+                *("trainer.pretrain.epoks=1", "enocder=a,b", "seeds=[0],[x]", "encoder=lstm_32x,gru_64x1"),
+                *("hydra.launcher.njobs=1", "hydra.launcher.retries=-1"),
+            ],
+            [
+                "trainer.pretrain.epoks: there is no such key",
+                "enocder: there is no such key; did you mean 'encoder'",
+                "'x' must be a whole number (point",
+                "did you mean 'lstm_32x1'",
+                "hydra.launcher.njobs: there is no such key; did you mean 'n_jobs'",
+                "hydra.launcher.retries: -1 must be at least 0",
+            ],
         ),
         (["seeds=", "model="], ["seeds=: names no value, so there is no point", "model=: names no value"]),
         (
@@ -157,12 +167,13 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
             ["seeds=range(3,3): stands for no value", "is a range without steps"],
         ),
         (["seeds=[0],[1]", "hydra/launcher=slum"], ["hydra/launcher=slum: there is no such option", "moola[slurm]"]),
-        pytest.param(
-            ["hydra.launcher.n_job=1", "seeds=[0],[1]"],
-            ["hydra.launcher.n_job: there is no such key; see what there is"],
-            marks=SLOW,
+        (
+            ["hydra.launcher.n_jobs=two", "hydra.launcher.threads=0", "seeds=[0],[1]"],
+            [
+                "hydra.launcher.n_jobs: Value 'two' of type 'str' could not be converted to Integer",
+                "hydra.launcher.threads: 0 must be at least 1",
+            ],
         ),
-        (["hydra.launcher.n_jobs=0", "seeds=[0],[1]"], ["hydra.launcher.n_jobs: 0 must be at least 1"]),
         (
             ["task.draw=range(1000)", "seeds=range(100)"],
             ["the grid has 100,000 points: 1,000 task.draw x 100 seeds", "agree with --yes"],

@@ -12,7 +12,7 @@ import pytest
 
 from moola.commands import search as command
 from moola.commands.jobs import main as job
-from moola.errors import ConfigError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, MoolaError
 from moola.layout import read_json
 from moola.sweeps.search.base import compose_words
 from moola.sweeps.search.locks import locked
@@ -54,6 +54,23 @@ def test_every_wrong_key_and_range_of_a_space_is_told_before_anything_starts(tmp
     assert "did you mean 'model.random_forest.trees'" in told
     assert "task.n_given: changes what trials are judged on" in told
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_words_that_make_no_search_are_refused_as_they_were_typed():
+    assert "lss: is no command of `moola search`, and no KEY=VALUE; did you mean 'ls'?" in refused("lss")
+    assert "- search: a,b are several values; give one" in refused("search=a,b")
+    assert "- search.name: a] cannot be read: Error parsing override 'search.name=" in refused(
+        "search=random_forest", "search.name=a]"
+    )
+
+
+def test_a_search_that_is_not_there_is_no_wrong_command(tmp_path: Path):
+    for n in range(2):  # without a search, and beside one
+        with pytest.raises(MoolaError) as raised:
+            command.main(["show", "nope", "--artifacts", str(tmp_path)])
+        assert raised.value.exit_code == EXIT_DATA, n
+        (tmp_path / "results" / "searches" / "one").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / "searches" / "one" / "search.json").write_text("{}")
 
 
 @pytest.mark.slow

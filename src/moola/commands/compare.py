@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moola.commands.layout import add_artifacts
+from moola.commands.layout import add_artifacts, check_folder_of
 from moola.commands.pages import plain_name, write_page
 from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, StorageError
 
@@ -28,6 +28,7 @@ windows, on a page whose path is the last line. Otherwise: one figure of each ru
 def main(words: Sequence[str]) -> int:
     """Compare the runs that are named."""
     arguments = _parser().parse_args(words)
+    check_folder_of("--csv", arguments.csv)
     from moola.pipelines.results import find_runs, open_runs
 
     results = arguments.artifacts.absolute() / "results"

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -142,7 +143,8 @@ def _values(
     if action.dest in ("overrides", "pod"):
         typed = getattr(parsed_args, action.dest, None) or []
         commands = [] if typed else list(getattr(parsed_args, "commands", ()))
-        return [*commands, *_overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod)]
+        of_search = parser.prog == "moola search"
+        return [*commands, *_overrides(prefix, typed, run=action.dest == "overrides", pod=of_pod, search=of_search)]
     from argcomplete.completers import FilesCompleter
 
     return FilesCompleter()(prefix) if str(action.metavar).startswith(("FILE", "FOLDER", "PATH")) else []
@@ -206,7 +208,17 @@ def _folders(room: Path) -> list[str]:
     return sorted(path.name for path in room.glob("[!.]*") if path.is_dir())
 
 
-def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool) -> list[str]:
+def _of_search(start: str) -> list[str]:
+    """Spaces that are shipped, and keys of a search."""
+    from moola.config import config_folder
+    from moola.sweeps.search.settings import SearchSettings
+
+    spaces = [f"search={path.stem}" for path in sorted((config_folder() / "search").glob("*.yaml"))]
+    keys = [f"search.{one.name}=" for one in fields(SearchSettings) if one.init and one.name != "space"]
+    return [word for word in [*spaces, *keys] if word.startswith(start)]
+
+
+def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool, search: bool = False) -> list[str]:
     """As Hydra completes them: groups, their options, keys and their values; ``pod.KEY=`` from its own group."""
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.bash_completion import BashCompletion
@@ -214,6 +226,7 @@ def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool) -> li
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
+    from moola.composition import launcher_keys
     from moola.config import config_folder, shipped_options
 
     of_pod = OmegaConf.create({"pod": shipped_options("pod")["default"]}) if pod else OmegaConf.create()
@@ -224,7 +237,12 @@ def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool) -> li
         def query(start: str) -> list[str]:
             if start.startswith("pod."):
                 return hydra._get_matches(of_pod, start)
-            earlier = [word for word in typed if not word.startswith(("pod.", "pod=")) and not set(word) & set(" \t")]
+            if start.startswith("hydra.launcher."):
+                return [f"{key}=" for key in launcher_keys(typed) if key.startswith(start)]
+            if search and start.startswith("search"):
+                return _of_search(start)
+            own = ("pod.", "pod=", "search.", "search=")
+            earlier = [word for word in typed if not word.startswith(own) and not set(word) & set(" \t")]
             answer = hydra._query("config", " ".join([*earlier, start])) if run else []
             others = [word for word in answer if not word.startswith("pod=")]
             return [*others, *hydra._query("config", start)] if pod and start.startswith("pod=") else others

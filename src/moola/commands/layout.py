@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moola.errors import EXIT_OK, EXIT_STORAGE, MoolaError, ask_for, near_names
+from moola.errors import EXIT_OK, EXIT_STORAGE, MoolaError, StorageError, ask_for, near_names
 from moola.layout import Layout
 
 if TYPE_CHECKING:
@@ -56,6 +56,22 @@ def artifacts_of(arguments: argparse.Namespace) -> Path:
         why = ask_for(str(named.parent / name) for name in near) if near else ""
         raise MoolaError(f"--artifacts {named}: there is no such folder", why, "name the one that runs are made in")
     return named.absolute()
+
+
+def check_folder_of(option: str, file: Path | None) -> None:
+    """Refuse a file to be written into a folder that is not there: whoever misspells a path wants no new folder.
+
+    Args:
+        option: that names the file.
+        file: None: none is to be written.
+
+    Raises:
+        StorageError: there is no such folder.
+    """
+    if file is not None and not file.absolute().parent.is_dir():
+        raise StorageError(
+            f"{option} {file}: there is no folder {file.absolute().parent}", "", "make it, or name another"
+        )
 
 
 def layout_of(arguments: argparse.Namespace) -> Layout:

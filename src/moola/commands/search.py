@@ -7,15 +7,16 @@ import importlib
 import re
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from moola.errors import EXIT_OK, ConfigError
+from moola.errors import EXIT_OK, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from moola.pipelines.events import Event
 
+T = TypeVar("T")
 PACKAGE = "moola.commands.search_commands"
 COMMANDS = {
     "ls": ("ls", "every search, and how far it is"),
@@ -50,6 +51,11 @@ def main(words: Sequence[str]) -> int:
     """Search, or show what was found."""
     if words and words[0] in COMMANDS:
         return importlib.import_module(f"{PACKAGE}.{COMMANDS[words[0]][0]}").main(words[1:])
+    if words and re.fullmatch(r"\w+", words[0]):
+        known = [*COMMANDS, "search=SPACE"]
+        raise ConfigError(
+            [f"{words[0]}: is no command of `moola search`, and no KEY=VALUE; {did_you_mean(words[0], known)}"]
+        )
     if not words or {"-h", "--help"} & set(words):
         from moola.sweeps.search.base import shipped_spaces
 
@@ -71,7 +77,7 @@ def _search(words: list[str]) -> int:
 
     rest, write = _without_write(words)
     of_run, of_search = _parted(rest)
-    own = compose_words([*of_run, *of_search])
+    own = _as_typed(words, lambda: compose_words([*of_run, *of_search]))
     if own is None:  # --cfg: Hydra has answered
         return EXIT_OK
     search = Search(of_run, own)
@@ -104,6 +110,21 @@ def _search(words: list[str]) -> int:
     print(f"\nopen {search.folder / 'search.html'}")
     print(experiment)
     return EXIT_OK
+
+
+def _as_typed(words: Sequence[str], compose: Callable[[], T]) -> T:
+    """What composing gives; errors name words of the search as the user typed them, without the signs for Hydra.
+
+    Raises:
+        ConfigError: it cannot be composed.
+    """
+    try:
+        return compose()
+    except ConfigError as error:
+        if any(re.match(r"\++search[.=]", word) for word in words):
+            raise
+        told = [re.sub(r"\++(?=search[.=])", "", str(problem)) for problem in error.problems]
+        raise ConfigError(told, error.way_out) from error
 
 
 def _without_write(words: list[str]) -> tuple[list[str], Path | None]:

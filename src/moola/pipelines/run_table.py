@@ -18,6 +18,19 @@ from moola.pipelines.scores import HEADLINE, SplitName, display_name
 from moola.pipelines.sealed_tests import read_openings
 
 
+class NoFigureError(DataError):
+    """No run has the figure that is asked for.
+
+    Args:
+        what: the same, in words.
+        skipped: of each run, why.
+    """
+
+    def __init__(self, what: str, skipped: Sequence[str]) -> None:
+        super().__init__(what, "\n".join(f"- {why}" for why in skipped))
+        self.skipped = tuple(skipped)
+
+
 @dataclass(frozen=True)
 class RunRow:
     """A run with the figure of one of its models.
@@ -112,7 +125,8 @@ def tabulate_runs(
 
     Raises:
         ConfigError: there is no such metric.
-        DataError: no run has such a figure.
+        DataError: no run has such a model.
+        NoFigureError: no run has such a figure.
     """
     known_metrics((metric,))
     split = split or ("test" if any(row["split"] == "test" for run in runs for row in run.rows) else "oof")
@@ -127,7 +141,7 @@ def tabulate_runs(
         except MoolaError as error:
             skipped.append(f"{run.run_id}: {error.what}" + (f" ({error.why})" if error.why else ""))
     if not rows:
-        raise DataError(f"no run has {METRICS[metric].label} on '{split}'", "\n".join(f"- {why}" for why in skipped))
+        raise NoFigureError(f"no run has {METRICS[metric].label} on '{split}'", skipped)
     sign = -1 if METRICS[metric].higher_is_better else 1
     rows.sort(key=lambda row: (math.isnan(row.found.value), sign * row.found.value, row.run.run_id))
     return RunTable(metric, split, tuple(rows), tuple(skipped), _warnings([row.run for row in rows], split))
@@ -147,10 +161,18 @@ def _figures(run: FinishedRun, metric: str, split: SplitName) -> Mapping[str, Es
 def _row(run: FinishedRun, model: str | None, split: SplitName, figures: Mapping[str, Estimate]) -> RunRow:
     name = model or run.chosen
     if name is None:
-        raise DataError("no model was chosen", "none competes out of fold without an alarm")
+        raise DataError(
+            "no model was chosen", f"{_why_none(run)}; --model NAME shows one: {', '.join(sorted(figures))}"
+        )
     if name not in figures:
         raise DataError(f"it has no figure of '{name}' on '{split}'", did_you_mean(name, figures))
     return RunRow(run, name, figures[name], sum(alarm["severity"] == "alarm" for alarm in run.alarms))
+
+
+def _why_none(run: FinishedRun) -> str:
+    """What the verdict says of it."""
+    told = next((one for one in run.verdict if one.startswith("No best model")), "")
+    return told.partition(" because ")[2].rstrip(".") or "none competes out of fold without an alarm"
 
 
 def _warnings(runs: Sequence[FinishedRun], split: SplitName) -> tuple[str, ...]:

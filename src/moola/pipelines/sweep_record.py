@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from moola.config import structure
-from moola.errors import DataError, did_you_mean
+from moola.errors import ConfigError, DataError, MoolaError, StorageError, did_you_mean
 from moola.layout import read_json, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -114,21 +115,42 @@ def read_sweep(folder: Path) -> Sweep:
         StorageError: it has no ``sweep.json``, or one that moola did not write.
         ConfigError: a key of it is missing or wrong.
     """
-    plain: dict[str, Any] = read_json(folder / "sweep.json")
+    plain: Any = read_json(folder / "sweep.json")
+    if not isinstance(plain, dict):
+        raise StorageError(
+            f"{folder / 'sweep.json'} holds no object", "", "run the same command again, which writes it"
+        )
     return structure(Sweep, {**plain, "folder": folder}, "sweep.json")
 
 
+def read_sweeps(results: Path) -> tuple[list[Sweep], dict[str, MoolaError]]:
+    """All sweeps, the one that was written last behind, and what is wrong with those that cannot be read, by name."""
+    sweeps: list[Sweep] = []
+    broken: dict[str, MoolaError] = {}
+    files = sorted(sweeps_folder(results).glob("*/sweep.json"), key=lambda path: path.stat().st_mtime)
+    for folder in (path.parent for path in files):
+        try:
+            sweeps.append(read_sweep(folder))
+        except (StorageError, ConfigError) as error:
+            broken[folder.name] = error
+    return sweeps, broken
+
+
 def find_sweep(word: str | None, results: Path) -> Path:
-    """The folder of a sweep that is named by id, by the first letters of one, or by folder; the last one begun if not.
+    """The folder of a sweep that is named by id, by the first letters of one, or by folder; if not, the last one begun.
 
     Raises:
+        StorageError, ConfigError: none is named, and none can be read.
         DataError: there is none, or several begin so; near names are given.
     """
     known = {path.parent.name: path.parent for path in sweeps_folder(results).glob("*/sweep.json")}
     if not known and (word is None or not (Path(word) / "sweep.json").exists()):
         raise DataError(f"there is no sweep in {sweeps_folder(results)}", "", "make one: moola run -m KEY=A,B")
     if word is None:
-        return max(known.values(), key=lambda folder: (folder / "sweep.json").stat().st_mtime)
+        sweeps, broken = read_sweeps(results)
+        if not sweeps:
+            raise next(iter(broken.values()))
+        return sweeps[-1].folder
     begins = [name for name in known if name.startswith(word)]
     if word in known or len(begins) == 1:
         return known[word] if word in known else known[begins[0]]
@@ -145,10 +167,13 @@ def write_state(sweep_folder: Path, state: PointState) -> None:
 
 
 def read_states(sweep_folder: Path) -> dict[int, PointState]:
-    """States by number; points that were never begun have none."""
-    files = sorted((sweep_folder / "points").glob("[0-9]*.json"))
-    states = (structure(PointState, read_json(path), path.name) for path in files)
-    return {state.number: state for state in states}
+    """States by number; points that were never begun have none, nor have those whose file cannot be understood."""
+    states: dict[int, PointState] = {}
+    for path in sorted((sweep_folder / "points").glob("[0-9]*.json")):
+        with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
+            state = structure(PointState, read_json(path), path.name)
+            states[state.number] = state
+    return states
 
 
 def run_of(point: Point, state: PointState | None) -> str:

@@ -45,7 +45,7 @@ def tracked(
         Hooks for the pipeline.
     """
     trackers = trackers_from_config(config.tracker)
-    trackers.pop("local", None)
+    trackers.pop("local", None)  # see `sampled`
     run = TrackedRun(
         run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP) or None, target or "run"
     )

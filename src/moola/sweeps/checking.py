@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +98,24 @@ def _check_one(task: PointTask, config_loader: Any, config: Any, words: list[str
     try:
         return _identity(task, config_loader, config, words)
     except HydraException as error:
-        return Refused((spoken(error, words),), "", ConfigError.exit_code)
+        problem = spoken(error, words)
+        left = [word for word in words if not is_named(word, {problem.partition(":")[0]})]
+        if len(left) == len(words):
+            return Refused((problem,), "", ConfigError.exit_code)
+        others = _check_one(task, config_loader, config, left)  # Hydra stops at the first problem
+        if isinstance(others, CheckedPoint):
+            return Refused((problem,), "", ConfigError.exit_code)
+        return Refused((problem, *others.problems), others.way_out, ConfigError.exit_code)
     except ConfigError as error:
         return Refused(tuple(map(str, error.problems)), error.way_out, error.exit_code)
     except MoolaError as error:
         return Refused((": ".join(part for part in (error.what, error.why) if part),), error.way_out, error.exit_code)
+
+
+def is_named(word: str, named: Collection[str]) -> bool:
+    """Whether the key of a word is among those named, or ``KEY=VALUE`` with one of its values is."""
+    key, _, values = word.lstrip("+~").partition("=")
+    return key in named or any(f"{key}={value}" in named for value in values.split(","))
 
 
 def _identity(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint:

@@ -180,7 +180,7 @@ class _Queue:
         if isinstance(ended.value, _Return):
             return ended.value.job_return
         why = ended.why + ("; it is begun once more" if again else "")
-        self._keep(job, "failed", why)
+        self._keep(job, "interrupted" if again else "failed", why)
         return failed(self.jobs[job], MoolaError(f"the point failed: {why}"))
 
     def _keep(self, job: int, status: Any, why: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.config import ConfigProblems
-from moola.errors import EXIT_FAILED, ConfigError, MoolaError
+from moola.errors import EXIT_FAILED, ConfigError, MoolaError, StorageError
 from moola.pipelines.events import now
 from moola.pipelines.sweep_record import (
     Point,
@@ -24,9 +24,10 @@ from moola.pipelines.sweep_record import (
     sweeps_folder,
     write_state,
 )
-from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points
+from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points
+from moola.sweeps.lifeline import Owner, let_go
 from moola.sweeps.record import is_whole, only_one, sweep_id
 from moola.sweeps.task import PointTask
 from moola.sweeps.watching import SweepWatch
@@ -124,7 +125,7 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
     problems = ConfigProblems()
     problems.take(error)
     named = {str(problem).partition(":")[0] for problem in error.problems}
-    left = [word for word in words if not _is_named(word, named)]
+    left = [word for word in words if not is_named(word, named)]
     if len(left) < len(words):
         problems.attempt(lambda: _check_only(task, left))
     if any(name.startswith("hydra/launcher=") for name in named):
@@ -143,11 +144,6 @@ def _check_only(task: PointTask, words: Sequence[str]) -> None:
         raise _with_others(error, task, words) from error
 
 
-def _is_named(word: str, named: set[str]) -> bool:
-    key, _, values = word.lstrip("+~").partition("=")
-    return key in named or any(f"{key}={value}" in named for value in values.split(","))
-
-
 def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[str]) -> dict[int, PointState]:
     """What the sweeper does: check the points, keep a record, launch what is missing, show the table.
 
@@ -162,7 +158,11 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     grid = read_grid(words, hydra_context.config_loader)
     _refuse_many(grid, task)
     check_launcher(task, hydra_context, config)
-    here = config.hydra.launcher.get("_target_", "").endswith(".LocalLauncher")
+    target = str(config.hydra.launcher.get("_target_", ""))
+    here = target.endswith(".LocalLauncher")  # submitit's has this name, too
+    owner = (
+        None if target.startswith("hydra_plugins.moola_") or target.endswith(".SlurmLauncher") else Owner.this_process()
+    )
     with WarmServer() as server:
         points, first = _checked(server, replace(task, here=here), hydra_context, config, grid)
     if task.only_check:
@@ -172,7 +172,9 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     with only_one(folder):
         sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
         sweep.write()
-        states = _run_missing(sweep, replace(task, folder=folder), hydra_context, config, forced=_is_forced(words))
+        states = _run_missing(
+            sweep, replace(task, folder=folder, owner=owner), hydra_context, config, forced=_is_forced(words)
+        )
     _show(sweep)
     bad = [state for state in states.values() if state.status != "finished"]
     if bad:
@@ -219,7 +221,10 @@ def _checked(
 
 
 def _began(folder: Path) -> str:
-    return read_sweep(folder).started if (folder / "sweep.json").exists() else now()
+    try:
+        return read_sweep(folder).started
+    except (StorageError, ConfigError):  # there is none yet, or none that says it
+        return now()
 
 
 def _is_forced(words: Sequence[str]) -> bool:
@@ -240,7 +245,7 @@ def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any,
             try:
                 launch_points(task, hydra_context, config, missing)
             except KeyboardInterrupt:
-                _end_states(sweep)
+                _end_states(sweep, task, config)
                 raise
     return read_states(sweep.folder)
 
@@ -262,8 +267,13 @@ def _finished(sweep: Sweep) -> set[int]:
     return found
 
 
-def _end_states(sweep: Sweep) -> None:
-    """Points that a launcher did not end itself are interrupted, too."""
+def _end_states(sweep: Sweep, task: PointTask, config: Any) -> None:
+    """Points that a launcher did not end itself are interrupted, too; jobs of Slurm go on."""
+    if str(config.hydra.launcher.get("_target_", "")).endswith(".SlurmLauncher"):
+        _say("jobs that Slurm has go on without this command: end them with scancel")
+        return
+    if task.owner is not None:
+        let_go(sweep.folder)
     for state in read_states(sweep.folder).values():
         if state.status == "running":
             write_state(sweep.folder, replace(state, status="interrupted", why="interrupted", finished=now()))
@@ -271,7 +281,9 @@ def _end_states(sweep: Sweep) -> None:
 
 def _line_of(sweep: Sweep, state: PointState) -> str:
     point = next(point for point in sweep.points if point.number == state.number)
-    return f"{state.number} ({sweep.differing(point)}): {state.why.splitlines()[0] if state.why else state.status}"
+    why = state.why.splitlines() or [state.status]
+    told = why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
+    return f"{state.number} ({sweep.differing(point)}): {told}"
 
 
 def _show(sweep: Sweep) -> None:

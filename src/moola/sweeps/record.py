@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 from moola.config import digest_json
 from moola.errors import StorageError
-from moola.layout import changed_files, read_json
+from moola.layout import changed_files, is_locked, lock_at_once, read_json
 
+LOCK = ".lock"
+"""Of whoever is at a sweep; it holds the number of that process."""
 _DIGITS = 12
 
 
@@ -30,6 +31,11 @@ def is_whole(run_folder: Path) -> bool:
         return False
 
 
+def is_under_way(folder: Path) -> bool:
+    """Whether a command is at the sweep of a folder now."""
+    return is_locked(folder / LOCK)
+
+
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """One process at a time at a sweep.
@@ -38,16 +44,14 @@ def only_one(folder: Path) -> Iterator[None]:
         StorageError: another process is at it; it is named.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with (folder / LOCK).open("a+") as handle:
+        if not lock_at_once(handle):
             handle.seek(0)
             raise StorageError(
                 f"the sweep {folder.name} is under way in another process",
                 f"process {handle.read().strip() or 'unknown'} holds {folder}",
                 f"wait for it, or look at it: moola sweep show {folder.name}",
-            ) from error
+            )
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
         handle.flush()

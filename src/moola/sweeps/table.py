@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moola.errors import DataError, MoolaError, printable
+from moola.errors import MoolaError, printable
 from moola.pipelines.sweep_record import Point, PointState, Sweep, log_path, read_states, run_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class SweepTable:
                 "run_id": row.run_id,
                 "run_folder": row.state.run_folder if row.state else "",
                 "why": row.state.why if row.state else "",
-                "log": str(log_path(self.sweep.folder, row.point.number)),
+                "log": str(log) if (log := log_path(self.sweep.folder, row.point.number)).exists() else "",
             }
             for row in self.rows
         ]
@@ -168,6 +168,9 @@ def tabulate_sweep(
         ConfigError: there is no such metric.
         DataError: no run has a figure of the model.
     """
+    from moola.evaluation.metrics import known_metrics
+
+    known_metrics((metric,))
     states = read_states(sweep.folder)
     folders = {
         number: Path(state.run_folder)
@@ -196,16 +199,14 @@ def _figures(
     if not folders:
         return None, []
     from moola.pipelines.results import open_runs
-    from moola.pipelines.run_table import tabulate_runs
+    from moola.pipelines.run_table import NoFigureError, tabulate_runs
 
     runs, broken = open_runs(folders.values())
     skipped = [_spoken(error) for error in broken]
     try:
         table = tabulate_runs(runs, metric, model, split) if runs else None
-    except DataError as error:
-        if model is not None:
-            raise
-        return None, [*skipped, _spoken(error)]
+    except NoFigureError as error:
+        return None, [*skipped, *error.skipped]
     return table, [*skipped, *(table.skipped if table is not None else ())]
 
 

@@ -14,11 +14,15 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moola.errors import MoolaError
+from moola.errors import MoolaError, storage_error
 from moola.pipelines.events import now
 from moola.pipelines.sweep_record import Point, PointState, log_path, write_state
+from moola.sweeps.lifeline import Owner, ending_with
+
+if TYPE_CHECKING:
+    from moola.config import RunConfig
 
 SWEEP_VARIABLE = "MOOLA_SWEEP"
 """Environment variable with the sweep's id, for trackers that group runs."""
@@ -38,6 +42,7 @@ class PointTask:
         agreed: whether a grid of any size is wanted.
         folder: of the sweep; None before its points are known.
         pending: points that are to be run; the job number of Hydra is a place in it.
+        owner: the command that points end with; None: their launcher ends them, or they outlive it, as Slurm jobs do.
     """
 
     job: str
@@ -48,6 +53,7 @@ class PointTask:
     agreed: bool = False
     folder: Path | None = None
     pending: tuple[Point, ...] = ()
+    owner: Owner | None = None
 
     @property
     def target(self) -> str | None:
@@ -73,7 +79,8 @@ class PointTask:
         from hydra.core.hydra_config import HydraConfig
 
         point = self.pending[HydraConfig.get().job.num]
-        with _printing_to(log_path(self.sweep_folder, point.number)):
+        log = log_path(self.sweep_folder, point.number)
+        with ending_with(self.owner, self.sweep_folder), _printing_to(log):
             return run_point(self, point, composed)
 
 
@@ -117,7 +124,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
         KeyboardInterrupt: it was told to end; what is finished is kept.
     """
     os.environ[SWEEP_VARIABLE] = task.sweep_folder.name
-    began = time.monotonic()
+    began = None
     state = PointState(
         point.number,
         "running",
@@ -128,7 +135,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
     )
 
     def keep(status: Any, **known: str) -> None:
-        seconds = round(time.monotonic() - began, 3)
+        seconds = None if began is None else round(time.monotonic() - began, 3)
         write_state(task.sweep_folder, replace(state, status=status, finished=now(), seconds=seconds, **known))
 
     print(
@@ -137,7 +144,9 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
     write_state(task.sweep_folder, state)
     try:
         with contextlib.chdir(task.directory):
-            run_folder = str(_run(task, point, composed))
+            config = _checked(task, composed)  # its imports take longer than some runs, where the process is not warm
+            began = time.monotonic()
+            run_folder = str(_run(task, point, config, composed))
     except BaseException as error:
         told = _told(error)
         print(told.spoken(), file=sys.stderr, flush=True)
@@ -156,20 +165,26 @@ def _told(error: BaseException) -> MoolaError:
         return error.plain()
     if isinstance(error, KeyboardInterrupt):
         return MoolaError("interrupted", "", "the same command goes on from what is finished")
+    if isinstance(error, OSError) and (told := storage_error(error, takes_keys=True)) is not None:
+        return told.plain()
     traceback.print_exception(error)
     return MoolaError(f"{type(error).__name__}: {error}")
 
 
-def _run(task: PointTask, point: Point, composed: Any) -> Path:
+def _checked(task: PointTask, composed: Any) -> RunConfig:
+    from moola.config import from_omegaconf
+    from moola.pipelines.assembly import assemble
+
+    return from_omegaconf(composed, lambda config: assemble(config, task.target))
+
+
+def _run(task: PointTask, point: Point, config: RunConfig, composed: Any) -> Path:
     """As `moola JOB` does; a run that is under way elsewhere is waited for, and is then found finished."""
     from omegaconf import OmegaConf
 
-    from moola.config import from_omegaconf
-    from moola.pipelines.assembly import assemble
     from moola.pipelines.console_run import run_once
     from moola.pipelines.run import UnderWayError
 
-    config = from_omegaconf(composed, lambda config: assemble(config, task.target))
     config_yaml = OmegaConf.to_yaml(OmegaConf.merge(composed, {"force": []}), resolve=True)  # to repeat is not to force
     waited = False
     while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from moola.config import structure
-from moola.errors import StorageError, printable
+from moola.errors import ConfigError, StorageError, printable
 from moola.layout import read_json
 from moola.pipelines.sweep_record import PointState, Sweep, log_path
 
@@ -130,7 +130,9 @@ class SweepWatch:
             return
         for entry in entries:
             if entry.name.endswith(".json"):
-                with contextlib.suppress(OSError, StorageError):  # a disk that does not answer is asked again
+                with contextlib.suppress(
+                    OSError, StorageError, ConfigError
+                ):  # a disk that does not answer is asked again
                     self._look_at(entry, tell)
 
     def _look_at(self, entry: os.DirEntry[str], tell: bool) -> None:
@@ -152,11 +154,18 @@ class SweepWatch:
         if state.status == "running":
             return
         seconds = f" in {state.seconds:.1f} s" if state.seconds is not None else ""
-        point = printable(self._words.get(state.number, f"point {state.number}"))
-        self._console.line(f"[{done}/{len(self._words)}] {state.status}{seconds}: {point}")
+        point = printable(self._words.get(state.number) or f"point {state.number}")
+        told = first_line(state.why) if state.status == "interrupted" else ""
+        why = f" ({told})" if told not in ("", state.status) else ""
+        self._console.line(f"[{done}/{len(self._words)}] {state.status}{seconds}: {point}{why}")
         if state.status == "failed":
             for line in failure_lines(self._sweep.folder, state):
                 self._console.line(f"    {line}")
+
+
+def first_line(text: str) -> str:
+    """Of what somebody else may have written."""
+    return next(iter(printable(text).splitlines()), "")
 
 
 def failure_lines(folder: Path, state: PointState) -> list[str]:

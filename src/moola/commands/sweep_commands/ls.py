@@ -16,27 +16,31 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.pipelines.sweep_record import read_states, read_sweep, sweeps_folder
+    from moola.pipelines.sweep_record import read_states, read_sweeps
+    from moola.sweeps.record import is_under_way
     from moola.sweeps.table import counted
 
-    folders = [path.parent for path in sweeps_folder(artifacts_of(arguments) / "results").glob("*/sweep.json")]
-    sweeps = sorted(map(read_sweep, folders), key=lambda sweep: sweep.started, reverse=True)
+    sweeps, broken = read_sweeps(artifacts_of(arguments) / "results")
     rows = [
         {
             "sweep": sweep.folder.name,
             "started": sweep.started,
             "points": len(sweep.points),
             "state": counted(read_states(sweep.folder).values(), len(sweep.points)),
+            "under_way": is_under_way(sweep.folder),
             "command": sweep.command,
         }
-        for sweep in sweeps
+        for sweep in sorted(sweeps, key=lambda sweep: sweep.started, reverse=True)
     ]
     if arguments.json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        wrong = [{"sweep": name, "state": "broken", "why": str(error)} for name, error in broken.items()]
+        print(json.dumps([*rows, *wrong], indent=2, ensure_ascii=False))
         return EXIT_OK
     for row in rows:
         print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {row['points']} points: {row['state']}")
         print(f"    {printable(row['command'], keep='')}")
-    if not rows:
+    for name, error in broken.items():
+        print(f"{name}  broken: {printable(error.what, keep='')}")
+    if not rows and not broken:
         print("there is no sweep yet; make one: moola run -m KEY=A,B")
     return EXIT_OK

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from moola.commands.layout import add_artifacts, artifacts_of
+from moola.commands.layout import add_artifacts, artifacts_of, check_folder_of
 from moola.errors import EXIT_OK
 
 
@@ -27,16 +28,23 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table, too")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
+    check_folder_of("--csv", arguments.csv)
     from moola.layout import write_text
-    from moola.pipelines.sweep_record import find_sweep, read_sweep
+    from moola.pipelines.sweep_record import find_sweep, read_sweep, read_sweeps
+    from moola.sweeps.record import is_under_way
     from moola.sweeps.table import tabulate_sweep
 
-    sweep = read_sweep(find_sweep(arguments.sweep, artifacts_of(arguments) / "results"))
+    results = artifacts_of(arguments) / "results"
+    sweep = read_sweep(find_sweep(arguments.sweep, results))
+    if arguments.sweep is None:
+        for name, error in read_sweeps(results)[1].items():
+            print(f"moola: left out: {name} ({error.what})", file=sys.stderr)
     table = tabulate_sweep(sweep, arguments.metric, arguments.split, arguments.model)
     if arguments.json:
         told = {
             "sweep": sweep.folder.name,
             "command": sweep.command,
+            "under_way": is_under_way(sweep.folder),
             "figure": table.figure,
             "warnings": table.warnings,
             "points": table.records(),

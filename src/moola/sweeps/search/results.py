@@ -125,7 +125,7 @@ def verdict(outcome: SearchOutcome) -> list[str]:
     """What the search came to, a sentence each."""
     inner, outer, metric = outcome.evidence.inner, outcome.evidence.outer, METRICS[outcome.settings.metric].label
     n = sum(one.status in COUNTED for one in outcome.found.records)
-    rests = f"{outcome.n_windows} windows, {outcome.n_folds} inner folds, {outcome.n_seeds} seeds"
+    rests = f"{outcome.n_windows} windows, {outcome.n_folds} inner folds, {_counted_seeds(outcome.n_seeds)}"
     told = [
         f"Inner: {metric} {plain(inner.winner)} of the best of {n} trials, so too good by the choice ({rests}); "
         f"default {plain(inner.default)}, gain {signed(inner.gain)}."
@@ -138,6 +138,10 @@ def verdict(outcome: SearchOutcome) -> list[str]:
     else:
         told.append("Outer: not judged yet; a run of the winner judges it on the sealed test, once.")
     return told
+
+
+def _counted_seeds(n: int) -> str:
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def _header(outcome: SearchOutcome, line: str, into: Path) -> list[tuple[str, str]]:

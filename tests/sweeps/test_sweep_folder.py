@@ -1,0 +1,155 @@
+"""What a sweep's folder says, and what is made of one that is torn or left alone; no point is run."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moola.commands.sweep import main
+from moola.errors import ConfigError, StorageError
+from moola.pipelines.sweep_record import Point, PointState, read_states, write_state
+from moola.sweeps import task
+from moola.sweeps.lifeline import Owner, let_go
+from moola.sweeps.record import LOCK, Sweep, find_sweep, only_one
+from moola.sweeps.watching import SweepWatch
+
+POINT = """
+import sys, time
+from pathlib import Path
+from moola.sweeps.lifeline import Owner, ending_with
+from moola.pipelines.sweep_record import PointState, write_state
+folder, host, pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with ending_with(Owner(host, pid), folder):
+    import os
+    write_state(folder, PointState(0, "running", where=f"{host}:{os.getpid()}"))
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        write_state(folder, PointState(0, "interrupted"))
+"""
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Callable[[str], Sweep]:
+    """Writes a sweep of two points that nobody has begun."""
+
+    def make(name: str) -> Sweep:
+        points = (Point(0, ("seeds=[0]",), "t-0"), Point(1, ("seeds=[1]",), "t-1"))
+        sweep = Sweep(tmp_path / "results" / "sweeps" / name, "ingest", "moola", "2026-01-01", ("seeds",), points)
+        sweep.write()
+        return sweep
+
+    return make
+
+
+def show(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str) -> tuple[str, str]:
+    assert main([*words, "--artifacts", str(tmp_path)]) == 0
+    return capsys.readouterr()
+
+
+@pytest.mark.parametrize("garbled", ["{x", "[]", '{"job": 1}'])
+def test_a_sweep_that_cannot_be_read_hides_no_other(sweeps, tmp_path, capsys, garbled):
+    whole, torn = sweeps("whole"), sweeps("torn")
+    (torn.folder / "sweep.json").write_text(garbled)
+    assert find_sweep(None, tmp_path / "results") == whole.folder
+    listed, _ = show(capsys, tmp_path, "ls")
+    assert "whole  2026-01-01" in listed
+    assert "torn  broken: " in listed
+    assert [one["state"] for one in json.loads(show(capsys, tmp_path, "ls", "--json")[0])] == ["2 not begun", "broken"]
+    table, told = show(capsys, tmp_path, "show")
+    assert "not begun" in table
+    assert "left out: torn" in told
+    (whole.folder / "sweep.json").unlink()
+    with pytest.raises((StorageError, ConfigError)):
+        main(["show", "--artifacts", str(tmp_path)])
+
+
+def test_a_point_whose_file_is_garbled_counts_as_not_begun(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    write_state(sweep.folder, PointState(1, "finished"))
+    (sweep.folder / "points" / "00000.json").write_text("{x")
+    assert list(read_states(sweep.folder)) == [1]
+    assert "0      [0]    not begun" in show(capsys, tmp_path, "show")[0]
+    with SweepWatch(sweep, 0, io.StringIO()):
+        (sweep.folder / "points" / "00000.json").write_text("{}")
+
+
+def test_json_tells_of_logs_that_are_there_and_whether_a_command_is_at_it(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    (sweep.folder / "logs").mkdir()
+    (sweep.folder / "logs" / "00001.log").touch()
+    told = json.loads(show(capsys, tmp_path, "show", "--json")[0])
+    assert [Path(point["log"]).name for point in told["points"]] == ["", "00001.log"]
+    assert told["under_way"] is False
+    with only_one(sweep.folder):
+        assert json.loads(show(capsys, tmp_path, "show", "--json")[0])["under_way"] is True
+
+
+def test_wrong_options_of_show_are_refused_whatever_the_sweep_holds(sweeps, tmp_path, capsys):
+    sweeps("s")
+    with pytest.raises(ConfigError, match="metric 'f1' is unknown"):
+        main(["show", "--metric", "f1", "--artifacts", str(tmp_path)])
+    with pytest.raises(StorageError, match="there is no folder"):
+        main(["show", "--csv", str(tmp_path / "no" / "x.csv"), "--artifacts", str(tmp_path)])
+    assert not (tmp_path / "no").exists()
+    show(capsys, tmp_path, "show", "--csv", str(tmp_path / "x.csv"))
+    assert (tmp_path / "x.csv").read_text().startswith("point,")
+
+
+def test_progress_counts_no_point_twice_and_says_why_one_is_begun_once_more(sweeps):
+    sweep, stream = sweeps("s"), io.StringIO()
+    watch = SweepWatch(sweep, 0, stream)
+    again = PointState(0, "interrupted", why="killed; begun once more")
+    for state in (PointState(0, "running"), again, PointState(0, "running"), PointState(0, "finished")):
+        write_state(sweep.folder, state)
+        watch._look()
+    single = Sweep(sweep.folder, "ingest", "moola", "", (), (Point(1, (), ""),))
+    write_state(sweep.folder, PointState(1, "interrupted", why="interrupted"))
+    SweepWatch(single, 0, stream)._look()
+    assert stream.getvalue().splitlines()[:2] == [
+        "[0/2] interrupted: seeds=[0] (killed; begun once more)",
+        "[1/2] finished: seeds=[0]",
+    ]
+    assert stream.getvalue().splitlines()[-1] == "[1/1] interrupted: point 1"
+
+
+def test_what_the_disk_refuses_is_told_with_a_way_out_and_without_a_traceback(capsys):
+    told = task._told(OSError(27, "File too large", "x.npy"))
+    assert (told.what, "ulimit" in told.way_out) == ("x.npy: File too large", True)
+    assert capsys.readouterr().err == ""
+
+
+def test_seconds_of_a_point_are_those_of_its_run_and_not_of_imports(sweeps, tmp_path, monkeypatch):
+    sweep = sweeps("s")
+    monkeypatch.setattr(task, "_checked", lambda *_: time.sleep(0.2))
+    monkeypatch.setattr(task, "_run", lambda *_: tmp_path)
+    monkeypatch.setenv(task.SWEEP_VARIABLE, "")
+    own = task.PointTask("ingest", "moola", tmp_path, folder=sweep.folder, pending=sweep.points)
+    assert task.run_point(own, sweep.points[0], None) == str(tmp_path)
+    seconds = read_states(sweep.folder)[0].seconds
+    assert seconds is not None and seconds < 0.2
+
+
+def test_points_that_others_started_end_with_their_command(sweeps):
+    sweep = sweeps("s")
+    owner = Owner.this_process()
+    with only_one(sweep.folder):
+        words = [sys.executable, "-c", POINT, str(sweep.folder), owner.host, str(owner.pid)]
+        point = subprocess.Popen(words, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        while 0 not in read_states(sweep.folder):
+            assert point.poll() is None
+            time.sleep(0.02)
+        assert owner.is_at(sweep.folder)
+        let_go(sweep.folder)
+        assert read_states(sweep.folder)[0].status == "interrupted"  # it was waited for
+    assert point.wait(10) == 0
+    (sweep.folder / LOCK).write_text(f"{owner.pid}\n")  # as after kill -9: its number, and nobody holds it
+    assert not owner.is_at(sweep.folder)
