@@ -25,12 +25,19 @@ class MoolaPodLauncher(Launcher):
         """Remember what launching needs."""
         self._task = task_function
 
+    def check(self, points: Sequence[Any]) -> None:
+        """Refuse keys that make no sense, and points that cannot be packed."""
+        from moola.sweeps.pod_launcher import check
+        from moola.sweeps.task import point_task
+
+        check(point_task(self._task), self._options, points)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
-        from moola.sweeps.pod_launcher import PodOptions, launch
+        from moola.sweeps.pod_launcher import launch
         from moola.sweeps.task import sweep_task
 
-        return launch(sweep_task(self._task), PodOptions(**self._options), job_overrides, initial_job_idx)
+        return launch(sweep_task(self._task), self._options, job_overrides, initial_job_idx)
 
 
 KEYS = {

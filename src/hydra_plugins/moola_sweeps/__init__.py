@@ -42,6 +42,12 @@ class LocalLauncher(Launcher):
         """Remember what launching needs."""
         self._hydra_context, self._task, self._config = hydra_context, task_function, config
 
+    def check(self, points: Sequence[Any]) -> None:
+        """Refuse keys that make no sense."""
+        from moola.sweeps.local import LocalSettings
+
+        LocalSettings(**self._settings)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
         from moola.sweeps.local import LocalSettings, launch_locally

@@ -41,6 +41,29 @@ def failed(overrides: Sequence[str], error: BaseException) -> JobReturn:
     return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=error)
 
 
+def check_launcher(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point] = ()) -> None:
+    """Have the launcher that the configuration names say what is wrong with it, where it is one that can.
+
+    Args:
+        task: of the sweep.
+        hydra_context, config: of Hydra.
+        points: those that it is to run; none: its keys alone are looked at.
+
+    Raises:
+        MoolaError: it could run none of them.
+    """
+    from hydra.core.plugins import Plugins
+
+    try:
+        launcher: Any = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task, config=config
+        )
+        if (check := getattr(launcher, "check", None)) is not None:
+            check(points)
+    except Exception as error:  # of somebody else's code
+        raise _of_launcher(config, error) from error
+
+
 def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point]) -> dict[int, PointState]:
     """Have the launcher that the configuration names run points; the state of each, by number.
 

@@ -16,7 +16,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.sweeps.point import read_states
+    from moola.sweeps.point import read_states, told_points
     from moola.sweeps.record import read_sweep, sweeps_folder
     from moola.sweeps.table import counted
 
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return EXIT_OK
     for row in rows:
-        print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {row['points']} points: {row['state']}")
+        print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {told_points(row['points'])}: {row['state']}")
         print(f"    {printable(row['command'], keep='')}")
     if not rows:
         print("there is no sweep yet; make one: moola run -m KEY=A,B")
