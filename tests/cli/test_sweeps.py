@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ LONG = (
     "task.n_flipped=4",
     "trainer.pretrain.epochs=15",
 )
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
 
 @pytest.fixture
@@ -93,6 +95,32 @@ def alive(pid: int) -> bool:
         return "zombie" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_all_that_is_wrong_with_a_sweep_on_pods_is_told_at_once_and_nothing_is_kept(moola, bars):
+    words = ("pod", "run", "-m", *FILES, "data.path=a.csv,b.csv", "--provider", "local")
+    wrong = ("--jobs-per-pod", "0", "--pods", "-1", "--gpu", "A5000", "--max-file-mb", "-1")
+    done = moola(*words, *wrong, "pod.smok=false", "hydra.launcher.podz=2")
+    assert done.code == 2 and "6 problems" in done.err
+    for told in ("(--jobs-per-pod)", "(--pods)", "--gpu:", "(--max-file-mb)", "pod.smok:", "podz:"):
+        assert told in done.err
+    assert not (bars / "artifacts").exists()
+
+
+def test_no_sweep_on_pods_is_kept_where_its_files_cannot_travel(moola, bars):
+    (bars / "key.pem").write_text("-----BEGIN RSA PRIVATE " + "KEY-----\n")
+    done = moola("pod", "run", "-m", *FILES, "data.path=a.csv,b.csv", "--provider", "local")
+    assert done.code == 3 and "key.pem" in done.err
+    assert not (bars / "artifacts/results").exists() and "2 points" not in done.err
+
+
+@pytest.mark.slow
+def test_a_sweep_on_pods_is_kept_as_it_was_given(moola, bars):
+    """Nothing listens on port 1, so its point does not begin."""
+    words = ("pod", "run", "-m", *FILES, "data.path=a.csv", "--host", "me@127.0.0.1:1", "--python", "/p y/python")
+    done = moola(*words, "pod.limits.ssh_s=0.1", "--host-key", HOST_KEY)
+    assert done.code == 1 and "\n1 point, 1 at once" in done.err
+    assert read_sweep(sweep_of(bars)).command.startswith(shlex.join(["moola", *words]))
 
 
 def test_a_grid_runs_every_combination_once_and_the_same_again_runs_nothing(moola, bars):

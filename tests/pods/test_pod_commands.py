@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +55,8 @@ def test_a_command_with_a_typo_is_asked_for(capsys: pytest.CaptureFixture[str]) 
         (["run", "--max-hours", "abc"], "--max-hours: 'abc' is no number"),
         (["run", "--min-vram", "1.5"], "--min-vram: '1.5' is no whole number"),
         (["run", "--pods", "2"], "--pods: needs -m"),
+        (["stop"], "name a run, or --sweep SWEEP"),
+        (["stop", RUN, "--sweep", "demo-1"], "name a run, or --sweep SWEEP"),
         (["attach", "-m", RUN], "a run of each value: `moola pod run -m`"),
         (["logs", RUN, "-n", "-3"], "-n/--lines: -3 must not be negative"),
         (["offers", "--cloud", "SECUR"], "did you mean 'SECURE'?"),
@@ -75,6 +78,16 @@ def test_a_wrong_line_is_told_with_near_names_and_as_json_once(
     out, err = capsys.readouterr()
     error = json.loads(out)["error"]
     assert told in error["what"] + error["why"] and error["exit_code"] == 2 and error["what"] in err and told in err
+
+
+def test_a_sweep_is_given_the_command_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("moola.sweeps.multirun.multirun", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr("moola.pipelines.console_run.end_on_signals", lambda: None)
+    words = ["pod", "run", "-m", "seeds=[0],[1]", "--host", "me@h1", "--identity", "a key", "--jobs-per-pod", "2"]
+    assert main(words) == 0
+    [(job, overrides, line)] = given
+    assert (job, line) == ("run", shlex.join(["moola", *words])) and "hydra/launcher=moola_pod" in overrides
 
 
 def test_help_needs_no_heavy_package() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -149,18 +150,20 @@ def test_a_client_that_is_killed_is_followed_by_one_that_goes_on_with_every_poin
     assert [state.status for state in read_states(bench.folder).values()] == ["finished"] * 7
 
 
-def test_ctrl_c_leaves_what_has_begun_on_its_pods_and_down_ends_it_all(
+def test_ctrl_c_leaves_what_has_begun_on_its_pods_and_the_commands_it_names_end_it_all(
     bench: Bench, machines: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    process = client(bench, machines, tmp_path / "pods", 5, STAND_IN_PAUSE_S="60")
+    process = client(bench, machines, tmp_path / "pods", 5, STAND_IN_STEPS="1000", STAND_IN_PAUSE_S="0.3")
 
     def three_run() -> bool:
-        return sum("begins" in bench.log(number).read_text() for number in read_states(bench.folder)) == 3
+        return sum("step 1" in bench.log(number).read_text() for number in read_states(bench.folder)) == 3
 
     wait_for(three_run)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in said and "down --sweep" in said, said
+    assert process.returncode == 130 and "the same command goes on" in said and "leaving 3 points" in said, said
+    commands = re.findall(r"`moola (pod (?:stop|down) --sweep [^`]+)`", said)
+    assert len(commands) == 2, said
     states = read_states(bench.folder)
     assert [state.status for state in states.values()] == ["interrupted"] * 3
     ledger = bench.stand_in.ledger_of(bench.top)
@@ -171,6 +174,13 @@ def test_ctrl_c_leaves_what_has_begun_on_its_pods_and_down_ends_it_all(
     record = Sweep(bench.folder, "run", "moola run -m", "2026-11-22T00:00:00Z", ("seed",), tuple(points(5)))
     record.write()
     monkeypatch.chdir(bench.top)
-    assert main(["pod", "down", "--sweep", "demo-sw"]) == 2 and "results are not here" in capsys.readouterr().err
-    assert main(["pod", "down", "--sweep", "demo-sw", "--yes"]) == 0
-    assert ledger.pods(open_only=True) == [] and not list((tmp_path / "pods" / "runs").iterdir())
+    assert main(["pod", "down", "--sweep", "demo-sw"]) == 2
+    said = capsys.readouterr().err
+    assert "results are not here" in said and "pod stop --sweep demo-sw" in said
+    for number, command in enumerate(commands):
+        if number:  # the first has ended all of them
+            kept = [artifacts / "checkpoint" for artifacts in (bench.top / "artifacts/runpod_results").iterdir()]
+            assert len(kept) == 3 and all(any(folder.rglob("state.json")) for folder in kept)
+        assert main(command.split()) == 0, capsys.readouterr()
+        assert ledger.pods(open_only=True) == []
+    assert not list((tmp_path / "pods" / "runs").iterdir())

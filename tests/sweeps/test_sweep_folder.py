@@ -15,10 +15,10 @@ import pytest
 
 from moola.commands.sweep import main
 from moola.errors import ConfigError, StorageError
-from moola.pipelines.sweep_record import Point, PointState, read_states, write_state
+from moola.pipelines.sweep_record import Point, PointState, Sweep, find_sweep, read_states, write_state
 from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
-from moola.sweeps.record import LOCK, Sweep, find_sweep, only_one
+from moola.sweeps.record import LOCK, only_one
 from moola.sweeps.watching import SweepWatch
 
 POINT = """

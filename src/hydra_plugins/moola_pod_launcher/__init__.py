@@ -22,23 +22,22 @@ class MoolaPodLauncher(Launcher):
         self._options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Remember what launching needs.
+        """Remember what launching needs."""
+        self._task = task_function
 
-        Raises:
-            ConfigError: its keys or what is said of the pods make no sense, or the job is none for pods.
-        """
-        from moola.sweeps.pod_launcher import check_launch
+    def check(self, points: Sequence[Any]) -> None:
+        """Refuse keys that make no sense, and points that cannot be packed."""
+        from moola.sweeps.pod_launcher import check
         from moola.sweeps.task import point_task
 
-        self._task = task_function
-        self._checked = check_launch(point_task(task_function), self._options)
+        check(point_task(self._task), self._options, points)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
         from moola.sweeps.pod_launcher import launch
         from moola.sweeps.task import sweep_task
 
-        return launch(sweep_task(self._task), self._checked, job_overrides, initial_job_idx)
+        return launch(sweep_task(self._task), self._options, job_overrides, initial_job_idx)
 
 
 KEYS = {

@@ -161,6 +161,11 @@ def find_sweep(word: str | None, results: Path) -> Path:
     raise DataError(f"there is no sweep '{word}'", did_you_mean(word, known), "see them all: moola sweep ls")
 
 
+def told_points(n: int) -> str:
+    """So many points, in words."""
+    return f"{n:,} point{'' if n == 1 else 's'}"
+
+
 def write_state(sweep_folder: Path, state: PointState) -> None:
     """Keep the state of a point, in place of the one before: ``points/<number>.json`` of the sweep's folder."""
     write_json(sweep_folder / "points" / f"{state.number:05d}.json", dataclasses.asdict(state))

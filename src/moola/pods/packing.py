@@ -53,9 +53,13 @@ class PackLimits:
     allowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        given = {"code_file_mb": self.code_file_mb, "data_file_mb": self.data_file_mb, "total_mb": self.total_mb}
+        given = {
+            "code_file_mb (--max-file-mb)": self.code_file_mb,
+            "data_file_mb (--max-data-mb)": self.data_file_mb,
+            "total_mb (--max-total-mb)": self.total_mb,
+        }
         reject(
-            *((value <= 0, f"{name}: {value} must be positive") for name, value in given.items()),
+            *((value <= 0, f"{name}: {value:g} must be positive") for name, value in given.items()),
             (self.files < 1, f"files: {self.files} must be at least 1"),
         )
 

@@ -69,6 +69,7 @@ def make_job(
     attempt: int,
     end: Mapping[str, Any],
     newer_than_s: float = 0.0,
+    threads: int | None = None,
 ) -> PodJob:
     """The job of a bundle on a pod.
 
@@ -82,6 +83,7 @@ def make_job(
         end: how the pod ends itself (`moola.pods.pod_end.PodEnd`).
         newer_than_s: billed seconds of the run at which the state was taken that is on the pod; a volume may have a
             newer one.
+        threads: that the run computes with; None: what it finds on the pod.
     """
     environment = _environment(pod, bundle, settings)
     python = f"{environment['folder']}/bin/python"
@@ -99,7 +101,7 @@ def make_job(
         "bundle": bundle.bundle_id,
         "moola_path": bundle.facts["moola"]["path"],
         "attempt": attempt,
-        "steps": _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s),
+        "steps": _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s, threads),
         "guards": asdict(guard_limits(settings, price_per_h)),
         "billed_s": spent.seconds,
         "spent": spent.money,
@@ -110,7 +112,13 @@ def make_job(
 
 
 def _steps(
-    pod: RunOnPod, bundle: Bundle, settings: PodSettings, environment: str, python: str, newer_than_s: float
+    pod: RunOnPod,
+    bundle: Bundle,
+    settings: PodSettings,
+    environment: str,
+    python: str,
+    newer_than_s: float,
+    threads: int | None,
 ) -> list[dict[str, Any]]:
     """What the supervisor runs, in order; `environment` is the file that describes the one that `python` is of."""
     words = list(bundle.facts["overrides"])
@@ -122,6 +130,7 @@ def _steps(
         "PYTHONPATH": f"{pod.project}/{bundle.facts['moola']['path']}",
         "WANDB_MODE": "offline",
         **JOURNAL_ONLY,
+        **({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
         **own,
     }
     limits = settings.limits

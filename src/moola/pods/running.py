@@ -63,6 +63,7 @@ class PodRun:
         replays: the run was done before, and what comes back is kept apart from that (`moola.pods.replaying`).
         look: is called between two things that are done; whatever it raises interrupts the run there.
         taken: is given each pod that the run gets.
+        sharing: runs that compute on the machine of its pod at once, it among them.
     """
 
     bundle: Bundle
@@ -77,6 +78,7 @@ class PodRun:
     replays: bool = False
     look: Callable[[], None] = lambda: None
     taken: Callable[[PodRecord], None] = lambda _: None
+    sharing: int = 1
 
     def __post_init__(self) -> None:
         self.run: str = self.bundle.facts["run_id"] + (REPLAYED if self.replays else "")

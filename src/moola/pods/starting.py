@@ -133,6 +133,7 @@ def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: 
         attempt=attempt,
         end=_own_end(run, record),
         newer_than_s=max(before.get("billed_s", 0.0), taken_s(run.folder / "checkpoint")),
+        threads=_threads(run, pod),
     )
     at = run.clock.now() + pod.shell.skew_s
     rented = rented_by(run.run, record, run.ledger, run.bundle, at=at, under_way=True)
@@ -144,6 +145,17 @@ def _begin(run: PodRun, pod: RunOnPod, record: PodRecord, attempt: int, before: 
     status = _until(lambda: _of_attempt(pod.status(), attempt), _STARTS_S, "the supervisor does not start")
     armed = status["armed"]
     run.tell("guard armed on the pod: " + armed["because"] if armed["armed"] else _not_armed(armed["because"]))
+
+
+def _threads(run: PodRun, pod: RunOnPod) -> int | None:
+    """Of a run that shares its machine: the cores, shared out as for points here; None: what it finds there."""
+    facts = pod.shell.facts
+    cores, told = facts["cores"], facts.get("threads")
+    if run.sharing < 2 or cores is None or told or "OMP_NUM_THREADS" in run.settings.env:
+        return None
+    threads = max(cores // run.sharing, 1)
+    run.tell(f"{run.sharing} points share its {cores} cores: OMP_NUM_THREADS={threads}, unless pod.env says otherwise")
+    return threads
 
 
 def _own_end(run: PodRun, record: PodRecord) -> dict[str, Any]:

@@ -42,14 +42,21 @@ def failed(overrides: Sequence[str], error: BaseException) -> JobReturn:
     return JobReturn(overrides=list(overrides), status=JobStatus.FAILED, _return_value=error)
 
 
-def check_launcher(task: PointTask, hydra_context: Any, config: Any) -> None:
-    """Refuse a launcher whose keys are wrong, or that cannot be made: before anything of the sweep is written.
+def check_launcher(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point] = ()) -> None:
+    """Refuse a launcher whose keys are wrong, that cannot be made, or that could run none of its points.
+
+    Args:
+        task: of the sweep.
+        hydra_context, config: of Hydra.
+        points: those that it is to run; none: its keys alone are looked at.
 
     Raises:
         MoolaError: says what is wrong with it.
     """
     try:
-        _make_launcher(task, hydra_context, config)
+        launcher = _make_launcher(task, hydra_context, config)
+        if (check := getattr(launcher, "check", None)) is not None:
+            check(points)
     except Exception as error:  # of somebody else's code
         raise _of_launcher(config, error) from error
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from moola.pipelines.sweep_record import (
     read_states,
     read_sweep,
     sweeps_folder,
+    told_points,
     write_state,
 )
 from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
@@ -52,12 +53,13 @@ def is_multirun(words: Sequence[str]) -> bool:
     return bool({"-m", "--multirun"} & set(words))
 
 
-def multirun(job: str, words: Sequence[str]) -> None:
+def multirun(job: str, words: Sequence[str], line: str = "") -> None:
     """Run a job for every point of a grid.
 
     Args:
         job: ``run`` or the stage that points end with.
         words: overrides and flags, ``-m`` among them; ``--yes`` agrees to more than `MANY` points.
+        line: the command as it was given, for the record; empty: it was ``moola JOB WORDS``.
 
     Raises:
         ConfigError: the grid is empty or too large, or points of it are wrong: all problems, before anything starts.
@@ -66,9 +68,12 @@ def multirun(job: str, words: Sequence[str]) -> None:
         KeyboardInterrupt: the command was told to end.
     """
     own = [word for word in words if word != "--yes"]
-    line = shlex.join(["moola", job, *own])
-    task = PointTask(job, line, Path.cwd(), agreed="--yes" in words)
-    with _basic_is_ours(), _pods_of(own) as own:
+    task = PointTask(job, line or shlex.join(["moola", job, *own]), Path.cwd(), agreed="--yes" in words)
+    problems = ConfigProblems()
+    with _basic_is_ours(), _pods_of(own, problems) as own:
+        if problems:
+            problems.attempt(lambda: _check_only(task, own))
+            raise problems.error()
         try:
             _compose(task, own)
         except WrongPointsError:
@@ -78,14 +83,14 @@ def multirun(job: str, words: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _pods_of(words: Sequence[str]) -> Iterator[list[str]]:
+def _pods_of(words: Sequence[str], problems: ConfigProblems) -> Iterator[list[str]]:
     """The words without those about pods, which the launcher `moola_pod` alone understands."""
     if not any(word.endswith("launcher=moola_pod") for word in words):
         yield list(words)
         return
     from moola.sweeps.pod_launcher import pods_of
 
-    with pods_of(words) as rest:
+    with pods_of(words, problems) as rest:
         yield rest
 
 
@@ -157,29 +162,32 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     """
     grid = read_grid(words, hydra_context.config_loader)
     _refuse_many(grid, task)
-    check_launcher(task, hydra_context, config)
     target = str(config.hydra.launcher.get("_target_", ""))
     here = target.endswith(".LocalLauncher")  # submitit's has this name, too
     owner = (
         None if target.startswith("hydra_plugins.moola_") or target.endswith(".SlurmLauncher") else Owner.this_process()
     )
+    problems = ConfigProblems()
+    problems.attempt(lambda: check_launcher(task, hydra_context, config))
     with WarmServer() as server:
-        points, first = _checked(server, replace(task, here=here), hydra_context, config, grid)
+        points, first = _checked(server, replace(task, here=here), hydra_context, config, grid, problems)
     if task.only_check:
         return {}
     name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
     folder = sweeps_folder(Path(first.results)) / name
+    sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
+    finished = {} if _is_forced(words) else _finished(sweep)
+    missing = [point for point in points if point.number not in finished]
+    if missing:
+        check_launcher(task, hydra_context, config, missing)
     with only_one(folder):
-        sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
         sweep.write()
-        states = _run_missing(
-            sweep, replace(task, folder=folder, owner=owner), hydra_context, config, forced=_is_forced(words)
-        )
+        states = _run_missing(sweep, replace(task, folder=folder, owner=owner), hydra_context, config, finished)
     _show(sweep)
     bad = [state for state in states.values() if state.status != "finished"]
     if bad:
         raise FailedPointsError(
-            f"{len(bad)} of {_counted(len(points))} failed",
+            f"{len(bad)} of {told_points(len(points))} failed",
             "\n".join(f"- {_line_of(sweep, state)}" for state in bad),
             f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
         )
@@ -199,16 +207,28 @@ def _refuse_many(grid: Grid, task: PointTask) -> None:
 
 
 def _checked(
-    server: WarmServer, task: PointTask, hydra_context: Any, config: Any, grid: Grid
+    server: WarmServer, task: PointTask, hydra_context: Any, config: Any, grid: Grid, problems: ConfigProblems
 ) -> tuple[tuple[Point, ...], CheckedPoint]:
-    """The points of a grid, each run once, and what the first one is."""
-    loader = hydra_context.config_loader
+    """The points of a grid, each run once, and what the first one is.
+
+    Raises:
+        WrongPointsError: what is wrong with them, beside the problems that are known.
+    """
     overrides = list(grid)
-    if len(grid) > _EACH:
-        _say(f"{len(grid):,} points: every value is checked now, points themselves as they come")
-        found = check_points(server, task, loader, config, grid.samples)
+    if is_big := len(grid) > _EACH:
+        _say(f"{told_points(len(grid))}: every value is checked now, points themselves as they come")
+    try:
+        found = check_points(server, task, hydra_context.config_loader, config, grid.samples if is_big else overrides)
+    except WrongPointsError as error:
+        if not problems:
+            raise
+        problems.take(error)
+        found = []
+    if problems:
+        told = problems.error()
+        raise WrongPointsError(told.problems, told.way_out)
+    if is_big:
         return tuple(Point(number, words, "") for number, words in enumerate(overrides)), found[0]
-    found = check_points(server, task, loader, config, overrides)
     numbers: dict[tuple[str, str], int] = {}
     points: list[Point] = []
     for number, (words, one) in enumerate(zip(overrides, found, strict=True)):
@@ -231,15 +251,18 @@ def _is_forced(words: Sequence[str]) -> bool:
     return any(re.match(r"\+*force=\[.", word) for word in words)
 
 
-def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any, forced: bool) -> dict[int, PointState]:
+def _run_missing(
+    sweep: Sweep, task: PointTask, hydra_context: Any, config: Any, finished: Mapping[int, PointState]
+) -> dict[int, PointState]:
     """Launch the points that are not finished; the state of every point."""
-    finished = {} if forced else _finished(sweep)
+    for state in finished.values():
+        write_state(sweep.folder, state)
     missing = [point for point in sweep.points if point.number not in finished]
     for point in missing:  # what an earlier attempt left is no state of this one
         (sweep.folder / "points" / f"{point.number:05d}.json").unlink(missing_ok=True)
     log_path(sweep.folder, 0).parent.mkdir(exist_ok=True)
     known = f", {len(finished)} of them finished before" if finished else ""
-    _say(f"sweep {sweep.folder.name}: {_counted(len(sweep.points))}{known}")
+    _say(f"sweep {sweep.folder.name}: {told_points(len(sweep.points))}{known}")
     if missing:
         with SweepWatch(sweep, len(finished), sys.stderr):
             try:
@@ -250,10 +273,10 @@ def _run_missing(sweep: Sweep, task: PointTask, hydra_context: Any, config: Any,
     return read_states(sweep.folder)
 
 
-def _finished(sweep: Sweep) -> set[int]:
-    """Numbers of points whose run is finished, its files whole; whoever ran it, the point's state says so."""
+def _finished(sweep: Sweep) -> dict[int, PointState]:
+    """States of points whose run is finished, its files whole, whoever ran it; by number."""
     states = read_states(sweep.folder)
-    found: set[int] = set()
+    found: dict[int, PointState] = {}
     for point in sweep.points:
         state = states.get(point.number)
         run = Path(state.run_folder) if state is not None and state.run_folder else None
@@ -261,9 +284,9 @@ def _finished(sweep: Sweep) -> set[int]:
             run = sweep.results / point.run_id
         if run is None or not is_whole(run):
             continue
-        found.add(point.number)
         if state is None or state.status != "finished":
-            write_state(sweep.folder, PointState(point.number, "finished", str(run), why="was there before the sweep"))
+            state = PointState(point.number, "finished", str(run), why="was there before the sweep")
+        found[point.number] = state
     return found
 
 
@@ -290,10 +313,6 @@ def _show(sweep: Sweep) -> None:
     from moola.sweeps.table import tabulate_sweep
 
     print(f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}", flush=True)
-
-
-def _counted(n: int) -> str:
-    return f"{n:,} point{'' if n == 1 else 's'}"
 
 
 def _say(words: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from moola.config import ConfigProblems, reject
 from moola.errors import ConfigError, DataError, MoolaError, printable
 from moola.layout import Layout
-from moola.pipelines.sweep_record import Point, log_path, read_sweep
+from moola.pipelines.sweep_record import Point, log_path, read_sweep, told_points
 from moola.pods.bundle import Bundle
 from moola.pods.composed_run import compose, layout_of, words_of
 from moola.pods.estimating import estimate_of
@@ -57,9 +57,18 @@ class PodOptions:
 
     def __post_init__(self) -> None:
         reject(
-            (self.pods is not None and self.pods < 1, f"pods: {self.pods} must be at least 1"),
-            (self.jobs_per_pod < 1, f"jobs_per_pod: {self.jobs_per_pod} must be at least 1"),
-            (self.point_retries < 0, f"point_retries: {self.point_retries} must not be negative"),
+            (
+                self.pods is not None and self.pods < 1,
+                f"hydra.launcher.pods (--pods): {self.pods} must be at least 1",
+            ),
+            (
+                self.jobs_per_pod < 1,
+                f"hydra.launcher.jobs_per_pod (--jobs-per-pod): {self.jobs_per_pod} must be at least 1",
+            ),
+            (
+                self.point_retries < 0,
+                f"hydra.launcher.point_retries: {self.point_retries} must not be negative",
+            ),
         )
 
 
@@ -71,11 +80,15 @@ class PodWords:
         words: ``pod=NAME`` and ``pod.KEY=VALUE``.
         flags: as of `moola.pods.settings.load_settings`.
         limits: of what travels.
+        problems: of the command line that are known.
+        series: what is known of the files that travel.
     """
 
     words: tuple[str, ...] = ()
     flags: Mapping[str, Any] | None = None
     limits: PackLimits = field(default_factory=PackLimits)
+    problems: tuple[str, ...] = ()
+    series: PackedSeries = field(default_factory=PackedSeries)
 
 
 POD_WORDS: ContextVar[PodWords] = ContextVar("POD_WORDS")
@@ -83,19 +96,21 @@ POD_WORDS: ContextVar[PodWords] = ContextVar("POD_WORDS")
 
 
 @contextlib.contextmanager
-def pods_of(words: Sequence[str]) -> Iterator[list[str]]:
+def pods_of(words: Sequence[str], problems: ConfigProblems) -> Iterator[list[str]]:
     """The words of a sweep without those about its pods, which the launcher finds while this is open.
 
-    Raises:
-        ConfigError: what they say of the pods makes no sense: before anything else is done.
+    Args:
+        words: of the sweep.
+        problems: what makes no sense in those about pods is added to them.
     """
     if f"hydra/launcher={LAUNCHER}" not in words:
         yield list(words)
         return
     of_pod, rest = split_words(words)
     said = POD_WORDS.get(PodWords())
-    load_settings(of_pod, said.flags)
-    token = POD_WORDS.set(replace(said, words=tuple(of_pod)))
+    problems.extend(said.problems)
+    problems.attempt(lambda: load_settings(of_pod, said.flags))
+    token = POD_WORDS.set(replace(said, words=tuple(of_pod), problems=tuple(problems)))
     try:
         yield rest
     finally:
@@ -114,36 +129,21 @@ def pod_settings(options: PodOptions) -> PodSettings:
     if settings is not None and settings.provider == "runpod":
         problems.attempt(needed_key)
         if options.jobs_per_pod > 1:
-            problems.append("hydra.launcher.jobs_per_pod: a rented pod takes one run; a host (pod.host) takes several")
+            told = "a rented pod takes one run; a host (--host, pod.host) takes several"
+            problems.append(f"hydra.launcher.jobs_per_pod (--jobs-per-pod): {told}")
     if settings is None or problems:
         raise problems.error()
     return settings
 
 
-def check_launch(task: PointTask, keys: Mapping[str, Any]) -> PodOptions:
-    """The section ``hydra.launcher``, checked with all else that needs no point.
-
-    Raises:
-        ConfigError: see `pod_settings`; or the job is none for pods.
-    """
-    problems = ConfigProblems()
-    if task.job != "run":
-        problems.append(f"moola {task.job}: a pod runs all stages; `moola run -m ... hydra/launcher={LAUNCHER}`")
-    options = problems.attempt(lambda: PodOptions(**keys))
-    problems.attempt(lambda: pod_settings(options or PodOptions()))
-    if options is None or problems:
-        raise problems.error()
-    return options
-
-
 def launch(
-    task: PointTask, options: PodOptions, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    task: PointTask, given: Mapping[str, Any], job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> list[JobReturn]:
     """Run points of a sweep on pods.
 
     Args:
         task: of the sweep.
-        options: how many at once.
+        given: keys of the launcher, as of `PodOptions`.
         job_overrides: of each point, as Hydra has them.
         initial_job_idx: place of the first among the task's pending points.
 
@@ -151,21 +151,14 @@ def launch(
         What came of each: its run folder, or why it failed.
 
     Raises:
-        ConfigError: what is said of the pods makes no sense, or a budget is below the estimate of one point.
-        MoolaError: the first point cannot be packed; nothing was rented.
+        MoolaError: as `check`.
         KeyboardInterrupt: the user wants to leave; what was begun goes on on its pods.
     """
     points = task.pending[initial_job_idx : initial_job_idx + len(job_overrides)]
-    if not all(point.run_id for point in points):
-        raise ConfigError(["the grid is too big to be named point by point, and so for pods"], "sweep fewer values")
-    settings = pod_settings(options)
-    with _beside_hydra():
-        layout = layout_of(compose(words_of(points[0].overrides), task.directory), task.directory)
-    ledger = open_ledger(layout)
-    order = Packing(task.directory, layout, ledger, POD_WORDS.get(PodWords()).limits)
-    order.bundle(points[0])  # what is wrong with it is wrong with all, and is told before anything is rented
+    options = PodOptions(**given)
+    settings, order = pod_settings(options), _packing(task, points)
     runs = [point.run_id for point in read_sweep(task.sweep_folder).points]
-    budget = sweep_budget(settings, ledger, layout, runs)
+    budget = sweep_budget(settings, order.ledger, order.layout, runs)
     sweep = PodSweep(
         points,
         task.sweep_folder,
@@ -183,6 +176,43 @@ def launch(
         _tell(words)
     ends = sweep.run()
     return [_returned(words, ends[point.number]) for words, point in zip(job_overrides, points, strict=True)]
+
+
+def check(task: PointTask, given: Mapping[str, Any], points: Sequence[Point]) -> None:
+    """Find what is wrong with a sweep on pods before anything of it is kept.
+
+    Args:
+        task: of the sweep.
+        given: keys of the launcher, as of `PodOptions`.
+        points: to be run; none: what is said of the pods is looked at alone.
+
+    Raises:
+        ConfigError: all that makes no sense in what is said of the pods.
+        MoolaError: the first point cannot be packed.
+    """
+    problems = ConfigProblems()
+    if task.job != "run":
+        way_out = f"`moola run -m ... hydra/launcher={LAUNCHER}`, or another launcher"
+        problems.take(ConfigError([f"moola {task.job}: a pod runs all stages"], way_out))
+    options = problems.attempt(lambda: PodOptions(**given))
+    if not POD_WORDS.get(PodWords()).problems:  # which are told already
+        problems.attempt(lambda: pod_settings(options or PodOptions()))
+    if problems:
+        raise problems.error()
+    if points:
+        _packing(task, points)
+
+
+def _packing(task: PointTask, points: Sequence[Point]) -> Packing:
+    """What packs points: it has packed the first, and what is wrong with that is wrong with all."""
+    if not all(point.run_id for point in points):
+        raise ConfigError(["the grid is too big to be named point by point, and so for pods"], "sweep fewer values")
+    with _beside_hydra():
+        layout = layout_of(compose(words_of(points[0].overrides), task.directory), task.directory)
+    said = POD_WORDS.get(PodWords())
+    packing = Packing(task.directory, layout, open_ledger(layout), said.limits, said.series)
+    packing.bundle(points[0])
+    return packing
 
 
 @dataclass(frozen=True)
@@ -269,14 +299,14 @@ def _announce(sweep: PodSweep, agreed: bool) -> None:
     estimate, settings = sweep.budget.estimate, sweep.settings
     if estimate is None:
         where = "host" if settings.provider == "ssh" else "pod"
-        sweep.tell(f"{n_points} points, {at_once} at once on {where}{several} that nobody bills")
+        sweep.tell(f"{told_points(n_points)}, {at_once} at once on {where}{several} that nobody bills")
         return
     total, spent = n_points * estimate.cost, sweep.budget.spent()
     limit = "no budget is set" if math.isinf(sweep.budget.limit) else f"the budget is ${sweep.budget.limit:.2f}"
     earlier = f", ${spent:.2f} are spent" if spent else ""
     sweep.tell(
-        f"{n_points} points on {at_once} rented pod{several} at once; one takes {estimate.sum} on {estimate.offer}: "
-        f"about ${total:.2f} in all; {limit}{earlier}"
+        f"{told_points(n_points)} on {at_once} rented pod{several} at once; one takes {estimate.sum} on "
+        f"{estimate.offer}: about ${total:.2f} in all; {limit}{earlier}"
     )
     if not agreed and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         print(f"rent {at_once} pod{several}? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -61,6 +61,7 @@ class PodPoint:
         open_run: makes its run, anew for each attempt.
         retries: further pods, where one fails it and the run's own ``pod.retries`` are used up.
         asked: set when everybody is to leave.
+        sharing: points that compute on its machine at once, it among them.
     """
 
     point: Point
@@ -69,6 +70,7 @@ class PodPoint:
     open_run: OpenRun
     retries: int
     asked: threading.Event
+    sharing: int = 1
     _bad: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     _where: str = ""
     _cost: float | None = None
@@ -118,7 +120,7 @@ class PodPoint:
         """One run, alone; what its pods cost is known when it ends, however it does."""
         interruption.look()
         run = self.open_run(lambda line: _write(log, line), lambda record: _write(log, log_line(record)))
-        clock = run.clock
+        run.sharing, clock = self.sharing, run.clock
         run.look, run.clock = interruption.look, Clock(clock.now, interruption.waking(clock.sleep), clock.monotonic)
 
         def taken(record: PodRecord) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moola.errors import EXIT_POD, MoolaError
-from moola.pipelines.sweep_record import Point, PointState, write_state
+from moola.pipelines.sweep_record import Point, PointState, told_points, write_state
 from moola.pods.keeping import interrupted_by
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
@@ -101,6 +101,14 @@ class PodSweep:
         return ends
 
     @property
+    def on_one_machine(self) -> int:
+        """Points that compute on the same machine at once; what is rented is one point's alone."""
+        at_once = min(self.room, len(self.points))
+        if self.settings.provider != "ssh":
+            return at_once if self.settings.provider == "local" else 1
+        return min(self.jobs_per_pod, math.ceil(at_once / max(len(self._left()), 1)))
+
+    @property
     def room(self) -> int:
         """Points that may be under way at once."""
         if self.settings.provider != "ssh":
@@ -127,7 +135,8 @@ class PodSweep:
             ends[point.number] = PointEnd(point, "failed", error=error)
             return None
         self._working[point.run_id] = share
-        work = PodPoint(point, self.folder, self.log_of(point.number), open_run, self.point_retries, self._asked)
+        log, sharing = self.log_of(point.number), self.on_one_machine
+        work = PodPoint(point, self.folder, log, open_run, self.point_retries, self._asked, sharing)
         threading.Thread(target=lambda: self._ends.put(work.go()), name=point.run_id, daemon=True).start()
         return None
 
@@ -185,8 +194,9 @@ class PodSweep:
         """Have every point under way left in good order; a second interruption leaves at once."""
         self._asked.set()
         self.tell(
-            f"leaving {len(self._working)} points: what has begun goes on on its pod, and the same command goes on "
-            f"with it; `moola pod down --sweep {self.folder.name}` ends them all"
+            f"leaving {told_points(len(self._working))}: what has begun goes on on its pod, and the same command goes "
+            f"on with it; `moola pod stop --sweep {self.folder.name}` ends all of it with checkpoints, "
+            f"`moola pod down --sweep {self.folder.name} --yes` at once, and what is not here is lost"
         )
         while self._working:
             self._working.pop(self._next_end().point.run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,19 +15,23 @@ from fake_runpod import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moola.cli import main
+from moola.config import ConfigProblems
 from moola.errors import MoolaError
 from moola.layout import Layout
-from moola.pipelines.sweep_record import Point, read_states
+from moola.pipelines.sweep_record import Point, Sweep, read_states
 from moola.pods.estimating import Estimate
 from moola.pods.guards import GuardLimits
+from moola.pods.keeping import alone_at
 from moola.pods.ledger import Ledger
 from moola.pods.provider import Offer, PodRecord
 from moola.pods.running import PodRun
+from moola.pods.session import PodShell
 from moola.pods.settings import PodSettings
 from moola.sweeps.interruption import Interruption
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_launcher import PodOptions, PodWords, pod_settings, pods_of
-from moola.sweeps.pod_point import OpenRun
+from moola.sweeps.pod_point import OpenRun, PointEnd
 from moola.sweeps.pod_sweep import PodSweep, SweepStoppedError
 
 from .conftest import World
@@ -203,20 +208,19 @@ def test_an_interruption_comes_once_and_wakes_who_sleeps():
 
 def test_words_of_pods_are_for_this_launcher_alone_and_wrong_ones_are_told_first(monkeypatch):
     words = ["pod.host=[a@h1,b@h2]", "pod.provider=ssh", "seed=1,2"]
-    with pods_of(words) as rest:
+    problems = ConfigProblems()
+    with pods_of(words, problems) as rest:
         assert rest == words, "which composition refuses"
-    with pods_of([*words, "hydra/launcher=moola_pod"]) as rest:
+    with pods_of([*words, "hydra/launcher=moola_pod"], problems) as rest:
         assert rest == ["seed=1,2", "hydra/launcher=moola_pod"]
         assert pod_settings(PodOptions(jobs_per_pod=2)).provider_options.hosts == ("a@h1", "b@h2")
-    with (
-        pytest.raises(MoolaError, match="did you mean 'provider'"),
-        pods_of(["pod.providr=ssh", "hydra/launcher=moola_pod"]),
-    ):
-        pass
+    assert not problems
+    with pods_of(["pod.providr=ssh", "hydra/launcher=moola_pod", "seed=1"], problems) as rest:
+        assert rest == ["hydra/launcher=moola_pod", "seed=1"] and "did you mean 'provider'" in problems[0]
     monkeypatch.setenv("RUNPOD_API_KEY", "rpa_none")
     with pytest.raises(MoolaError, match="takes one run"):
         pod_settings(PodOptions(jobs_per_pod=2))
-    with pytest.raises(MoolaError, match="pods: 0 must be at least 1"):
+    with pytest.raises(MoolaError, match=r"pods \(--pods\): 0 must be at least 1"):
         PodOptions(pods=0)
     assert PodWords().words == ()
 
@@ -226,3 +230,66 @@ def test_the_guards_of_a_point_are_those_of_the_sweep_but_for_its_share(sweep):
     made.settings = replace(made.settings, guards=GuardLimits(max_hours=5, budget=3.0, stalled_min=7))
     own = made._settings(1.25)
     assert (own.guards.max_hours, own.guards.budget, own.guards.stalled_min) == (5, 1.25, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "n", "sharing"),
+    [
+        ({"provider": "ssh", "host": ("a@h1", "b@h2")}, 8, 3),
+        ({"provider": "ssh", "host": ("a@h1", "b@h2")}, 3, 2),
+        ({"provider": "ssh", "host": "a@h1"}, 1, 1),
+        ({"provider": "local"}, 8, 3),
+        ({"provider": "runpod"}, 8, 1),
+    ],
+)
+def test_so_many_points_share_a_machine(sweep, given, n, sharing):
+    made = sweep(n, jobs_per_pod=1 if given["provider"] == "runpod" else 3)
+    made.settings = stand_in.settings(**given)
+    assert made.on_one_machine == sharing
+
+
+@pytest.mark.parametrize(
+    ("sharing", "env", "found", "threads"),
+    [(3, {}, "", "2"), (20, {}, "", "1"), (1, {}, "", None), (3, {"OMP_NUM_THREADS": 7}, "", "7"), (3, {}, "5", None)],
+)
+def test_points_on_one_machine_share_its_cores_unless_somebody_said_otherwise(
+    world, scripted, tmp_path, monkeypatch, sharing, env, found, threads
+):
+    """The pod has 8 cores."""
+    jobs: list[Any] = []
+
+    def script(pod: ScriptedPod) -> None:
+        jobs.append(pod.files["job.json"])
+        pod.finish()
+
+    shell = ScriptedPod.shell
+    monkeypatch.setattr(ScriptedPod, "shell", lambda pod: with_threads(shell(pod), found))
+    scripted.script = script
+    layout = Layout(tmp_path / "data", tmp_path / "artifacts")
+    own = stand_in.settings(provider="runpod", gpus=("A5000",), cloud=("SECURE",), env=env)
+    bundle = stand_in.stand_in_bundle(tmp_path / "packed")
+    run = PodRun(bundle, own, layout, world.provider, world.ledger, world.told.append, print, world.clock)
+    run.sharing = sharing
+    assert alone_at(run, run.go).outcome == "finished"
+    [job] = [step for step in jobs[0]["steps"] if step["name"] == "job"]
+    assert job["env"].get("OMP_NUM_THREADS") == threads
+
+
+def with_threads(shell: PodShell | None, threads: str) -> PodShell | None:
+    """A machine whose own environment says so many."""
+    return shell and replace(shell, facts={**shell.facts, "threads": threads})
+
+
+def test_who_leaves_is_told_commands_that_are_taken(world, sweep, tmp_path, monkeypatch, capsys):
+    made = sweep(1)
+    made._working["demo"] = 1.0
+    made._ends.put(PointEnd(Point(0, (), "demo"), "left"))
+    made._leave()
+    told = world.told[-1]
+    assert told.startswith("leaving 1 point:") and f"pod down --sweep {made.folder.name} --yes`" in told
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "artifacts/results/sweeps" / made.folder.name
+    Sweep(folder, "run", "moola pod run -m", "2026-11-22T00:00:00Z", ("seed",), tuple(points(2))).write()
+    for command in re.findall(r"`moola (pod [^`]+)`", told):
+        assert main(command.split()) == 0
+    assert "no point of the sweep has a pod" in capsys.readouterr().out

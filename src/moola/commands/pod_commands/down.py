@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.run_options import parser_of, tell_aside
+from moola.commands.pod_commands.sweep import BY_NAME, runs_of_sweep
 from moola.errors import EXIT_OK, DataError, MoolaError, did_you_mean
-
-if TYPE_CHECKING:
-    from moola.layout import Layout
 
 _DESCRIPTION = """\
 End pods at once. What they have not sent is lost: `moola pod stop RUN` ends a run with its checkpoint, `moola pod pull
@@ -26,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true", help="every pod that was made from here")
     parser.add_argument("--any-ledger", action="store_true", help="also those of other machines and checkouts")
     parser.add_argument("--yes", action="store_true", help="even where results would be lost, or a host is silent")
-    parser.add_argument("--sweep", metavar="SWEEP", help="the pods of all points of a sweep, by its id or folder")
+    parser.add_argument("--sweep", metavar="SWEEP", help=f"the pods of all points of a sweep, {BY_NAME}")
     arguments = parser.parse_args(words)
     if bool(arguments.run) + bool(arguments.sweep) + arguments.all != 1:
         parser.error("name a run, or --sweep SWEEP, or --all")
@@ -36,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     layout = layout_of(arguments)
     ledger = open_ledger(layout)
     providers = askable_providers(ledger, layout, tell_aside)
-    runs = _points(arguments.sweep, layout) if arguments.sweep else [arguments.run]
+    runs = runs_of_sweep(arguments.sweep, layout) if arguments.sweep else [arguments.run]
     pods = [pod for run in runs for pod in own_pods(ledger, providers, run, any_ledger=arguments.any_ledger)]
     if arguments.run and not own_pods(ledger, providers, arguments.run, any_ledger=True):
         known = {pod.run for pod in ledger.pods()}
@@ -44,7 +41,8 @@ def main(words: Sequence[str]) -> int:
             raise DataError(f"no pod was made for a run '{arguments.run}'", did_you_mean(arguments.run, known))
     lost = would_lose(ledger, pods)
     if lost and not arguments.yes:
-        way_out = "`moola pod pull RUN` brings them, `moola pod stop RUN` ends it well; --yes ends it all the same"
+        stop = f"--sweep {arguments.sweep}` ends them" if arguments.sweep else "RUN` ends it"
+        way_out = f"`moola pod pull RUN` brings them, `moola pod stop {stop} well; --yes ends all the same"
         raise MoolaError("nothing was ended", "\n".join(f"- {line}" for line in lost), way_out)
     give_up(pods, providers, ledger, layout, tell=tell_aside, silent_too=arguments.yes)
     if arguments.json:
@@ -54,10 +52,3 @@ def main(words: Sequence[str]) -> int:
         account = "nor has the RunPod account" if has_key else "RunPod was not asked: there is no API key"
         print(f"no pods to end: the ledger has none open, of any lender; {account}")
     return EXIT_OK
-
-
-def _points(sweep: str, layout: Layout) -> list[str]:
-    """Runs of the points of a sweep."""
-    from moola.pipelines.sweep_record import find_sweep, read_sweep
-
-    return [point.run_id for point in read_sweep(find_sweep(sweep, layout.results)).points if point.run_id]

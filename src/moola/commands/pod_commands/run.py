@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
     parser = _parser()
     arguments = parser.parse_intermixed_args(words)
     if arguments.multirun:
-        return sweep(arguments)
+        return sweep(arguments, words)
     refused = [flag for flag in SWEEP_FLAGS if getattr(arguments, flag)]
     if refused:
         parser.error("; ".join(f"--{flag.replace('_', '-')}: needs -m" for flag in refused))

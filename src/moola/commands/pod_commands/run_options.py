@@ -77,7 +77,7 @@ def reopened(arguments: argparse.Namespace, speaker: Speaker) -> PodRun:
 def report(ended: Ended, as_json: bool) -> int:
     """Tell how a run ended; the exit code."""
     if as_json:
-        print(json.dumps(_plain(ended), indent=2))
+        print(json.dumps(outcome_of(ended), indent=2))
     else:
         for phase, seconds in ended.seconds.items():
             print(f"{printable(phase, keep=''):20}{seconds:8.1f} s")
@@ -92,7 +92,8 @@ def report(ended: Ended, as_json: bool) -> int:
     return ended.exit_code if ended.outcome == "failed" and 0 < ended.exit_code < EXIT_POD else EXIT_FAILED
 
 
-def _plain(ended: Ended) -> dict[str, Any]:
+def outcome_of(ended: Ended) -> dict[str, Any]:
+    """How a run ended, for JSON."""
     published: Published | None = ended.published
     return {
         "run": ended.run,

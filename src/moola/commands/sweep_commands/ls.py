@@ -16,7 +16,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.pipelines.sweep_record import read_states, read_sweeps
+    from moola.pipelines.sweep_record import read_states, read_sweeps, told_points
     from moola.sweeps.record import is_under_way
     from moola.sweeps.table import counted
 
@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps([*rows, *wrong], indent=2, ensure_ascii=False))
         return EXIT_OK
     for row in rows:
-        print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {row['points']} points: {row['state']}")
+        print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {told_points(row['points'])}: {row['state']}")
         print(f"    {printable(row['command'], keep='')}")
     for name, error in broken.items():
         print(f"{name}  broken: {printable(error.what, keep='')}")

@@ -25,7 +25,10 @@ FRAME = struct.Struct(">cI")
 
 
 def hello(root: str) -> dict[str, Any]:
-    """What the machine is: Python, system, processors, memory and disk in bytes, its clock (Unix time, seconds)."""
+    """What the machine is: Python, system, processors, memory and disk in bytes, its clock (Unix time, seconds).
+
+    ``threads`` is what its own environment says of them, empty where it says nothing.
+    """
     os.makedirs(root, exist_ok=True)
     system = os.uname()
     room = os.statvfs(root)
@@ -36,6 +39,7 @@ def hello(root: str) -> dict[str, Any]:
         "machine": system.machine,
         "host": system.nodename,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "disk_bytes": room.f_frsize * room.f_blocks,
         "free_bytes": files.free_bytes(root),
