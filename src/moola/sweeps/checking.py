@@ -91,18 +91,18 @@ def _check_here(
 
 
 def _check_one(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint | Refused:
-    from hydra.errors import HydraException
-
-    from moola.composition import spoken
+    from moola.composition import is_hydras, spoken
 
     try:
         return _identity(task, config_loader, config, words)
-    except HydraException as error:
-        return Refused((spoken(error, words),), "", ConfigError.exit_code)
     except ConfigError as error:
         return Refused(tuple(map(str, error.problems)), error.way_out, error.exit_code)
     except MoolaError as error:
         return Refused((": ".join(part for part in (error.what, error.why) if part),), error.way_out, error.exit_code)
+    except Exception as error:
+        if not is_hydras(error):
+            raise
+        return Refused((spoken(error, words),), "", ConfigError.exit_code)
 
 
 def _identity(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint:
