@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 NAME = "bilstm_path_mae_4d_v1"
-WINDOWS = ("debug=fast", "stage.hooks.encoder_naming={}", "data.symbols=[sp500]", "data.window.stride_bars=5")
+WINDOWS = ("debug=fast", "data.symbols=[sp500]", "data.window.stride_bars=5")
 NO_MODELS = ("~model.scratch", "~model.pretrained_probe")
 
 
