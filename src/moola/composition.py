@@ -14,6 +14,9 @@ from moola.config import config_folder
 from moola.errors import ConfigError, ask_for, did_you_mean, near_names
 
 _VALUE_FLAGS = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+_SHOWS = {"--cfg", "-c", "--info"}
+_NO_OPTION = "Config group override must be"
+"""How Hydra begins what it says of a group without an option, as a plain ValueError."""
 _REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 _WRONG_VALUE = re.compile(r"Error merging override (\S+?)=")
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=([^']*)'")
@@ -29,7 +32,7 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
         ConfigError: an override does not parse, or names what is not there; near names are given.
     """
     import hydra
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import MissingConfigException
 
     of_pod = [word for word in words if re.match(r"\+*pod[.=]", word)]
     if of_pod:
@@ -38,6 +41,9 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
     of_search = [word for word in words if command != "search" and re.match(r"\+*search[.=]", word)]
     if of_search:
         raise ConfigError([f"{word}: speaks of a search" for word in of_search], "leave it out, or use `moola search`")
+    shown = [word for word in words if word.partition("=")[0] in _SHOWS]
+    if shown and {"-m", "--multirun"} & set(words):
+        raise ConfigError([f"{shown[0]}: shows one configuration, and -m asks for several"], "leave -m out")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
     if {"-h", "--help"} & set(words):
@@ -46,9 +52,27 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
     decorated = hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)
     try:
         decorated()
-    except HydraException as error:
-        way_out = "see what there is with `moola run --help`" if isinstance(error, MissingConfigException) else ""
+    except Exception as error:
+        if not is_hydras(error):
+            raise
+        is_option = isinstance(error, MissingConfigException | ValueError)
+        way_out = "see what there is with `moola run --help`" if is_option else ""
         raise ConfigError([spoken(error, words)], way_out) from error
+
+
+def _without_option(words: Sequence[str]) -> str:
+    """Words that give a group what is no name of an option: Hydra says neither which nor what there is."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found: list[str] = []
+    for word in (word for word in words if "=" in word and not word.startswith(("-", "~"))):
+        parsed = OverridesParser.create().parse_override(word)
+        folder = config_folder() / parsed.key_or_group
+        if not parsed.is_sweep_override() and not isinstance(parsed.value(), str | list) and folder.is_dir():
+            options = [path.stem for path in folder.glob("*.yaml")]
+            near = f"did you mean '{parsed.key_or_group}=none'?" if "none" in options else did_you_mean("", options)
+            found.append(f"{word}: is no name of an option; {near}")
+    return ", and ".join(found) or "the value of a group must be the name of an option"
 
 
 def _translate(words: list[str]) -> list[str]:
@@ -95,14 +119,24 @@ def _announce_packages() -> None:
     Plugins.instance().register(AnnouncedPackages)
 
 
+def is_hydras(error: Exception) -> bool:
+    """Whether Hydra says with it that overrides are wrong."""
+    from hydra.errors import HydraException
+
+    return isinstance(error, HydraException) or (isinstance(error, ValueError) and str(error).startswith(_NO_OPTION))
+
+
 def spoken(error: Exception, words: Sequence[str]) -> str:
-    """One sentence for a Hydra error about these overrides."""
+    """One sentence for an error about these overrides that is Hydra's (`is_hydras`)."""
     from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
+    if isinstance(error, ValueError):
+        return _without_option(words)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: there is no such option; {did_you_mean(option, error.options or [])}"
+        options = error.options or [path.stem for path in (config_folder() / group).glob("*.yaml")]
+        return f"{group}={option}: there is no such option; {did_you_mean(option, options)}"
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
         whole, bracket, _ = key.partition("[")

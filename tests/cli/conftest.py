@@ -22,6 +22,7 @@ import pytest
 HERE = Path(__file__).parent
 TINY = (
     "debug=fast",
+    "stage.hooks.encoder_naming={}",
     "data.symbols=[sp500]",
     "data.window.stride_bars=5",
     "task.n_given=40",

@@ -147,6 +147,9 @@ def test_an_unknown_set_is_answered_with_near_names(moola):
             ["encoder=bilstm"],
             ["no such option; did you mean 'bilstm_8x1' or", "-> see what there is with `moola run --h"],
         ),
+        (["tracker=null"], [r"tracker=null: is no name of an option; did you mean 'tracker=none'\?"]),
+        (["tracker=[wandb,mlfow]"], [r"tracker=mlfow: there is no such option; did you mean 'mlflow'\?"]),
+        (["-m", "--cfg", "job", "seeds=[0],[1]"], ["--cfg: shows one configuration, and -m asks for several"]),
         (["trainer.pretrain.bach_size=3"], [r"no such key; did you mean 'trainer\.pretrain\.batch_size'\?\n"]),
         (
             ["trainer.probe.foo=3"],

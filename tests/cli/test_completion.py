@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from argcomplete.shell_integration import shellcode
 
+from moola.commands.completion import _overrides
 from moola.pods.ledger import LEDGER_PLACE, Ledger
 from moola.pods.local_provider import LocalProvider
 from moola.pods.provider import PodWish
 from moola.pods.ssh_provider import SshProvider
+from moola.tracking.journal import Journal
+from moola.tracking.tracker import TrackedRun
 
 Ask = Callable[[Sequence[str]], list[list[str]]]
 _PROGRAM = """\
@@ -58,6 +61,13 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         ledger.add_pod(provider.create(PodWish(), run, provider.offers(PodWish())[0], ""))
     hosts = SshProvider(["me@gpu.lab:2222"], ledger, knock=lambda _: "")
     ledger.add_pod(hosts.create(PodWish(), "ucr-000000000000", hosts.offers(PodWish())[0], ""))
+    for run, tracker in (("told-wandb", {"wandb": {}}), ("told-file", {"tensorboard": {}}), ("plain", {})):
+        folder = here / "artifacts/results" / run
+        folder.mkdir(parents=True)
+        if tracker:
+            journal = Journal(folder)
+            journal.append("start", run=TrackedRun(run, "told", folder, {"tracker": tracker}))
+            journal.close()
     (here / ".ssh").mkdir()
     (here / ".ssh/known_hosts").write_text(
         "# mine\n|1|hash= ssh-rsa A\n\n[box]:2200 ssh-rsa A\nold,10.0.0.5 ssh-rsa A\n"
@@ -79,8 +89,10 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
     lines = ["moola pod re", "moola pod attach m", "moola pod run --provider ", "moola pod run --host me@g"]
     lines += ["moola sweep show m", "moola search search=finetune search.sam", "moola run hydra.launcher.n_"]
-    lines += ["moola runs --sort head"]
-    commands, runs, providers, hosts, sweeps, of_search, of_launcher, keys = ask(lines)
+    lines += ["moola runs --sort head", "moola track sync --tracker w", "moola track sync ", "moola wandb sync "]
+    commands, runs, providers, hosts, sweeps, of_search, of_launcher, keys, trackers, tracked, of_wandb = ask(lines)
+    assert trackers == ["wandb"]
+    assert (tracked, of_wandb) == (["told-file", "told-wandb"], ["told-wandb"]), "and none without such a tracker"
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]
@@ -114,6 +126,8 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
         ("moola pod run pod=l", ["local"]),
         ("moola run experiment=ucr trainer.pretrain.pa", ["trainer.pretrain.patience="]),
         ("moola run pod", []),
+        ("moola run tracker=wandb tracker.wandb.mode=off", ["offline"]),
+        ("moola run +stage.hooks.w", ["+stage.hooks.webhook="]),
         ("moola run --mu", ["--multirun"]),
         ("moola data dr", ["drift"]),
         ("moola data drift experiment=u", ["ucr"]),
@@ -133,6 +147,24 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
 def test_what_is_offered(ask: Ask, line: str, offered: list[str]) -> None:
     [answer] = ask([line])
     assert sorted(answer) == sorted(offered)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "offered"),
+    [
+        ("tracker.wandb.mode=", ["auto", "online", "offline", "disabled"]),
+        ("tracker.wandb.tags=", []),
+        ("tracker.wnadb.mode=", []),
+        ("tracker.=", []),
+        ("tracker.wandb.mode.x=", []),
+    ],
+)
+def test_values_that_a_tracker_lists_are_offered(prefix: str, offered: list[str]) -> None:
+    assert _overrides(prefix, [], run=True, pod=False) == [f"{prefix}{value}" for value in offered]
+
+
+def test_hooks_that_are_off_are_offered() -> None:
+    assert "+stage.hooks.webhook=" in _overrides("+stage.hooks.", [], run=True, pod=False)
 
 
 def test_a_ledger_is_not_made_by_a_question(ask: Ask) -> None:

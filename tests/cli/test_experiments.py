@@ -39,10 +39,11 @@ def test_overfit_finds_that_the_encoder_can_learn_and_says_how_well(small):
 
 
 def test_overfit_ends_with_a_code_and_says_why_where_nothing_is_learned(small):
-    words = ("encoder=bilstm_8x1", "stage.overfit.steps=20", "trainer.finetune.lr=1e-9")
+    words = ("encoder=bilstm_8x1", "stage.overfit.steps=20", "stage.overfit.windows=999", "trainer.finetune.lr=1e-9")
     done = small("run", "debug=overfit", *SMALL, *words)
     assert done.code == 1
-    assert "the encoder cannot learn 16 windows by heart" in done.err
+    assert "stage.overfit.windows=999: only 40 windows have labels, all are taken" in done.err
+    assert "the encoder cannot learn 40 windows by heart" in done.err
     assert "look at the learning rate (trainer.finetune.lr=1e-09)" in done.err
     assert "Traceback" not in done.err
     [manifest] = [

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from moola.commands.wandb import main
-from moola.errors import ConfigError, DataError
+from moola.errors import ConfigError, DataError, StorageError
 from moola.tracking.wandb_dashboard import load, panel_names
 
 PANELS = {
@@ -42,7 +42,9 @@ def test_a_dashboard_without_a_key_is_a_file_of_the_librarys_own_types(
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         assert main(["dashboard", "--entity", "team"]) == 0
         workspace, report = load(tmp_path / "wandb_dashboard.json")
-    assert capsys.readouterr().out.splitlines()[-1] == "wandb_dashboard.json"
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "wandb_dashboard.json"
+    assert said[0] == "no run here has told W&B anything yet, so the panels are of what a run usually tells"
     shown = panel_names(workspace)
     assert {name for names in shown.values() for name in names} >= PANELS
     assert (workspace.entity, workspace.project, report.project) == ("team", "moola", "moola")
@@ -54,11 +56,19 @@ def test_a_dashboard_without_a_key_is_a_file_of_the_librarys_own_types(
 def test_a_sweep_drives_moola_as_wandbs_agent_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
-    words = ["debug=fast", "encoder=gru_64x1,bilstm_8x1"]
-    assert main(["sweep", *words, "trainer.pretrain.lr=tag(log,interval(1e-4,1e-2))", "--runs", "6"]) == 0
-    assert "wandb agent" in capsys.readouterr().out
-    sweep = load_sweep_config(str(tmp_path / "sweep.yaml"))
-    assert sweep == yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    words = ["debug=fast", "encoder=gru_64x1,bilstm_8x1", "encoder.hidden=tag(log,interval(8,64))"]
+    words += ["trainer.pretrain.epochs=interval(1,3)", "trainer.pretrain.weight_decay=interval(0,1)"]
+    out = ["--out", "a b;c.yaml"]
+    assert main(["sweep", *words, "trainer.pretrain.lr=tag(log,interval(1e-4,1e-2))", "--runs", "6", *out]) == 0
+    told = capsys.readouterr().out
+    assert "wandb agent" in told and "wandb sweep 'a b;c.yaml'\n" in told
+    sweep = load_sweep_config(str(tmp_path / "a b;c.yaml"))
+    assert sweep == yaml.safe_load((tmp_path / "a b;c.yaml").read_text())
+    whole = {"distribution": "q_log_uniform_values", "q": 1, "min": 8, "max": 64}
+    assert sweep["parameters"]["encoder.hidden"] == whole, "no 8.5 of them"
+    assert sweep["parameters"].pop("trainer.pretrain.epochs") == {"distribution": "int_uniform", "min": 1, "max": 3}
+    assert sweep["parameters"].pop("trainer.pretrain.weight_decay")["distribution"] == "uniform"
+    del sweep["parameters"]["encoder.hidden"]
     assert (sweep["method"], sweep["run_cap"]) == ("random", 6)
     assert sweep["parameters"]["trainer.pretrain.lr"] == {
         "distribution": "log_uniform_values",
@@ -96,6 +106,14 @@ def test_a_search_becomes_a_sweep(tmp_path: Path) -> None:
         (["encoder=gru_64x1,bilstm_8x1", "--method", "bayes"], "needs --metric"),
         (["trainer.pretrain.lr=interval(1,1)"], "nothing can be drawn"),
         (["nowhere.yaml"], "there is no such file"),
+        (["trainer.pretrain.epochs=1,-2"], "epochs: -2 must be"),
+        (["trainer.pretrain.epochs=abc,2"], "epochs: 'abc' must be a whole number"),
+        (["trainer.pretrain.epochs=interval(1.5,3.5)"], "epochs: 1.5 must be a whole number"),
+        (["trainer.pretrain.weight_decay=interval(-1,-0.5)"], "weight_decay: -1"),
+        (["trainer.pretrain.epochs=1,2", "trainer.pretrain.epochs=3,4"], "epochs: is given twice"),
+        (["seeds=[1]", "seeds=[0],[1]"], "seeds: is given twice"),
+        (["tracker=mlflow", "seeds=[0],[1]"], "tracker=mlflow: without wandb no run tells its sweep anything"),
+        (["tracker=mlflow,wandb"], "without wandb no run"),
     ],
 )
 def test_what_is_wrong_with_a_sweep_is_told_before_anything_is_written(
@@ -105,6 +123,15 @@ def test_what_is_wrong_with_a_sweep_is_told_before_anything_is_written(
         main(["sweep", *words])
     assert told in found.value.spoken()
     assert not (tmp_path / "sweep.yaml").exists()
+
+
+def test_a_place_that_takes_no_file_is_said(tmp_path: Path) -> None:
+    words = ["sweep", "seeds=[0],[1]", "--out"]
+    for out, told in (("new/s.yaml", "there is no folder new"), ("/proc/s.yaml", "/proc/s.yaml cannot be written")):
+        with pytest.raises(StorageError, match=f"--out: {told}"):
+            main([*words, out])
+    assert main([*words, str(tmp_path / "s.yaml"), "tracker=[mlflow,wandb]"]) == 0
+    assert "tracker=wandb" not in (tmp_path / "s.yaml").read_text()
 
 
 def test_sync_without_runs_and_with_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:

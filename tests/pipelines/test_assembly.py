@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from moola.config import RunConfig, config_folder, from_omegaconf, structure
 from moola.data.sources.public_sets import find_set
 from moola.data.window_index import WindowConfig
-from moola.errors import ConfigError, MissingPackageError
+from moola.errors import ConfigError, MissingPackageError, MoolaError
 from moola.labels import LABELLERS
 from moola.labels.unlabelled import Unlabelled
 from moola.models import MODELS
@@ -220,6 +220,30 @@ def test_hooks_of_the_configuration_reach_the_pipeline(config):
     (entry,) = hooks
     assert (entry.name, entry.priority, entry.on_failure) == ("free_disk", 10, "raise")
     assert entry.hook.min_free_gb == 2.5  # type: ignore[attr-defined]
+
+
+def test_a_hook_is_switched_off_by_null_as_debugging_does_with_names_of_encoders(config):
+    assert not assemble(config("stage.hooks.free_disk=null", "stage.hooks.encoder_naming=null")).hooks
+    for preset in ("fast", "cpu", "profile"):
+        assert "encoder_naming" not in {entry.name for entry in assemble(config(f"debug={preset}")).hooks}
+    back = assemble(config("debug=fast", "stage.hooks.encoder_naming={}")).hooks
+    assert {entry.name for entry in back} == {"free_disk", "encoder_naming"}
+
+
+def test_a_preset_that_asks_one_question_is_no_part_of_another_command(config):
+    assert [stage.name for stage in assemble(config("debug=overfit")).stages][-1] == "overfit"
+    with pytest.raises(ConfigError, match="'overfit' alone, and `moola pretrain` would leave it out; `moola run` asks"):
+        assemble(config("debug=overfit"), "pretrain")
+
+
+def test_a_tracker_that_must_be_online_and_has_no_key_is_told_before_the_run(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    chosen = config("tracker=wandb", "tracker.wandb.mode=online")
+    with pytest.raises(MoolaError, match="there is no key") as found:
+        assemble(chosen)
+    assert found.value.exit_code == 5
+    assert assemble(chosen, here=False).stages, "a pod tells nobody"
 
 
 def test_stages_that_need_labels_are_refused_before_anything_runs_where_there_are_none(config):

@@ -166,6 +166,24 @@ def test_prometheus_gets_state_seconds_and_stages_of_a_real_run(run, tmp_path):
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        (
+            PrometheusFile("/proc/nowhere"),
+            "/proc/nowhere/moola-r-1.prom cannot be written; No such file or directory; ch",
+        ),
+        (Webhook(url_from="MY_URL"), "MY_URL is not set; the webhook's address is read from it; export MY_URL="),
+    ],
+)
+def test_what_a_person_can_mend_is_said_without_the_kind_of_error(hook, said, tmp_path):
+    events, seen = EventLog(), []
+    events.listen(seen.append)
+    let_hear([HookEntry(hook, "it")], events)
+    events.emit("run_started", run_id="r-1", folder=str(tmp_path))
+    assert seen[1]["error"].startswith(said)
+
+
 def test_prometheus_gets_training_now_and_then_and_figures_at_the_end(tmp_path):
     rows = [{"model": "finetuned", "split": "test", "metric": "accuracy", "value": 0.9}]
     (tmp_path / "metrics.json").write_text(json.dumps([*rows, {**rows[0], "metric": "none", "value": None}]))

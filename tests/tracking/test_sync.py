@@ -40,12 +40,46 @@ def test_all_runs_are_told_the_rest_once(run: TrackedRun, capsys: pytest.Capture
     assert main(["track", "sync", run.run_id, "--tracker", "tensorboard"]) == 0
     assert capsys.readouterr().out == f"{run.run_id}  tensorboard: nothing was left to send\n"
     assert len(events(Path("artifacts/logs/tensorboard"))) == 1
-    assert main(["track", "sync", "tracker=tensorboard", "tracker.tensorboard.folder=elsewhere"]) == 0
+
+    there = ["track", "sync", "tracker=tensorboard", "tracker.tensorboard.folder=elsewhere"]
+    assert main(there) == 0
+    assert capsys.readouterr().out == f"{run.run_id}  tensorboard: 2 calls sent\n", "another place has none of it"
+    assert len(events(Path("elsewhere"))) == 1
+    assert main(there) == 0 == main(["track", "sync"])
+    assert capsys.readouterr().out == f"{run.run_id}  tensorboard: nothing was left to send\n" * 2
+
+
+def test_a_position_that_is_damaged_is_none(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in ("{", "[]", '{"delivered": 2}', '{"delivered": {"x": null}, "journal": 0}'):
+        write_text(run.folder / "tracking" / "tensorboard.json", content)
+        assert main(["track", "sync"]) == 0
+        assert capsys.readouterr().out == f"{run.run_id}  tensorboard: 2 calls sent\n"
+
+
+def test_lines_that_cannot_be_read_are_named(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run.folder / JOURNAL
+    write_text(path, path.read_text() + '{"call": 3, bad/\n')
+    assert main(["track", "sync"]) == 0
+    told = capsys.readouterr()
+    assert "2 calls sent" in told.out and f"{JOURNAL}: cannot be read, so nobody is told of line 3\n" in told.err
 
 
 def test_what_cannot_be_sent_is_said(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["track", "sync", "--tracker", "mlflow"]) == 3
+    assert main(["track", "sync", run.run_id, "--tracker", "mlflow"]) == 3
     assert "has no tracker 'mlflow'" in capsys.readouterr().err
+    assert main(["track", "sync", "--tracker", "mlflow"]) == 0, "no run that was named is without it"
+    assert "no run in artifacts/results was to tell mlflow" in capsys.readouterr().out
+    assert main(["track", "sync", "--artifacts", "nowhere"]) == 0
+    assert "no run in nowhere/results was to tell a tracker" in capsys.readouterr().out
+    for words, near in (
+        (["sync", "--tracker", "mlfow"], "did you mean 'mlflow'?"),
+        (["sync", "tracker=[wandb,mlfow]"], "did you mean 'mlflow'?"),
+        (["sync", "tracker=mlflow", "tracker.mlflow.ur=x"], "did you mean 'tracker.mlflow.uri'?"),
+        (["sync", "tracker=null"], "did you mean 'tracker=none'?"),
+        (["snc"], "did you mean 'sync'?"),
+    ):
+        assert main(["track", *words]) == 2
+        assert near in capsys.readouterr().err
     assert main(["track", "sync", "tiny-01234567"]) == 3
     assert main(["track", "sync", "tracker.tensorboard.foldr=x", "tracker=tensorboard"]) == 2
     assert main(["track", "sync", "seeds=[0]"]) == 2
@@ -58,10 +92,15 @@ def test_what_cannot_be_sent_is_said(run: TrackedRun, capsys: pytest.CaptureFixt
 def test_a_run_from_a_pod_is_sent_where_its_owner_says(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:
     write_rented(run.folder, POD)
     assert main(["track", "sync"]) == 3
-    assert "came from a pod" in capsys.readouterr().err and not events(Path("artifacts/logs/tensorboard"))
+    said = capsys.readouterr().err
+    assert "came from a pod" in said and f"moola track sync {run.run_id} tracker=tensorboard" in said
+    assert not events(Path("artifacts/logs/tensorboard"))
     assert main(["track", "sync", "tracker=tensorboard"]) == 0
     *_, last = read_calls(run.folder)
     assert last.arguments == {"figures": {"pod/cost_usd": 0.4, "pod/hours": 1.0, "pod/pods": 1}}
+    capsys.readouterr()
+    assert main(["track", "sync"]) == 0
+    assert capsys.readouterr().out == f"{run.run_id}  tensorboard: nothing was left to send\n"
 
 
 def test_a_journal_that_names_files_of_this_machine_sends_none_of_them(

@@ -96,7 +96,9 @@ def test_mlflow_keeps_every_point_once(tmp_path: Path) -> None:
 
     run = check_tracker(MLflowTracker(), tmp_path, points)
     from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get(), "a run's own words are all that it prints"
     client = MlflowClient(f"sqlite:///{tmp_path / 'metadata' / 'mlflow.db'}")
     [experiment] = [found for found in client.search_experiments() if found.name == "check"]
     runs = client.search_runs([experiment.experiment_id])

@@ -14,9 +14,10 @@ import pytest
 import wandb_file
 from fake_wandb import KEY, FakeWandb
 
+from moola.commands.track import sync_run
 from moola.config import structure
 from moola.errors import ConfigError, StorageError
-from moola.tracking.delivery import Delivery, TrackerError
+from moola.tracking.delivery import Delivery, TrackerError, left_of
 from moola.tracking.journal import Journal, read_calls
 from moola.tracking.tracker import TrackedArtifact, TrackedRun
 from moola.tracking.wandb_account import find_account
@@ -95,6 +96,10 @@ def losses(rows: list[dict[str, Any]]) -> list[float]:
 def test_an_offline_run_holds_every_call_of_the_mirror(told: TrackedRun, nobody_at_home: Path) -> None:
     said = deliver(told)
     assert len(said) == 1 and f"offline; `moola wandb sync {told.run_id}` sends it" in said[0]
+    [(_, of_sync)] = sync_run(told.folder, None, {"wandb": {}})
+    assert of_sync == f"written offline; `moola wandb sync {told.run_id}` sends it"
+    online = WandbTracker(mode="online", project="other")
+    assert left_of(told.folder, "wandb", online.destination) == len(list(read_calls(told.folder)))
     found = wandb_file.read(told.folder)
     assert (found.run.run_id, found.run.run_group, found.run.project) == (told.run_id, "sweep-1", "moola")
     assert {item.key for item in found.run.config.update} >= {"name", "tracker"}
@@ -256,10 +261,11 @@ def test_an_agents_run_keeps_the_id_of_its_sweep(told: TrackedRun, monkeypatch: 
 
 
 def test_wrong_keys_are_told_together() -> None:
-    wrong = {"base_url": f"https://{'me:secret'}@host", "init_s": 0, "wait_s": -1, "tags": [""]}
+    wrong = {"base_url": f"https://{'me:secret'}@host", "init_s": 0, "wait_s": -1, "tags": [""], "project": "a b/c?"}
     with pytest.raises(ConfigError) as found:
         structure(WandbTracker, wrong, "tracker.wandb")
-    assert len(found.value.problems) == 4 and "WANDB_API_KEY" in str(found.value)
+    assert len(found.value.problems) == 5 and "WANDB_API_KEY" in str(found.value)
+    assert "'a b/c?' is none that W&B takes" in str(found.value)
 
 
 def test_nothing_is_told_where_it_is_disabled(told: TrackedRun) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _HYDRA_FLAGS = ("--cfg", "--config-dir", "--config-path", "--force", "--help", "--multirun", "--yes")
 _SSH_PORT = 22
+_OF_TRACKED_RUNS = {"moola track sync": None, "moola wandb sync": "wandb"}
+"""Commands whose words are runs that were to tell a tracker: this one, or any."""
 _TAKES_OVERRIDES = ("bench", "data")
 """Commands that are no jobs and take overrides all the same; `search` does where its first word is no command."""
 
@@ -124,6 +126,10 @@ def _values(
     """What an option or a word may be, where its parser does not list it."""
     artifacts = Path(getattr(parsed_args, "artifacts", None) or "artifacts")
     of_pod = parser.prog.startswith("moola pod ")
+    if action.dest == "tracker":
+        return _trackers()
+    if parser.prog in _OF_TRACKED_RUNS:
+        return _tracked_runs(artifacts / "results", _OF_TRACKED_RUNS[parser.prog])
     if action.dest in ("run", "runs"):
         return _runs_on_pods(artifacts) if of_pod else _folders(artifacts / "results")
     if action.dest == "search":
@@ -218,6 +224,48 @@ def _of_search(start: str) -> list[str]:
     return [word for word in [*spaces, *keys] if word.startswith(start)]
 
 
+def _trackers() -> list[str]:
+    """Those that can be told later."""
+    from moola.tracking.tracker import TRACKERS
+
+    return [name for name in TRACKERS.names() if name != "local"]
+
+
+def _tracked_runs(results: Path, tracker: str | None) -> list[str]:
+    """Ids of runs that were to tell a tracker; None: any of them."""
+    from moola.tracking.journal import JOURNAL, read_calls
+
+    found: list[str] = []
+    for path in sorted(results.glob(f"*/{JOURNAL}")):
+        start = next(read_calls(path.parent), None)
+        section = start.arguments.get("config", {}).get("tracker", {}) if start is not None else {}
+        if tracker is None or tracker in section:
+            found.append(path.parent.name)
+    return found
+
+
+def _tracker_values(prefix: str) -> list[str]:
+    """``tracker.NAME.KEY=VALUE`` where the tracker lists the values of a key, which Hydra does not know."""
+    import typing
+
+    from moola.tracking.tracker import TRACKERS
+
+    key, _, _ = prefix.partition("=")
+    _, name, attribute = key.split(".") if key.count(".") == 2 else ("", "", "")
+    if name not in TRACKERS.names():
+        return []
+    hint = typing.get_type_hints(TRACKERS.get(name)).get(attribute)
+    offered = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    return [f"{key}={value}" for value in offered]
+
+
+def _hooks() -> list[str]:
+    """``+stage.hooks.NAME=``, also of hooks that are off."""
+    from moola.pipelines.hooks import HOOKS
+
+    return [f"+stage.hooks.{name}=" for name in HOOKS.names()]
+
+
 def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool, search: bool = False) -> list[str]:
     """As Hydra completes them: groups, their options, keys and their values; ``pod.KEY=`` from its own group."""
     from hydra import initialize_config_dir
@@ -229,6 +277,10 @@ def _overrides(prefix: str, typed: Sequence[str], *, run: bool, pod: bool, searc
     from moola.composition import launcher_keys
     from moola.config import config_folder, shipped_options
 
+    if prefix.startswith("tracker.") and "=" in prefix and (listed := _tracker_values(prefix)):
+        return listed
+    if prefix.startswith("+stage.hooks."):
+        return _hooks()
     of_pod = OmegaConf.create({"pod": shipped_options("pod")["default"]}) if pod else OmegaConf.create()
     found: list[str] = []
     with contextlib.suppress(HydraException), initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -24,7 +24,7 @@ class StageSection:
         order: stages of a whole run.
         skip: stages to leave out.
         insert: stage name -> ``after`` or ``before`` (the name of another), and the stage's own keys.
-        hooks: hook name -> ``priority``, ``on_failure`` and the hook's own keys.
+        hooks: hook name -> ``priority``, ``on_failure`` and the hook's own keys; None: it is off.
         sentinels: keys of the stage ``sentinels``.
         oof: keys of the stage ``oof``.
         label_efficiency: keys of the stage ``label_efficiency``.
@@ -38,7 +38,7 @@ class StageSection:
     order: tuple[str, ...]
     skip: tuple[str, ...] = ()
     insert: dict[str, dict[str, Any]] = field(default_factory=dict)
-    hooks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hooks: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     sentinels: dict[str, Any] = field(default_factory=dict)
     oof: dict[str, Any] = field(default_factory=dict)
     label_efficiency: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +64,7 @@ def assemble(config: RunConfig, target: str | None = None, *, here: bool = True)
         ConfigError: unknown stages, wrong keys, an impossible order: all in one go. Where there are none of these:
             stages that need labels, with a labeller that gives none, and windows that do not suit what is to run.
         MissingPackageError: ``device=cuda``, it runs here, and there is no GPU, or a tracker's package is not here.
+        MoolaError: it runs here, and something else that a tracker needs is not here.
     """
     section = structure(StageSection, config.stage, "stage")
     problems = ConfigProblems()
@@ -97,6 +98,8 @@ def assemble(config: RunConfig, target: str | None = None, *, here: bool = True)
     _refuse_what_must_fail(config, wanted)
     if here and not journal_only():
         check_packages(trackers)
+        for tracker in trackers.values():
+            tracker.check_here()
     if here and config.device == "cuda":
         _refuse_without_gpu(wanted)
     return Pipeline(wanted, hooks)
@@ -134,6 +137,10 @@ def _order(section: StageSection, target: str | None, problems: ConfigProblems) 
         if name not in order
     ]
     if target is not None and target not in order:
+        if "overfit" in order:  # a question of its own, which would go unasked
+            problems.append(
+                f"stage.order: asks 'overfit' alone, and `moola {target}` would leave it out; `moola run` asks"
+            )
         order.append(target)
     return order
 

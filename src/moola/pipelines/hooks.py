@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from moola.config import reject, structure
-from moola.errors import StorageError
+from moola.errors import MoolaError, StorageError
 from moola.pipelines.context import Context
 from moola.pipelines.events import Event, EventLog
 from moola.pipelines.stage import Stage
@@ -76,14 +76,17 @@ class _HookSettings:
     on_failure: Literal["warn", "raise"] = "warn"
 
 
-def hooks_from_config(section: Mapping[str, Mapping[str, Any]]) -> list[HookEntry]:
-    """Build ``stage.hooks``: name -> priority, on_failure and the hook's own keys.
+def hooks_from_config(section: Mapping[str, Mapping[str, Any] | None]) -> list[HookEntry]:
+    """Build ``stage.hooks``: name -> priority, on_failure and the hook's own keys; None switches it off.
 
     Raises:
         ConfigError: unknown hook or wrong keys.
     """
     entries: list[HookEntry] = []
     for name, values in section.items():
+        if values is None:
+            HOOKS.get(name)
+            continue
         own = {key: value for key, value in values.items() if key not in {"priority", "on_failure"}}
         settings = structure(_HookSettings, {k: v for k, v in values.items() if k not in own}, f"stage.hooks.{name}")
         entries.append(
@@ -145,9 +148,16 @@ def _tell(
             hook=entry.name,
             moment=moment,
             stage=stage,
-            error=f"{type(failure).__name__}: {failure}",
+            error=_spoken(failure),
             ends_run=ends_run,
         )
+
+
+def _spoken(failure: Exception) -> str:
+    """What a person can mend in words alone; a defect with its kind."""
+    if isinstance(failure, MoolaError):
+        return "; ".join(part for part in (failure.what, failure.why, failure.way_out) if part)
+    return f"{type(failure).__name__}: {failure}"
 
 
 @dataclass(frozen=True)

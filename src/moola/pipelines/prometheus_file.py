@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.config import reject
-from moola.errors import MissingPackageError
+from moola.errors import MissingPackageError, StorageError
 from moola.layout import read_json, write_bytes
 from moola.pipelines.events import Event
 from moola.pipelines.hooks import Hook
@@ -45,7 +45,7 @@ class PrometheusFile(Hook):
 
         Raises:
             MissingPackageError: prometheus_client is not installed.
-            OSError: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         if event["event"] == "run_started":
             folder = Path(self.folder or event["folder"])
@@ -118,7 +118,11 @@ class _RunFigures:
     def _write(self) -> None:
         from prometheus_client import generate_latest
 
-        write_bytes(self._path, generate_latest(self._registry))
+        try:
+            write_bytes(self._path, generate_latest(self._registry))
+        except OSError as error:
+            way_out = "choose another folder: stage.hooks.prometheus.folder=FOLDER"
+            raise StorageError(f"{self._path} cannot be written", error.strerror or str(error), way_out) from error
         self._written_at = time.monotonic()
 
 

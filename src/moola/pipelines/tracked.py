@@ -15,7 +15,7 @@ from moola.pipelines.events import EventLog
 from moola.pipelines.hooks import HookEntry
 from moola.pipelines.system_figures import sampling
 from moola.pipelines.tracker_feed import TrackerFeed
-from moola.tracking.delivery import Delivery, failure_told, journal_only, left_of, sync_line
+from moola.tracking.delivery import Delivery, failure_told, journal_only, sync_line
 from moola.tracking.journal import JOURNAL, Journal
 from moola.tracking.local import LocalTracker
 from moola.tracking.tracker import TrackedRun, Tracker, trackers_from_config
@@ -115,7 +115,7 @@ def _end(deliveries: list[Delivery], status: str, folder: Path, events: EventLog
             tell("note", message=f"waiting at most {max(waits):g} s for {', '.join(slow)}")
         left = [delivery.wait(begun + wait_s) for delivery, wait_s in zip(deliveries, waits, strict=True)]
     except KeyboardInterrupt:  # the run is over, and so is the patience
-        left = [left_of(folder, delivery.name) for delivery in deliveries]
+        left = [delivery.left for delivery in deliveries]
     for delivery, calls in zip(deliveries, left, strict=True):
         delivery.abandon()
         if calls:

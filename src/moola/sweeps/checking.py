@@ -91,25 +91,27 @@ def _check_here(
 
 
 def _check_one(task: PointTask, config_loader: Any, config: Any, words: list[str]) -> CheckedPoint | Refused:
-    from hydra.errors import HydraException
-
-    from moola.composition import spoken
+    from moola.composition import is_hydras, spoken
 
     try:
         return _identity(task, config_loader, config, words)
-    except HydraException as error:
-        problem = spoken(error, words)
-        left = [word for word in words if not is_named(word, {problem.partition(":")[0]})]
-        if len(left) == len(words):
-            return Refused((problem,), "", ConfigError.exit_code)
-        others = _check_one(task, config_loader, config, left)  # Hydra stops at the first problem
-        if isinstance(others, CheckedPoint):
-            return Refused((problem,), "", ConfigError.exit_code)
-        return Refused((problem, *others.problems), others.way_out, ConfigError.exit_code)
     except ConfigError as error:
         return Refused(tuple(map(str, error.problems)), error.way_out, error.exit_code)
     except MoolaError as error:
         return Refused((": ".join(part for part in (error.what, error.why) if part),), error.way_out, error.exit_code)
+    except Exception as error:
+        if not is_hydras(error):
+            raise
+        return _with_others(spoken(error, words), task, config_loader, config, words)
+
+
+def _with_others(problem: str, task: PointTask, config_loader: Any, config: Any, words: list[str]) -> Refused:
+    """A problem that Hydra found, which stops at the first one, and those of the words that it does not name."""
+    left = [word for word in words if not is_named(word, {problem.partition(":")[0]})]
+    others = _check_one(task, config_loader, config, left) if len(left) < len(words) else None
+    if not isinstance(others, Refused):
+        return Refused((problem,), "", ConfigError.exit_code)
+    return Refused((problem, *others.problems), others.way_out, ConfigError.exit_code)
 
 
 def is_named(word: str, named: Collection[str]) -> bool:

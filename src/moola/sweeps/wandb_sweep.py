@@ -5,17 +5,19 @@ W&B checks a sweep when it gets it; its client holds no schema. What is ours is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from moola.config import ConfigProblems, override, shipped_options
+from moola.config import ConfigProblems, RunConfig, override, shipped_options
 from moola.errors import ConfigError, did_you_mean
 
 Method = Literal["grid", "random", "bayes"]
 
 _COMMAND = ("${env}", "moola", "run")
+_KEY_OF_TRACKER = re.compile(r"[+~]*tracker(?![a-z_])")
 _ARGUMENTS = "${args_no_hyphens}"
 """``KEY=VALUE`` words, as Hydra wants them."""
 
@@ -28,6 +30,7 @@ class SweepSpace:
         fixed: words with one value.
         parameters: key -> ``values`` or a distribution, as W&B names them.
         samples: words of points that hold every listed value, to be composed before anything starts.
+        ranges: key -> words of a point at a value of the range that is not whole, where its ends are.
         metric: figure that the space itself names; empty: none.
     """
 
@@ -35,6 +38,7 @@ class SweepSpace:
     parameters: Mapping[str, Mapping[str, Any]]
     samples: Sequence[Sequence[str]]
     metric: str = ""
+    ranges: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,6 +46,7 @@ class _Found:
     fixed: list[str] = field(default_factory=list[str])
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     words: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    between: dict[str, str] = field(default_factory=dict[str, str])
     metric: str = ""
 
 
@@ -68,11 +73,63 @@ def read_space(words: Sequence[str]) -> SweepSpace:
             problems.attempt(lambda parsed=parsed: _add_sweep(parsed, found))
         else:
             found.fixed.append(word)
+    keys = [word.partition("=")[0] for word in found.fixed]
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1 or key in found.parameters]
+    problems += [f"{key}: is given twice, and one of them would be lost" for key in twice]
     if not found.parameters and not problems:
         problems.append("nothing is searched: every word has one value")
     if problems:
         raise problems.error("give values as KEY=A,B or KEY='interval(A, B)', or search=NAME")
-    return SweepSpace(found.fixed, found.parameters, list(_samples(found)), found.metric)
+    first = {key: words[0] for key, words in found.words.items()}
+    ranges = {key: [*found.fixed, *{**first, key: word}.values()] for key, word in found.between.items()}
+    return SweepSpace(found.fixed, found.parameters, list(_samples(found)), found.metric, ranges)
+
+
+def checked(space: SweepSpace, check: Callable[[Sequence[str]], RunConfig]) -> SweepSpace:
+    """The space with whole numbers for keys that take no others, when every listed value is one that runs take.
+
+    Args:
+        space: as `read_space` has it.
+        check: gives the configuration of a point, or raises.
+
+    Raises:
+        ConfigError: what is wrong with its points, all in one go.
+    """
+    problems = ConfigProblems()
+    found = [problems.attempt(lambda words=words: check([*words, *_tracker(space)])) for words in space.samples]
+    if any(config is not None and "wandb" not in config.tracker for config in found):
+        told = " ".join(word for word in space.fixed if _KEY_OF_TRACKER.match(word)) or "tracker"
+        error = ConfigError([f"{told}: without wandb no run tells its sweep anything"], "'tracker=[wandb,OTHER]'")
+        problems.take(error)
+    if problems:
+        raise problems.error()
+    return replace(space, parameters={key: _whole(key, space, check) for key in space.parameters})
+
+
+def _whole(key: str, space: SweepSpace, check: Callable[[Sequence[str]], RunConfig]) -> Mapping[str, Any]:
+    """A parameter; a range whose ends are taken and a number between them is not draws whole numbers."""
+    values = space.parameters[key]
+    if key not in space.ranges:
+        return values
+    try:
+        check([*space.ranges[key], *_tracker(space)])
+    except ConfigError:
+        return _whole_numbers(values)
+    return values
+
+
+def _whole_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same range of whole numbers."""
+    ends = {"min": int(values["min"]), "max": int(values["max"])}
+    if values["distribution"] == "log_uniform_values":
+        return {"distribution": "q_log_uniform_values", "q": 1, **ends}
+    return {"distribution": "int_uniform", **ends}
+
+
+def _tracker(space: SweepSpace) -> list[str]:
+    """The word that has runs tell W&B, where the space has none about trackers."""
+    of_tracker = any(_KEY_OF_TRACKER.match(word) for word in [*space.fixed, *space.parameters])
+    return [] if of_tracker else ["tracker=wandb"]
 
 
 def sweep_of(
@@ -108,7 +165,6 @@ def sweep_of(
         problems.append(f"--runs: {runs} must be at least 1")
     if problems:
         raise ConfigError(problems)
-    tracker = [] if any(word.lstrip("+").startswith("tracker") for word in space.fixed) else ["tracker=wandb"]
     return {
         "name": name,
         "method": method,
@@ -116,7 +172,7 @@ def sweep_of(
         **({"run_cap": runs} if runs else {}),
         "parameters": {key: dict(values) for key, values in space.parameters.items()},
         "program": "moola",
-        "command": [*_COMMAND, *space.fixed, *tracker, _ARGUMENTS],
+        "command": [*_COMMAND, *space.fixed, *_tracker(space), _ARGUMENTS],
     }
 
 
@@ -134,6 +190,7 @@ def _add_sweep(parsed: Any, found: _Found) -> None:
     from hydra.core.override_parser.types import Glob, IntervalSweep
 
     key, value = parsed.get_key_element(), parsed.value()
+    _refuse_twice(key, found)
     if isinstance(value, Glob):
         raise ConfigError([f"{parsed.input_line}: a pattern is nothing that W&B can draw from; write the options out"])
     if isinstance(value, IntervalSweep):
@@ -146,27 +203,36 @@ def _add_sweep(parsed: Any, found: _Found) -> None:
     found.words[key] = [f"{key}={word}" for word in words]
 
 
+def _refuse_twice(key: str, found: _Found) -> None:
+    if key in found.parameters:
+        raise ConfigError([f"{key}: is given twice, and one of them would be lost"])
+
+
 def _add_range(key: str, low: float, high: float, found: _Found, *, log: bool) -> None:
     if not low < high or (log and low <= 0):
         raise ConfigError([f"{key}: from {low:g} to {high:g} nothing can be drawn{' in a logarithm' if log else ''}"])
-    whole = isinstance(low, int) and isinstance(high, int)
-    linear = "int_uniform" if whole else "uniform"
-    found.parameters[key] = {"distribution": "log_uniform_values" if log else linear, "min": low, "max": high}
-    found.words[key] = [override(key, low), override(key, high)]
+    found.parameters[key] = {"distribution": "log_uniform_values" if log else "uniform", "min": low, "max": high}
+    if low % 1 or high % 1:
+        found.words[key] = [override(key, low), override(key, high)]
+    else:  # keys of whole numbers take no 8.0; which these are the check finds out
+        found.words[key] = [override(key, int(low)), override(key, int(high))]
+        found.between[key] = override(key, low + 0.5)
 
 
 def _add_search(word: str, found: _Found) -> None:
     """A search of `moola search`: its space, and the figure that it judges by."""
     section = _search_section(word)
     for key, values in _dimensions(section.get("space") or {}, ""):
+        _refuse_twice(key, found)
         match values:
             case {"type": "categorical", "choices": list(choices)} if choices:
                 words = [override(key, choice).partition("=")[2] for choice in choices]
                 found.parameters[key] = {"values": [_typed(one) for one in words]}
                 found.words[key] = [f"{key}={word}" for word in words]
             case {"type": "int" | "float", "low": int() | float() as low, "high": int() | float() as high}:
-                number = int if values["type"] == "int" else float
-                _add_range(key, number(low), number(high), found, log=bool(values.get("log")))
+                _add_range(key, low, high, found, log=bool(values.get("log")))
+                if values["type"] == "int":
+                    found.parameters[key] = _whole_numbers(found.parameters[key])
             case _:
                 raise ConfigError([f"{word}: {key}: {values!r} is no range and no list of choices"])
     if {"model", "metric"} <= section.keys():

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from moola.errors import EXIT_ENVIRONMENT, MoolaError
+from moola.config import digest_json
+from moola.errors import EXIT_ENVIRONMENT, MoolaError, StorageError
 from moola.layout import read_json, write_json
 from moola.tracking.journal import JOURNAL, Call, parse_line, read_calls
 from moola.tracking.tracker import RefusedError, TrackedRun, Tracker
@@ -45,20 +46,21 @@ def journal_only() -> bool:
     return all(os.environ.get(name) == value for name, value in JOURNAL_ONLY.items())
 
 
-def position_of(folder: Path, name: str) -> int:
+def position_of(folder: Path, name: str, destination: str | None = None) -> int:
     """Number of the last call of a run that the tracker `name` has for certain; 0: none.
 
-    Raises:
-        StorageError: the file that says so is not JSON.
+    Args:
+        folder: of the run.
+        name: of the tracker.
+        destination: as of `Tracker.destination`; None: the one that has most.
     """
-    path = folder / FOLDER / f"{name}.json"
-    known = read_json(path) if path.exists() else {}
-    return known["delivered"] if known and known["journal"] == _began(folder) else 0
+    known = _positions(folder, name)
+    return max(known.values(), default=0) if destination is None else known.get(_digest(destination), 0)
 
 
-def left_of(folder: Path, name: str) -> int:
-    """How many calls of a run's journal the tracker `name` has not been told."""
-    return sum(1 for _ in read_calls(folder, after=position_of(folder, name)))
+def left_of(folder: Path, name: str, destination: str | None = None) -> int:
+    """How many calls of a run's journal the tracker `name` has not been told; arguments as of `position_of`."""
+    return sum(1 for _ in read_calls(folder, after=position_of(folder, name, destination)))
 
 
 class Delivery:
@@ -82,6 +84,7 @@ class Delivery:
         pauses_s: tuple[float, ...] = _PAUSES_S,
     ) -> None:
         self.name, self.tracker, self.folder = name, tracker, folder
+        self._destination = tracker.destination  # a key that comes later makes it no other one
         self._tell, self._pauses_s = tell, pauses_s
         self._source = _Source(folder, 0)
         self._run: TrackedRun | None = None
@@ -106,7 +109,12 @@ class Delivery:
     def wait(self, deadline: float) -> int:
         """Until everything is told, or `deadline` (of `time.monotonic`) is there; how many calls are left."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        return left_of(self.folder, self.name)
+        return self.left
+
+    @property
+    def left(self) -> int:
+        """How many calls its destination has not been told."""
+        return left_of(self.folder, self.name, self._destination)
 
     def abandon(self) -> None:
         """Wait no longer, whatever the tracker does: the thread ends with the call that it is at."""
@@ -220,7 +228,8 @@ class Delivery:
 
     def _keep(self, number: int) -> None:
         path = self.folder / FOLDER / f"{self.name}.json"
-        write_json(path, {"delivered": number, "journal": _began(self.folder)})
+        delivered = {**_positions(self.folder, self.name), _digest(self._destination): number}
+        write_json(path, {"delivered": delivered, "journal": _began(self.folder)})
 
     def _fail(self, error: BaseException) -> None:
         """Say an outage once, and wait before the next try."""
@@ -245,7 +254,7 @@ class Delivery:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BlockingIOError(error.errno, "another process is telling it of this run", self.name) from error
-            self._source = _Source(self.folder, position_of(self.folder, self.name))
+            self._source = _Source(self.folder, position_of(self.folder, self.name, self._destination))
             self._run = _run_before(self.folder, self._source.position)
             self._pending.clear()
             try:
@@ -289,6 +298,24 @@ def failure_told(name: str, folder: Path, error: BaseException) -> dict[str, Any
 def sync_line(folder: Path, name: str) -> str:
     """The command that sends the rest."""
     return f"moola track sync {folder} --tracker {name}"
+
+
+def _positions(folder: Path, name: str) -> dict[str, int]:
+    """Digest of a destination -> number of the last call that it has.
+
+    A file that is damaged says nothing: to tell a call twice does no harm, and not to tell it would.
+    """
+    try:
+        known = read_json(folder / FOLDER / f"{name}.json")
+        found = {str(place): int(number) for place, number in known["delivered"].items()}
+        return found if known["journal"] == _began(folder) else {}
+    except (StorageError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _digest(destination: str) -> str:
+    """A destination may hold a password, which no file keeps."""
+    return digest_json(destination)[:12]
 
 
 def _began(folder: Path) -> float | None:

@@ -83,6 +83,13 @@ def read_calls(folder: Path, after: int = 0) -> Iterator[Call]:
         yield from (call for line in handle if (call := parse_line(line)) is not None and call.number > after)
 
 
+def damaged_lines(folder: Path) -> list[int]:
+    """Numbers, from 1, of lines of a run's journal that are none of its calls; no tracker is told of these."""
+    path = folder / JOURNAL
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [number for number, line in enumerate(lines, start=1) if parse_line(line) is None]
+
+
 def parse_line(line: bytes) -> Call | None:
     """The call of a line; None where a crash or a full disk tore it."""
     try:

@@ -31,6 +31,7 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # moola tries again itself
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the last line there is the run folder
 }
 """Of MLflow, for this process, where nobody has chosen otherwise."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
@@ -77,6 +78,11 @@ class MLflowTracker(Tracker):
                 "MLFLOW_TRACKING_PASSWORD, or leave uri out and set MLFLOW_TRACKING_URI",
             ),
         )
+
+    @property
+    def destination(self) -> str:
+        """Server or database, and the experiment there."""
+        return f"{self.uri or os.environ.get('MLFLOW_TRACKING_URI') or ''} {self.experiment or ''}".rstrip()
 
     def start(self, run: TrackedRun) -> None:
         """Find the run of this id, or make it; its parent is the sweep."""

@@ -46,6 +46,11 @@ class TensorBoardTracker(Tracker):
     def __post_init__(self) -> None:
         reject((self.wait_s < 0, f"wait_s: {self.wait_s} must not be negative"))
 
+    @property
+    def destination(self) -> str:
+        """The folder that was chosen; empty: the usual one."""
+        return os.path.abspath(self.folder) if self.folder else ""
+
     def start(self, run: TrackedRun) -> None:
         """Open a file beside those that the run has, and say what it is made with."""
         self.close()

@@ -88,6 +88,26 @@ class Tracker:
         """Where a person finds the run, after `start`: an address, or how to send it. Empty: nothing to say."""
         return ""
 
+    @property
+    def destination(self) -> str:
+        """What it tells, as its configuration and the environment have it: another one is told from the first call."""
+        return ""
+
+    def check_here(self) -> None:
+        """Refuse what can be known to fail before a run begins; asks nobody.
+
+        Raises:
+            MoolaError: something that it needs is not on this machine.
+        """
+
+    def still_to_do(self, folder: Path) -> str:
+        """What a person has to do when everything was told, so that it gets where it belongs; empty: nothing.
+
+        Args:
+            folder: of the run.
+        """
+        return ""
+
     def start(self, run: TrackedRun) -> None:
         """A run begins, or goes on: the same `run_id` is the same record."""
 

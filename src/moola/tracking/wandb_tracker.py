@@ -19,22 +19,30 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from moola.config import reject
+from moola.errors import EXIT_ENVIRONMENT, MoolaError
 from moola.tracking.delivery import position_of
 from moola.tracking.journal import read_calls
 from moola.tracking.tracker import Figure, RefusedError, TrackedArtifact, TrackedRun, Tracker
 from moola.tracking.wandb_account import Account, Mode, find_account
-from moola.tracking.wandb_session import NAME, Session, kept_hooks
+from moola.tracking.wandb_session import NAME, Session, kept_hooks, read_record
 
 if TYPE_CHECKING:
     from wandb import Run
 
 DEFAULT_PROJECT = "moola"
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
+_NO_PROJECT = re.compile(r"[/\\#?%:]")
 _MOST_NAME = 128
-"""Letters of an artifact's name at W&B."""
+"""Letters of the name of an artifact or a project at W&B."""
 _ANSWER_S = 15.0
 """For one answer of the server; the client's own bounds add up to a quarter of an hour."""
 _EXIT_CODES = {"finished": 0, "interrupted": 130}
+
+
+class NoKeyError(MoolaError):
+    """W&B is to be told online, and there is no key."""
+
+    exit_code = EXIT_ENVIRONMENT
 
 
 @dataclass
@@ -73,6 +81,10 @@ class WandbTracker(Tracker):
                 parts.scheme not in ("http", "https") or not parts.netloc,
                 f"base_url: '{self.base_url}' is no web address",
             ),
+            (
+                bool(_NO_PROJECT.search(self.project or "")) or len(self.project or "") > _MOST_NAME,
+                f"project: '{self.project}' is none that W&B takes: {_MOST_NAME} letters at most, none of / \\ # ? % :",
+            ),
             ("@" in parts.netloc, "base_url: holds a password; a key comes from WANDB_API_KEY or ~/.netrc"),
             (self.init_s <= 0, f"init_s: {self.init_s:g} must be above 0"),
             (self.wait_s <= 0, f"wait_s: {self.wait_s:g} must be above 0"),
@@ -101,6 +113,35 @@ class WandbTracker(Tracker):
             return ""
         where = self._run.url if self._session.online else None
         return where or f"offline; `moola wandb sync {self._session.run.run_id}` sends it"
+
+    @property
+    def destination(self) -> str:
+        """Server, user or team, and project; offline the run folder."""
+        account = self.account
+        where = (account.url, self.target_entity or "", self.target_project)
+        return " ".join(where) if account.mode == "online" else account.mode
+
+    def check_here(self) -> None:
+        """See `Tracker.check_here`.
+
+        Raises:
+            NoKeyError: ``mode=online``, and there is no key.
+        """
+        account = self.account
+        if account.mode == "online" and not account.key:
+            raise NoKeyError(
+                "the tracker 'wandb' is to be online, and there is no key",
+                f"neither WANDB_API_KEY nor ~/.netrc has one for {account.url}",
+                "set WANDB_API_KEY, run `wandb login`, or leave out tracker.wandb.mode=online (WANDB_MODE)",
+            )
+
+    def still_to_do(self, folder: Path) -> str:
+        """See `Tracker.still_to_do`."""
+        mode = self.account.mode
+        if mode == "disabled":
+            return "is disabled, so it was told nothing"
+        is_sent = read_record(folder).get("sent", 0) >= position_of(folder, NAME, self.destination)
+        return "" if mode == "online" or is_sent else f"written offline; `moola wandb sync {folder.name}` sends it"
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker.start`.
@@ -133,7 +174,7 @@ class WandbTracker(Tracker):
     def _catch_up(self, session: Session) -> None:
         """Tell what was told before this session, from the journal."""
         folder = session.run.folder
-        last, self._told = max(position_of(folder, NAME), self._told), 0
+        last, self._told = max(position_of(folder, NAME, self.destination), self._told), 0
         for call in read_calls(folder):
             if call.number > last:
                 break

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from moola.commands.layout import add_artifacts
-from moola.commands.wandb_commands.options import add_target, given_target
+from moola.commands.wandb_commands.options import add_target, given_target, write_out
 from moola.errors import EXIT_OK, ConfigError, MissingPackageError
 
 
@@ -24,7 +25,6 @@ def main(words: Sequence[str]) -> int:
     add_artifacts(parser)
     arguments = parser.parse_args(words)
     from moola.config import structure
-    from moola.layout import write_json
     from moola.tracking import wandb_dashboard as dashboard
     from moola.tracking.wandb_session import read_record
     from moola.tracking.wandb_sync import runs_to_send
@@ -37,6 +37,8 @@ def main(words: Sequence[str]) -> int:
     project = arguments.project or record.get("project") or tracker.target_project
     entity = arguments.entity or record.get("entity") or tracker.target_entity or ""
     told = dashboard.merged(dashboard.told_by(folders))
+    if told is dashboard.USUAL:
+        print("no run here has told W&B anything yet, so the panels are of what a run usually tells")
     account = tracker.account
     if arguments.out is None and account.key and account.mode == "online":
         if not entity:
@@ -47,7 +49,7 @@ def main(words: Sequence[str]) -> int:
         return EXIT_OK
     out = arguments.out or Path("wandb_dashboard.json")
     with _signed_in(account.url, ""):
-        write_json(out, dashboard.plain(told, entity, project))
+        write_out(out, json.dumps(dashboard.plain(told, entity, project), indent=2) + "\n")
         workspace, report = dashboard.load(out)
     panels = sum(len(section.panels) for section in workspace.sections)
     print(f"{panels} panels in {len(workspace.sections)} sections, and a report of {len(report.blocks)} blocks")

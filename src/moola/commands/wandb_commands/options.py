@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from moola.errors import StorageError
 
 
 def add_target(parser: argparse.ArgumentParser, default: str) -> None:
@@ -18,6 +21,23 @@ def add_target(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--base-url", metavar="URL", help="of the server's API; default: WANDB_BASE_URL, else W&B's own"
     )
+
+
+def write_out(path: Path, content: str) -> None:
+    """Write the file of ``--out``.
+
+    Raises:
+        StorageError: its folder is not there, or takes no files.
+    """
+    from moola.layout import write_text
+
+    way_out = "choose another place: --out FILE"
+    if not path.parent.is_dir():
+        raise StorageError(f"--out: there is no folder {path.parent}", "", f"make it, or {way_out}")
+    try:
+        write_text(path, content)
+    except FileNotFoundError as error:  # of folders that the system alone fills
+        raise StorageError(f"--out: {path} cannot be written", error.strerror or "", way_out) from error
 
 
 def given_target(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from moola.commands.wandb_commands.options import write_out
 from moola.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from moola.config import RunConfig
 
 _METHODS = ("grid", "random", "bayes")
 
@@ -28,27 +34,32 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(words)
     import yaml
 
-    from moola.config import ConfigProblems
-    from moola.layout import write_text
-    from moola.pods.composed_run import compose
-    from moola.sweeps.wandb_sweep import read_space, sweep_of
+    from moola.sweeps.wandb_sweep import checked, read_space, sweep_of
 
-    space = read_space(arguments.overrides)
     sweep = sweep_of(
-        space,
+        checked(read_space(arguments.overrides), _config_of),
         name=arguments.name,
         method=arguments.method,
         metric=arguments.metric,
         goal=arguments.goal,
         runs=arguments.runs,
     )
-    problems = ConfigProblems()
-    for words_of_point in space.samples:
-        problems.attempt(lambda words_of_point=words_of_point: compose(words_of_point, Path.cwd()))
-    if problems:
-        raise problems.error()
-    write_text(arguments.out, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+    write_out(arguments.out, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
     print(arguments.out)
-    print(f"start it:   wandb sweep {arguments.out}")
+    print(f"start it:   {shlex.join(['wandb', 'sweep', str(arguments.out)])}")
     print("then, on every machine that is to work:   wandb agent ENTITY/PROJECT/SWEEP   (as `wandb sweep` prints it)")
     return EXIT_OK
+
+
+def _config_of(words: Sequence[str]) -> RunConfig:
+    """The configuration of a point, as a run would find it: keys of its stages checked, too.
+
+    Raises:
+        ConfigError: all that is wrong with it.
+    """
+    from moola.pipelines.assembly import assemble
+    from moola.pods.composed_run import compose
+
+    config = compose(words, Path.cwd()).config
+    assemble(config, here=False)
+    return config

@@ -90,6 +90,11 @@ class Overfit(Stage):
         data = Dataset.open(inputs)
         require_labels(data)
         chosen = few_of_each(data.labels, self.section.windows)
+        if len(chosen) < self.section.windows:
+            told = (
+                f"stage.overfit.windows={self.section.windows}: only {len(chosen)} windows have labels, all are taken"
+            )
+            workspace.events.emit("note", stage=self.name, message=told)
         transform = self.setup.fitted_transform(data, chosen["row"].to_numpy())
         windows = data.gather(chosen["row"], chosen["label"], transform)
         seed = self.setup.seeds[0]
