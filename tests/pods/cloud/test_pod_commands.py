@@ -399,7 +399,7 @@ def test_all_that_is_wrong_is_told_before_anything_is_packed(account, monkeypatc
     assert (code, out) == (EXIT_USAGE, "") and "4 problems" in err
     for told in (
         "no RunPod API key",
-        "code_file_mb: -1",
+        "code_file_mb (--max-file-mb): -1",
         "debug=fats: there is no such",
         "model=alll: there is no such",
     ):
