@@ -7,6 +7,7 @@ for workers, and ends with it. A worker whose parent is gone, however it went, e
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -21,9 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import MoolaError
+from moola.sweeps.interruption import HeldSignals, held
 
 GRACE_S = 60.0
 """How long a worker may take to keep what it has done, once it is told to end."""
+_LOOK_EVERY_S = 0.5
+"""Between two looks whether a signal came whose exception Python dropped."""
 _PRELOADED = "moola.sweeps.warm"
 _to_parent: connection.Connection | None = None
 
@@ -151,12 +155,17 @@ class WarmServer:
     def __init__(self) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
         self._workers: list[Worker] = []
+        self._stack = contextlib.ExitStack()
+        self._signals = HeldSignals()
 
     def __enter__(self) -> WarmServer:
+        if threading.current_thread() is threading.main_thread():  # no other one gets signals
+            self._signals = self._stack.enter_context(held(signal.SIGINT, signal.SIGTERM))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end_all(0.0)
+        with self._stack:
+            self.end_all(0.0)
 
     def start(self, function: Callable[..., Any], *arguments: Any, setup: WorkerSetup) -> Worker:
         """Call `function` in a process of its own.
@@ -185,11 +194,20 @@ class WarmServer:
             raise MoolaError(f"a process of this command: {ended.why}", "", "run the same command again")
         return ended.value
 
-    @staticmethod
-    def wait(workers: Iterable[Worker], timeout_s: float | None = None) -> list[Worker]:
-        """Workers that said something or ended, once there is one; none after `timeout_s` seconds."""
+    def wait(self, workers: Iterable[Worker], timeout_s: float = math.inf) -> list[Worker]:
+        """Workers that said something or ended, once there is one; none after `timeout_s` seconds.
+
+        Raises:
+            KeyboardInterrupt: this process was told to end.
+        """
         owner = {waitable: worker for worker in workers for waitable in worker.waitables}
-        return list(dict.fromkeys(owner[ready] for ready in connection.wait(list(owner), timeout_s)))  # type: ignore[index]
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._signals.look()
+            left_s = deadline - time.monotonic()
+            ready = connection.wait(list(owner), max(min(left_s, _LOOK_EVERY_S), 0.0))
+            if ready or left_s <= _LOOK_EVERY_S:
+                return list(dict.fromkeys(owner[one] for one in ready))  # type: ignore[index]
 
     def end_all(self, grace_s: float) -> None:
         """End those at work: told to, and killed where they have not ended after `grace_s` seconds."""
