@@ -29,6 +29,7 @@ from moola.pods.provider import NoCapacityError
 from moola.pods.replaying import compare_figures
 from moola.pods.running import PodRun
 from moola.pods.settings import load_settings, split_words
+from moola.sweeps.pod_launcher import POD_WORDS
 
 RUN = "demo-0123456789ab"
 
@@ -88,6 +89,7 @@ def test_a_sweep_is_given_the_command_as_it_was_written(monkeypatch: pytest.Monk
     assert main(words) == 0
     [(job, overrides, line)] = given
     assert (job, line) == ("run", shlex.join(["moola", *words])) and "hydra/launcher=moola_pod" in overrides
+    assert POD_WORDS.get(None) is None, "what one sweep was told is no other's"
 
 
 def test_help_needs_no_heavy_package() -> None:

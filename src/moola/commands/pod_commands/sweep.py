@@ -69,7 +69,10 @@ def sweep(arguments: argparse.Namespace, line: Sequence[str]) -> int:
     words += [f"hydra.launcher.{name}={given[name]}" for name in SWEEP_FLAGS[:2] if given[name] is not None]
     words += [f"paths.{name}='{given[name]}'" for name in ("data", "artifacts") if given[name] != Path(name)]
     words += ["--yes"] if arguments.yes else []
-    POD_WORDS.set(PodWords(flags=given_keys(arguments), limits=limits, problems=tuple(problems)))
-    end_on_signals()
-    multirun("run", words, shlex.join(["moola", "pod", "run", *line]))
+    said = POD_WORDS.set(PodWords(flags=given_keys(arguments), limits=limits, problems=tuple(problems)))
+    try:
+        end_on_signals()
+        multirun("run", words, shlex.join(["moola", "pod", "run", *line]))
+    finally:
+        POD_WORDS.reset(said)
     return EXIT_OK
