@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
@@ -21,6 +20,7 @@ from moola.dashboard.views import view_of
 from moola.drawing.theme import STYLESHEET
 from moola.errors import DataError, MoolaError, StorageError
 from moola.web.security import HEADERS
+from moola.web.static_files import static_file
 
 _TYPES = {"dash.css": "text/css", "dash.js": "text/javascript"}
 _SHOWN = {".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -60,7 +60,7 @@ def create_app(artifacts: Path, viewers: Viewers) -> FastAPI:
 
     @app.get("/static/{name}")
     async def static(name: str) -> Response:
-        return _static(name)
+        return static_file("moola.dashboard", name, _TYPES, STYLESHEET)
 
     @app.get("/runs/{name}/files/{path:path}")
     async def file(name: str, path: str) -> Response:
@@ -111,15 +111,6 @@ def _page(board: Board, path: str, query: list[tuple[str, str]], text: str) -> s
     events = f"/events/{quote(path)}?{kept}{'&' if kept else ''}seen={digest_of(fragments)}"
     frame = view.frame
     return board.render(frame.template, title=frame.title, events=events, fragments=fragments, **frame.values)
-
-
-def _static(name: str) -> Response:
-    if name == "theme.css":
-        return Response(STYLESHEET, media_type="text/css")
-    if name not in _TYPES:
-        raise HTTPException(404)
-    content = resources.files("moola.dashboard").joinpath("static", name).read_bytes()
-    return Response(content, media_type=_TYPES[name])
 
 
 def _file(folder: Path, name: str) -> Response:

@@ -15,6 +15,8 @@ from moola.config import structure
 from moola.errors import ConfigError, DataError, MoolaError, StorageError, did_you_mean
 from moola.layout import read_json, write_json
 
+SWEEP_VARIABLE = "MOOLA_SWEEP"
+"""Environment variable: the id of the sweep or search that a run is a point of, by which trackers group runs."""
 Status = Literal["running", "finished", "failed", "interrupted"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from moola.config import RunConfig
 from moola.pipelines.events import EventLog
 from moola.pipelines.hooks import HookEntry
+from moola.pipelines.sweep_record import SWEEP_VARIABLE
 from moola.pipelines.system_figures import sampling
 from moola.pipelines.tracker_feed import TrackerFeed
 from moola.tracking.delivery import Delivery, failure_told, journal_only, sync_line
@@ -20,8 +21,6 @@ from moola.tracking.journal import JOURNAL, Journal
 from moola.tracking.local import LocalTracker
 from moola.tracking.tracker import TrackedRun, Tracker, trackers_from_config
 
-SWEEP = "MOOLA_SWEEP"
-"""Environment variable: the id of the sweep or search that a run is a point of."""
 _LATE_S = 5.0
 """The longest wait of a run that failed or was interrupted: whoever ended it wants it to end."""
 _QUIET_S = 1.0
@@ -47,7 +46,7 @@ def tracked(
     trackers = trackers_from_config(config.tracker)
     trackers.pop("local", None)  # see `sampled`
     run = TrackedRun(
-        run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP) or None, target or "run"
+        run_id, config.name, folder, dataclasses.asdict(config), os.environ.get(SWEEP_VARIABLE) or None, target or "run"
     )
     with feeding(trackers, run, events) as feed:
         yield (HookEntry(feed, "trackers", priority=1),) if feed is not None else ()

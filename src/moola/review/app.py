@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import jinja2
 import polars as pl
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
@@ -19,6 +18,7 @@ from moola.review.facts import WindowFacts, window_facts
 from moola.review.nearby import choices_of, similar
 from moola.review.queue import MODEL_FILTERS, ModelFilter, QueueFilter
 from moola.review.session import ReviewSession
+from moola.web.static_files import static_file
 
 _STATUS = {AnotherReviewError: 409, ChangedError: 412, StorageError: 503}
 """Answers to what is refused; 422 to all else. The page forgets a decision that was refused by 422, and no other."""
@@ -63,7 +63,7 @@ def create_app(session: ReviewSession) -> FastAPI:
 
     @app.get("/static/{name}")
     async def static(name: str) -> Response:
-        return _static(name)
+        return static_file("moola.review", name, _TYPES, CHOOSABLE_STYLESHEET)
 
     @app.exception_handler(OSError)
     @app.exception_handler(MoolaError)
@@ -217,15 +217,6 @@ def _filter(request: Request) -> QueueFilter:
     priority = query.get("priority", "")
     wanted = int(priority) if priority.isascii() and priority.isdecimal() else 0
     return QueueFilter(query.get("label", ""), min(wanted, 3), kept, query.get("undecided") == "1")
-
-
-def _static(name: str) -> Response:
-    if name == "theme.css":
-        return Response(CHOOSABLE_STYLESHEET, media_type="text/css")
-    if name not in _TYPES:
-        raise HTTPException(404)
-    content = resources.files("moola.review").joinpath("static", name).read_bytes()
-    return Response(content, media_type=_TYPES[name])
 
 
 def _told(error: Exception) -> MoolaError:

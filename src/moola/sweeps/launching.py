@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from moola.config import override
 from moola.errors import MoolaError
-from moola.pipelines.sweep_record import Point, PointState, read_states, write_state
-from moola.sweeps.task import SWEEP_VARIABLE, PointTask
+from moola.pipelines.sweep_record import SWEEP_VARIABLE, Point, PointState, read_states, write_state
+from moola.sweeps.task import PointTask
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn

@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from moola.errors import MoolaError, storage_error
 from moola.pipelines.events import now
-from moola.pipelines.sweep_record import Point, PointState, log_path, write_state
+from moola.pipelines.sweep_record import SWEEP_VARIABLE, Point, PointState, log_path, write_state
 from moola.sweeps.lifeline import Owner, ending_with
 
 if TYPE_CHECKING:
     from moola.config import RunConfig
 
-SWEEP_VARIABLE = "MOOLA_SWEEP"
-"""Environment variable with the sweep's id, for trackers that group runs."""
 _LOOK_EVERY_S = 0.5
 
 
