@@ -31,6 +31,13 @@ STATUS, WHY, COPY_OF = "status", "why", "copy_of"
 MOST_DEATHS = 3
 """Workers that die of the same parameters, after which these have failed."""
 _POLL_S = 0.2
+_STATUS_OF: dict[str, Status] = {
+    "COMPLETE": "finished",
+    "PRUNED": "pruned",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+"""By the name of Optuna's state; how a trial failed is its own attribute."""
 
 
 class PrunedError(Exception):
@@ -201,9 +208,9 @@ class SearchStudy:
 
     def _twin(self, claimed: Claimed) -> TrialRecord | None:
         """An earlier trial of the same parameters, whose figure is known."""
-        records = [one for one in self.records() if one.number < claimed.trial.number]
-        same = [one for one in records if one.params == claimed.params and one.status in ("finished", "pruned")]
-        return next((one for one in same if not (one.is_default and not one.params)), None)
+        same = [trial for trial in self._trials()[: claimed.trial.number] if trial.params == claimed.params]
+        known = [trial for trial in same if trial.params or DEFAULT not in trial.user_attrs]
+        return next((_record(trial) for trial in known if status_of(trial) in ("finished", "pruned")), None)
 
     def _take_back(self) -> None:
         """Mark trials of dead workers as lost, and let their parameters be tried again, each once."""
@@ -340,15 +347,7 @@ def is_surplus(mine: TrialRecord, before: Sequence[TrialRecord], n_trials: int) 
 
 def status_of(trial: FrozenTrial) -> Status:
     """How far a trial is."""
-    from optuna.trial import TrialState
-
-    plain: dict[TrialState, Status] = {
-        TrialState.COMPLETE: "finished",
-        TrialState.PRUNED: "pruned",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
-    }
-    return plain.get(trial.state) or trial.user_attrs.get(STATUS, "failed")
+    return _STATUS_OF.get(trial.state.name) or trial.user_attrs.get(STATUS, "failed")
 
 
 def best_of(records: Sequence[TrialRecord], higher_is_better: bool) -> TrialRecord | None:
