@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from moola.errors import EXIT_DATA, ConfigError, DataError, MoolaError, StorageError
 from moola.sweeps.search import owner as owner_module
+from moola.sweeps.search import study as study_module
 from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.settings import SearchSettings
 from moola.sweeps.search.storage import StudyStorage
@@ -92,10 +94,14 @@ def in_child(work_there: Callable[[], None]) -> int:
     """A process of its own, by its id."""
     child = os.fork()
     if child == 0:
+        status = 1
         try:
             work_there()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(status)
     return child
 
 
@@ -285,7 +291,11 @@ def test_machines_that_cannot_lock_each_other_out_keep_as_many_trials_as_wanted(
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of this test's own; its URL."""
     pytest.importorskip("psycopg")
-    if not all(map(shutil.which, ("initdb", "postgres"))):
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))  # it keeps them off the PATH
+    path = os.pathsep.join([os.environ["PATH"], *debian])
+    initdb, postgres = (shutil.which(name, path=path) for name in ("initdb", "postgres"))
+    if initdb is None or postgres is None:
+        assert "CI" not in os.environ, "in CI a PostgreSQL server is there (initdb, postgres)"
         pytest.skip("PostgreSQL is not installed")
     who = {"user": "nobody"} if os.getuid() == 0 else {}  # it refuses to run as root
     with tempfile.TemporaryDirectory() as top, socket.socket() as free:
@@ -293,10 +303,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         folder = f"{top}/db"
-        made = ["initdb", "-D", folder, "-U", "anna", "--auth=trust", "--no-sync"]
+        made = [initdb, "-D", folder, "-U", "anna", "--auth=trust", "--no-sync"]
         subprocess.run(made, check=True, capture_output=True, cwd=top, **who)
         free.close()
-        words = ["postgres", "-D", folder, "-p", str(port), "-h", "127.0.0.1", "-k", top, "-F"]
+        words = [postgres, "-D", folder, "-p", str(port), "-h", "127.0.0.1", "-k", top, "-F"]
         with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=top, **who) as process:
             wait_for(lambda: Path(f"{top}/.s.PGSQL.{port}").exists())
             yield f"postgresql+psycopg://anna@127.0.0.1:{port}/postgres"
@@ -314,6 +324,44 @@ def test_processes_share_a_study_on_postgresql_and_none_counts_too_much(server: 
     assert counts["finished"] == 12
     assert set(counts) <= {"finished", "surplus"}
     assert sum(one.is_default for one in records_of(server) if one.status == "finished") == 1
+
+
+@pytest.mark.slow
+def test_a_worker_on_postgresql_that_is_killed_loses_no_trial_and_another_machine_tries_it_again(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(owner_module, "LEASE_S", 3.0)
+    monkeypatch.setattr(study_module, "BEAT_EVERY_S", 0.5)
+    wait_for(lambda: can_open(server))
+    begun = tmp_path / "begun"
+
+    def stuck(params: Mapping[str, Any], report: Report) -> float:
+        if params != DEFAULT:
+            begun.touch()
+            time.sleep(600)
+        return square(params, report)
+
+    def plan(folder: str, objective: Any) -> StudyPlan:
+        own = settings(name="killed", n_trials=10)
+        return StudyPlan(server, "killed", own, DEFAULT, True, objective, tmp_path / folder)
+
+    killed = in_child(lambda: try_all(plan("here", stuck), nothing, nothing))
+    wait_for(begun.exists)
+    other = in_child(lambda: try_all(plan("there", slowly), nothing, nothing))
+    time.sleep(1.0)  # for the other machine to be at work
+    os.kill(killed, signal.SIGKILL)
+    assert os.waitpid(killed, 0)[1] == signal.SIGKILL
+    assert os.waitpid(other, 0)[1] == 0
+    records = read_records(server, "killed")
+    assert Counter(one.status for one in records) == {"finished": 10, "lost": 1}
+    [lost] = [one for one in records if one.status == "lost"]
+    [again] = [one for one in records if one.retry_of == lost.number]
+    assert again.params == lost.params and again.status == "finished"
+
+
+def slowly(params: Mapping[str, Any], report: Report) -> float:
+    time.sleep(0.3)
+    return square(params, report)
 
 
 def can_open(place: str) -> bool:
