@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import stand_in
-from fake_runpod import FakeClock
+from fake_runpod import FakeClock, PodPlan
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hypothesis import given, settings
@@ -27,7 +27,7 @@ from moola.pods.estimating import Estimate
 from moola.pods.guards import GuardLimits
 from moola.pods.keeping import alone_at
 from moola.pods.ledger import Ledger
-from moola.pods.provider import Offer, PodRecord
+from moola.pods.provider import Offer, PodRecord, PodState
 from moola.pods.running import PodRun
 from moola.pods.session import PodShell
 from moola.pods.settings import PodSettings
@@ -237,6 +237,26 @@ def test_keys_of_the_launcher_are_what_they_mean():
     for key, value in (("pods", "two"), ("jobs_per_pod", 1.5), ("yes", "perhaps")):
         with pytest.raises(ValidationError):
             keys[key] = value
+
+
+def test_who_leaves_while_a_pod_does_not_come_up_leaves_none_behind(world, ordered, monkeypatch):
+    """Nothing guards a pod on which nothing was started, so it is ended before anybody leaves."""
+    world.fake.plan = PodPlan(becomes="ERROR")
+    asked, status = threading.Event(), world.provider.status
+
+    def looked_up(pod_id: str) -> PodState:
+        state = status(pod_id)
+        if state.status == "ERROR":
+            asked.set()  # Ctrl-C, just now
+        return state
+
+    monkeypatch.setattr(world.provider, "status", looked_up)
+    run = ordered()
+    run.look = Interruption(asked).look
+    with pytest.raises(KeyboardInterrupt):
+        alone_at(run, run.go)
+    assert asked.is_set() and len(world.ledger.pods()) == 1
+    assert world.billing() == [] and world.ledger.pods(open_only=True) == []
 
 
 def test_words_of_pods_are_for_this_launcher_alone_and_wrong_ones_are_told_first(monkeypatch):
