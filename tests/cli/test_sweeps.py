@@ -100,9 +100,17 @@ def alive(pid: int) -> bool:
 def test_all_that_is_wrong_with_a_sweep_on_pods_is_told_at_once_and_nothing_is_kept(moola, bars):
     words = ("pod", "run", "-m", *FILES, "data.path=a.csv,b.csv", "--provider", "local")
     wrong = ("--jobs-per-pod", "0", "--pods", "-1", "--gpu", "A5000", "--max-file-mb", "-1")
-    done = moola(*words, *wrong, "pod.smok=false", "hydra.launcher.podz=2")
-    assert done.code == 2 and "6 problems" in done.err
-    for told in ("(--jobs-per-pod)", "(--pods)", "--gpu:", "(--max-file-mb)", "pod.smok:", "podz:"):
+    done = moola(*words, *wrong, "pod.smok=false", "hydra.launcher.podz=2", "hydra.launcher.yes=perhaps")
+    assert done.code == 2 and "7 problems" in done.err
+    for told in (
+        "(--jobs-per-pod)",
+        "(--pods)",
+        "--gpu:",
+        "(--max-file-mb)",
+        "pod.smok:",
+        "podz:",
+        "hydra.launcher.yes:",
+    ):
         assert told in done.err
     assert not (bars / "artifacts").exists()
 

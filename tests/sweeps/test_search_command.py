@@ -14,6 +14,7 @@ from moola.commands import search as command
 from moola.commands.jobs import main as job
 from moola.errors import EXIT_DATA, ConfigError, MoolaError
 from moola.layout import read_json
+from moola.sweeps.search import folder as folder_module
 from moola.sweeps.search.base import compose_words
 from moola.sweeps.search.locks import locked
 from moola.sweeps.search.winner import write_winner
@@ -207,3 +208,30 @@ def test_no_password_is_printed_or_kept(capsys: pytest.CaptureFixture[str]):
     line = command._without_secrets(["search=x", f"search.storage={url}"], url)
     assert "Sup3rS3cret" not in line
     assert "anna:***@h" in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "url"),
+    [
+        ("search.storage=postgresql://anna:Sup3r'S3cret@h/db", "postgresql://anna:Sup3r'S3cret@h/db"),
+        ("+search.storage='postgresql://anna:Sup3r\\'S3cret@h/db'", "postgresql://anna:Sup3r'S3cret@h/db"),
+        ("search.storage=postgresql://anna:Sup3rS3cret@h/db", None),
+        ("search.storage=postgresql://anna:Sup3rS3cret@${oc.env:HOST}/db", "postgresql://anna:Sup3rS3cret@h/db"),
+    ],
+)
+def test_no_password_is_kept_however_it_was_typed(typed: str, url: str | None):
+    line = command._without_secrets(["search=x", typed], url)
+    assert "S3cret" not in line and "Sup3r" not in line
+    assert "anna:***@" in line
+
+
+def test_the_name_of_a_variable_is_kept():
+    words = ["search=x", "search.storage=${oc.env:STUDY_URL}"]
+    assert "${oc.env:STUDY_URL}" in command._without_secrets(words, "postgresql://anna:Sup3rS3cret@h/db")
+
+
+def test_a_server_whose_password_is_not_kept_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folder_module, "read_records", lambda *_: pytest.fail("it was asked without its password"))
+    told = {"name": "x", "storage": "postgresql://anna:***@h/db", "metric": "accuracy"}
+    (tmp_path / "search.json").write_text(json.dumps(told))
+    assert folder_module.read_search(tmp_path).trials == ()

@@ -396,6 +396,30 @@ def test_a_worker_elsewhere_is_dead_when_it_beats_no_more(
     assert here.is_dead(7, foreign, 2)
 
 
+def test_a_worker_goes_on_to_beat_when_its_storage_was_away(
+    journal: str, tmp_path: Path, owner_in: Callable[[Path], Owner], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(study_module, "BEAT_EVERY_S", 0.01)
+    study = plan_of(journal, tmp_path).open(owner_in(tmp_path / "here"))
+    study.begin()
+    claimed = study.claim()
+    assert not isinstance(claimed, str)
+    away, reached = [OSError("the server is away")], claimed.trial.set_user_attr
+
+    def beat(key: str, value: Any) -> None:
+        if away:
+            raise away.pop()
+        reached(key, value)
+
+    monkeypatch.setattr(claimed.trial, "set_user_attr", beat)
+
+    def slow(params: Mapping[str, Any], report: Report) -> float:
+        wait_for(lambda: study_module.BEAT in study._trials()[0].user_attrs)
+        return 1.0
+
+    assert study.run(claimed, slow).status == "finished" and not away
+
+
 def test_a_trial_that_others_took_for_dead_is_told_by_its_retry(
     journal: str, tmp_path: Path, owner_in: Callable[[Path], Owner], monkeypatch: pytest.MonkeyPatch
 ):

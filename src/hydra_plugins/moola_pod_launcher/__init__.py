@@ -3,9 +3,9 @@
 Hydra imports this module at every start, so it imports nothing itself that Hydra has not imported before.
 """
 
-from __future__ import annotations
-
+# No annotations as text: dataclasses would look for this module, which Hydra executes before it is among the others.
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -40,12 +40,15 @@ class MoolaPodLauncher(Launcher):
         return launch(sweep_task(self._task), self._options, job_overrides, initial_job_idx)
 
 
-KEYS = {
-    "_target_": "hydra_plugins.moola_pod_launcher.MoolaPodLauncher",
-    "pods": None,
-    "jobs_per_pod": 1,
-    "point_retries": 1,
-    "yes": False,
-}
-"""Keys of ``hydra.launcher``; `moola.sweeps.pod_launcher.PodOptions` says what they mean."""
-ConfigStore.instance().store(group="hydra/launcher", name="moola_pod", node=KEYS, provider="moola")
+@dataclass
+class PodLauncherConf:
+    """Keys of ``hydra.launcher``; `moola.sweeps.pod_launcher.PodOptions` says what they mean."""
+
+    _target_: str = "hydra_plugins.moola_pod_launcher.MoolaPodLauncher"
+    pods: int | None = None
+    jobs_per_pod: int = 1
+    point_retries: int = 1
+    yes: bool = False
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="moola_pod", node=PodLauncherConf, provider="moola")

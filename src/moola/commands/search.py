@@ -158,7 +158,13 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _without_secrets(words: Sequence[str], storage: str | None) -> str:
+    """The command line; a word about the storage has its place as that is spoken, however it was typed."""
     from moola.sweeps.search.storage import spoken_place
 
-    line = shlex.join(["moola", "search", *words])
-    return line.replace(storage, spoken_place(storage)) if storage else line
+    def told(word: str) -> str:
+        key, _, value = word.partition("=")
+        if key.lstrip("+") != "search.storage":
+            return word
+        return f"{key}={spoken_place(value if '${' in value else storage or value)}"
+
+    return shlex.join(["moola", "search", *map(told, words)])

@@ -80,6 +80,7 @@ class Acquisition(Generic[Session]):
         clock: for tests.
         bad: places of draws that were bad; more come.
         hold: raises `PodTakenError` where another client took the run over; asked before pods are made or ended.
+        look: is called before a pod is made; whatever it raises leaves there.
     """
 
     provider: Provider
@@ -93,6 +94,7 @@ class Acquisition(Generic[Session]):
     clock: Clock = field(default_factory=Clock)
     bad: list[Place] = field(default_factory=list[Place])
     hold: Callable[[], None] = lambda: None
+    look: Callable[[], None] = lambda: None
     _shut: dict[Place, AccessError] = field(default_factory=dict[Place, AccessError])
     """Places that refused the key: it is no other one the next time."""
 
@@ -288,6 +290,7 @@ class Acquisition(Generic[Session]):
     def _ask(self, offer: Offer) -> PodRecord:
         """Ask for a pod at one place; after a lost answer look for it, then ask once more."""
         for attempt in range(2):
+            self.look()
             self.hold()
             intent = self.ledger.intend(self.provider.name, self.run, offer)
             try:

@@ -257,7 +257,7 @@ def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
 
 
 def _give_back(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> None:
-    run.hold()
+    run.keep_lease()
     with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it
         pod.write("pulled.json", {"attempt": pod.job().get("attempt"), "outcome": outcome})
     if run.provider.name == "ssh":

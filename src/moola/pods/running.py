@@ -168,12 +168,20 @@ class PodRun:
         return list(self._bad)
 
     def hold(self) -> None:
-        """See that the run is still this client's.
+        """See that the run is still this client's, and that nobody asked it to leave.
 
         Raises:
             PodTakenError: another one took it over.
         """
         self.look()
+        self.keep_lease()
+
+    def keep_lease(self) -> None:
+        """See that the run is still this client's, also while it leaves: a pod is ended before.
+
+        Raises:
+            PodTakenError: another one took it over.
+        """
         if self.lease is not None:
             self.lease.renew()
 
@@ -233,7 +241,8 @@ class PodRun:
             tell=self.tell,
             clock=self.clock,
             bad=self._bad,
-            hold=self.hold,
+            hold=self.keep_lease,
+            look=self.look,
         )
         return acquisition.acquire()
 
@@ -279,7 +288,7 @@ class PodRun:
 
     def lose(self, record: PodRecord, said: str) -> None:
         """Write down a pod that died and see to it that it does not bill, unless another command ended it."""
-        self.hold()
+        self.keep_lease()
         if self.ledger.was_given_up(self.run, record.pod_id):
             return
         kept = kept_checkpoint(self.folder / "checkpoint")

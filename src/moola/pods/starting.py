@@ -62,7 +62,8 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
     except BaseException as error:
         if not used:
             why = "nothing was started on it"
-            end_unused(run.provider, run.run, run.ledger, why, error, tell=run.tell, clock=run.clock, hold=run.hold)
+            hold = run.keep_lease
+            end_unused(run.provider, run.run, run.ledger, why, error, tell=run.tell, clock=run.clock, hold=hold)
         else:
             run.tell(f"{run.stays_on(record)}{_until_its_end(run) if is_watched else ''}")
         raise

@@ -184,11 +184,12 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
         sweep.write()
         states = _run_missing(sweep, replace(task, folder=folder, owner=owner), hydra_context, config, finished)
     _show(sweep)
-    bad = [state for state in states.values() if state.status != "finished"]
+    ends = [(point, states.get(point.number) or _unread(point)) for point in points]
+    bad = [(point, state) for point, state in ends if state.status != "finished"]
     if bad:
         raise FailedPointsError(
             f"{len(bad)} of {told_points(len(points))} failed",
-            "\n".join(f"- {_line_of(sweep, state)}" for state in bad),
+            "\n".join(f"- {point.number} ({sweep.differing(point)}): {_why(state)}" for point, state in bad),
             f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
         )
     return states
@@ -302,11 +303,14 @@ def _end_states(sweep: Sweep, task: PointTask, config: Any) -> None:
             write_state(sweep.folder, replace(state, status="interrupted", why="interrupted", finished=now()))
 
 
-def _line_of(sweep: Sweep, state: PointState) -> str:
-    point = next(point for point in sweep.points if point.number == state.number)
+def _unread(point: Point) -> PointState:
+    """A point whose state somebody tore: nobody knows that it finished."""
+    return PointState(point.number, "failed", why="its state cannot be read")
+
+
+def _why(state: PointState) -> str:
     why = state.why.splitlines() or [state.status]
-    told = why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
-    return f"{state.number} ({sweep.differing(point)}): {told}"
+    return why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
 
 
 def _show(sweep: Sweep) -> None:

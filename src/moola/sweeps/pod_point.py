@@ -76,8 +76,21 @@ class PodPoint:
     _cost: float | None = None
 
     def go(self) -> PointEnd:
-        """Bring it to its end; its state is written, whatever that is."""
+        """Bring it to its end; its state is written, whatever that is.
+
+        Nothing is raised: whoever waits for the end of a thread that says nothing waits for ever.
+        """
         began, started = time.monotonic(), _now()
+        end: PointEnd | None = None
+        try:
+            end = self._logged(started)
+            self._keep(end, started, time.monotonic() - began)
+        except Exception as error:  # of a disk that is full, say
+            return end or self._end("failed", self._defect(error))
+        return end
+
+    def _logged(self, started: str) -> PointEnd:
+        """Its end, with the log open."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         is_torn = self.log.is_file() and not self.log.read_bytes().endswith(b"\n")
         with self.log.open("a", encoding="utf-8") as log:
@@ -85,7 +98,10 @@ class PodPoint:
             end = self._ended(log, started)
             if end.error is not None:
                 _write(log, end.error.spoken())
-        seconds = time.monotonic() - began
+        return end
+
+    def _keep(self, end: PointEnd, started: str, seconds: float) -> None:
+        """Write its last state; one that waits for a pod has none."""
         if end.status == "finished":
             self._state("finished", started, seconds, run_folder=str(end.folder))
         elif end.status == "failed":
@@ -94,7 +110,6 @@ class PodPoint:
         elif end.status == "left":
             why = f"{end.error.what}: {end.error.why}" if end.error else "left; it goes on where it has a pod"
             self._state("interrupted", started, seconds, why=why)
-        return end
 
     def _ended(self, log: TextIO, started: str) -> PointEnd:
         attempt, interruption = 0, Interruption(self.asked)
@@ -114,7 +129,7 @@ class PodPoint:
                 return self._end("failed", error)
             except Exception as error:  # a defect in one point must not end those beside it
                 traceback.print_exc(file=log)
-                return self._end("failed", MoolaError(f"{self.point.run_id}: {type(error).__name__}", str(error)))
+                return self._end("failed", self._defect(error))
 
     def _attempt(self, log: TextIO, started: str, interruption: Interruption) -> Ended:
         """One run, alone; what its pods cost is known when it ends, however it does."""
@@ -156,6 +171,9 @@ class PodPoint:
             return self._end("left", error)
         error.exit_code = ended.exit_code if 0 < ended.exit_code < EXIT_POD else error.exit_code
         return self._end("failed", error)
+
+    def _defect(self, error: Exception) -> MoolaError:
+        return MoolaError(f"{self.point.run_id}: {type(error).__name__}", str(error))
 
     def _end(self, status: Literal["failed", "waiting", "left"], error: MoolaError | None) -> PointEnd:
         return PointEnd(self.point, status, error=error, bad_places=frozenset(self._bad))

@@ -12,11 +12,12 @@ from typing import Protocol, TextIO
 from moola.config import structure
 from moola.errors import ConfigError, StorageError, printable
 from moola.layout import read_json
-from moola.pipelines.sweep_record import PointState, Sweep, log_path
+from moola.pipelines.sweep_record import PointState, Status, Sweep, log_path
 
 _LOOK_EVERY_S = 0.2
 _LAST_LINES = 8
 _LAST_BYTES = 8192
+_COUNTED: tuple[Status, ...] = ("running", "failed")
 
 
 class SweepConsole(Protocol):
@@ -103,7 +104,8 @@ class SweepWatch:
         self._console = open_sweep_console(len(sweep.points), stream)
         self._words = {point.number: sweep.differing(point) for point in sweep.points}
         self._seen: dict[str, tuple[int, int]] = {}
-        self._states: dict[int, PointState] = {}
+        self._status: dict[int, Status] = {}
+        self._counts = Counter[Status]()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -146,10 +148,13 @@ class SweepWatch:
             self._tell(state)
 
     def _tell(self, state: PointState) -> None:
-        self._states[state.number] = state
-        counts = Counter(known.status for known in self._states.values())
+        if (before := self._status.get(state.number)) is not None:
+            self._counts[before] -= 1
+        self._status[state.number] = state.status
+        self._counts[state.status] += 1
+        counts = self._counts
         done = self._finished + counts["finished"] + counts["failed"]
-        words = ", ".join(f"{counts[status]} {status}" for status in ("running", "failed") if counts[status])
+        words = ", ".join(f"{counts[status]} {status}" for status in _COUNTED if counts[status])
         self._console.count(done, words)
         if state.status == "running":
             return

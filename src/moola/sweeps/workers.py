@@ -108,6 +108,7 @@ class Worker:
     @property
     def ended(self) -> Ended | None:
         """How it ended; None while it is at work."""
+        self._read()  # a worker whose words fill the pipe cannot end before they are read
         if self._process.exitcode is None:
             return None
         self._read()

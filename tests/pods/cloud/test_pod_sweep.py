@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import stand_in
-from fake_runpod import FakeClock
+from fake_runpod import FakeClock, PodPlan
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf, ValidationError
 
 from moola.cli import main
 from moola.config import ConfigProblems
@@ -24,14 +27,14 @@ from moola.pods.estimating import Estimate
 from moola.pods.guards import GuardLimits
 from moola.pods.keeping import alone_at
 from moola.pods.ledger import Ledger
-from moola.pods.provider import Offer, PodRecord
+from moola.pods.provider import Offer, PodRecord, PodState
 from moola.pods.running import PodRun
 from moola.pods.session import PodShell
 from moola.pods.settings import PodSettings
 from moola.sweeps.interruption import Interruption
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_launcher import PodOptions, PodWords, pod_settings, pods_of
-from moola.sweeps.pod_point import OpenRun, PointEnd
+from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
 from moola.sweeps.pod_sweep import PodSweep, SweepStoppedError
 
 from .conftest import World
@@ -207,6 +210,53 @@ def test_an_interruption_comes_once_and_wakes_who_sleeps():
     sleep(0.5)
     interruption.look()
     assert sum(slept) == pytest.approx(1.1)
+
+
+def test_a_point_that_cannot_write_here_ends_all_the_same(tmp_path):
+    """Whoever waits for its end would wait for ever."""
+    [point] = points(1)
+    (tmp_path / "0.log").mkdir()
+    work = PodPoint(
+        point,
+        tmp_path / "sweep",
+        tmp_path / "0.log",
+        lambda tell, show: pytest.fail("it is not begun"),
+        0,
+        threading.Event(),
+    )
+    end = work.go()
+    assert end.status == "failed" and "IsADirectoryError" in end.error.what
+
+
+def test_keys_of_the_launcher_are_what_they_mean():
+    Plugins.instance()  # finds it
+    keys = OmegaConf.create(ConfigStore.instance().load("hydra/launcher/moola_pod.yaml").node)
+    assert PodOptions(**{name: value for name, value in keys.items() if name != "_target_"}) == PodOptions()
+    keys.yes = "no"
+    assert keys.yes is False, "a word is no consent to rent"
+    for key, value in (("pods", "two"), ("jobs_per_pod", 1.5), ("yes", "perhaps")):
+        with pytest.raises(ValidationError):
+            keys[key] = value
+
+
+def test_who_leaves_while_a_pod_does_not_come_up_leaves_none_behind(world, ordered, monkeypatch):
+    """Nothing guards a pod on which nothing was started, so it is ended before anybody leaves."""
+    world.fake.plan = PodPlan(becomes="ERROR")
+    asked, status = threading.Event(), world.provider.status
+
+    def looked_up(pod_id: str) -> PodState:
+        state = status(pod_id)
+        if state.status == "ERROR":
+            asked.set()  # Ctrl-C, just now
+        return state
+
+    monkeypatch.setattr(world.provider, "status", looked_up)
+    run = ordered()
+    run.look = Interruption(asked).look
+    with pytest.raises(KeyboardInterrupt):
+        alone_at(run, run.go)
+    assert asked.is_set() and len(world.ledger.pods()) == 1
+    assert world.billing() == [] and world.ledger.pods(open_only=True) == []
 
 
 def test_words_of_pods_are_for_this_launcher_alone_and_wrong_ones_are_told_first(monkeypatch):

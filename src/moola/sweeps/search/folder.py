@@ -14,7 +14,7 @@ from moola.layout import read_json, write_json
 from moola.pipelines.events import now
 from moola.sweeps.search.locks import is_locked, locked
 from moola.sweeps.search.settings import SearchSettings
-from moola.sweeps.search.storage import spoken_place
+from moola.sweeps.search.storage import lacks_secret, spoken_place
 from moola.sweeps.search.study import TrialRecord, read_records
 
 RECORD, TRIALS = "search.json", "trials.json"
@@ -91,7 +91,10 @@ def find_search(name: str | None, artifacts: Path) -> Path:
 
 def _trials_so_far(told: Mapping[str, Any]) -> Sequence[TrialRecord]:
     """From where the study is; none where that cannot be reached from here."""
+    place = told["storage"]
+    if lacks_secret(place):  # a server may lock out who comes with a wrong password again and again
+        return []
     with contextlib.suppress(MoolaError):
-        if "://" in told["storage"] or Path(told["storage"]).exists():
-            return read_records(told["storage"], told["name"])
+        if "://" in place or Path(place).exists():
+            return read_records(place, told["name"])
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -172,8 +173,9 @@ def _pictures(search: Search, outcome: SearchOutcome) -> dict[str, str]:
     )
     import optuna
 
-    study = optuna.load_study(study_name=outcome.found.name, storage=StudyStorage(search.place).optuna)
-    found = pictures.importance(study, settings.dimensions)
+    with contextlib.closing(StudyStorage(search.place)) as storage:
+        study = optuna.load_study(study_name=outcome.found.name, storage=storage.optuna)
+        found = pictures.importance(study, settings.dimensions)
     return drawn | ({"importance": pictures.importance_bars(found)} if found else {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from moola.pipelines.events import EventLog
 from moola.pipelines.judged import EvaluationConfig, resamples
 from moola.sweeps.search.base import ComposedWords, SearchBase, check_space, pretrains_anew
 from moola.sweeps.search.evidence import Compared, Evidence, compared, pooled, warnings_of
-from moola.sweeps.search.owner import Owner
 from moola.sweeps.search.scoring import TrialScorer, studies_folder, with_outer
 from moola.sweeps.search.settings import SearchSettings, read_settings
 from moola.sweeps.search.storage import StudyStorage, require_optuna
@@ -118,7 +118,8 @@ class Search:
         """
         settings = self.settings
         self.layout.check_writable()
-        storage = StudyStorage(self.place)  # a wrong place is told before anything is computed
+        with contextlib.closing(StudyStorage(self.place)) as storage:  # a wrong one is told before all computing
+            spoken = storage.spoken
         config = self.base.config({})
         scorer = TrialScorer(self.base, settings.model, settings.metric, self.layout, settings.folds, events=events)
         scorer.open({}, inner=True)
@@ -146,7 +147,7 @@ class Search:
             found,
             folds,
             Evidence(inner_pair, outer_pair, warnings),
-            storage.spoken,
+            spoken,
             {key: self.base.value(key) for key in settings.dimensions},
             self.pretrained_anew if self._needs_pretraining(scorer) else (),
             inner.probabilities.shape[1],
@@ -209,16 +210,11 @@ class Search:
 
 def _recognise(plan: StudyPlan, identity: Mapping[str, Any]) -> None:
     """Write down what a new study is about; refuse one of the same name that is about something else."""
-    owner = Owner(plan.locks)
-    try:
-        one = plan.open(owner)
-        with one.storage.alone():
-            known = one.study.user_attrs.get(_ATTRIBUTE)
-            if known is None:
-                one.study.set_user_attr(_ATTRIBUTE, {**identity, "moola": moola.__version__})
-                return
-    finally:
-        owner.close()
+    with plan.opened() as one, one.storage.alone():
+        known = one.study.user_attrs.get(_ATTRIBUTE)
+        if known is None:
+            one.study.set_user_attr(_ATTRIBUTE, {**identity, "moola": moola.__version__})
+            return
     other = [key for key, value in identity.items() if known.get(key) != value]
     if other:
         raise ConfigError(

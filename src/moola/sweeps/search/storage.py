@@ -89,6 +89,11 @@ def spoken_place(place: str) -> str:
     return f"{head}://{user}{colon and f':{_HIDDEN}'}{at}{host}{slash}{path}{question and f'?{_HIDDEN}'}"
 
 
+def lacks_secret(spoken: str) -> bool:
+    """Whether a place, as `spoken_place` has it, cannot be opened because something of it is hidden."""
+    return "://" in spoken and _HIDDEN in spoken
+
+
 class _FileLock:
     """Optuna's lock of a journal: the system's, which a killed process does not leave behind.
 

@@ -275,12 +275,10 @@ class SearchStudy:
         over = threading.Event()
 
         def beat() -> None:
-            from optuna.exceptions import UpdateFinishedTrialError
-
             count = 0
             while not over.wait(BEAT_EVERY_S):
                 count += 1
-                with contextlib.suppress(UpdateFinishedTrialError):
+                with contextlib.suppress(Exception):  # a server that is away now may be there at the next beat
                     claimed.trial.set_user_attr(BEAT, count)
 
         thread = threading.Thread(target=beat, daemon=True)

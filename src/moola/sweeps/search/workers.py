@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ class StudyPlan:
         storage = StudyStorage(self.place)
         return SearchStudy(storage, self.name, self.settings, owner, self.default, self.higher_is_better)
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[SearchStudy]:
+        """The study as a worker sees it that is gone when the block ends, with its connections."""
+        with contextlib.closing(Owner(self.locks)) as owner:
+            study = self.open(owner)
+            with contextlib.closing(study.storage):
+                yield study
+
     def deadline(self) -> float:
         """Of `time.monotonic`."""
         return float("inf") if self.seconds is None else time.monotonic() + self.seconds
@@ -69,14 +78,10 @@ def try_all(plan: StudyPlan, on_trial: Told, on_note: Callable[[str], None]) -> 
     Raises:
         MoolaError: the default failed, or workers die again and again.
     """
-    owner = Owner(plan.locks)
-    try:
-        study = plan.open(owner)
+    with plan.opened() as study:
         study.begin()
         if plan.settings.workers == 1:
             work(study, _on_one_thread(plan.objective), on_trial, plan.deadline())
-    finally:
-        owner.close()
     if plan.settings.workers > 1:
         _try_in_processes(plan, on_trial, on_note)
 
@@ -132,8 +137,5 @@ def _refuse_more(deaths: int, why: str) -> None:
 
 def _serve(plan: StudyPlan) -> None:
     """What a worker does; each trial that ends is sent."""
-    owner = Owner(plan.locks)
-    try:
-        work(plan.open(owner), _on_one_thread(plan.objective), send, plan.deadline())
-    finally:
-        owner.close()
+    with plan.opened() as study:
+        work(study, _on_one_thread(plan.objective), send, plan.deadline())
