@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import itertools
 import os
 import re
@@ -16,7 +16,7 @@ from typing import Any
 
 from moola.config import digest_json
 from moola.errors import EXIT_ENVIRONMENT, MoolaError, StorageError
-from moola.layout import read_json, write_json
+from moola.layout import lock_at_once, read_json, write_json
 from moola.tracking.journal import JOURNAL, Call, parse_line, read_calls
 from moola.tracking.tracker import RefusedError, TrackedRun, Tracker
 
@@ -256,10 +256,8 @@ class Delivery:
         folder = self.folder / FOLDER
         folder.mkdir(exist_ok=True)
         with (folder / f"{self.name}.lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BlockingIOError(error.errno, "another process is telling it of this run", self.name) from error
+            if not lock_at_once(handle):
+                raise BlockingIOError(errno.EAGAIN, "another process is telling it of this run", self.name)
             self._source = _Source(self.folder, position_of(self.folder, self.name, self._destination))
             self._run = _run_before(self.folder, self._source.position)
             self._pending.clear()
