@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -344,6 +344,15 @@ def _spoken(hint: Any) -> str:
     if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return "a group of keys"
     return str(hint).replace("typing.", "")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and plain value of everything in a configuration; a list counts as one value, and so does ``{}``."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
 
 
 def describe(value: Any) -> Any:

@@ -81,7 +81,8 @@ def test_a_run_is_followed(training: Callable[..., Any]) -> None:
     assert live.follow() and not live.follow()
     for number in range(4):
         run.step(number, 1.0 / (number + 1), seed=number % 2)
-    run.say("progress", stage="pretrain", done=1, total=4, what="seed 1, epoch 1", loss=0.5, val_loss=0.25)
+    run.say("epoch", stage="pretrain", seed=1, epoch=1, loss=0.5, val_loss=0.123456)
+    run.say("progress", stage="pretrain", done=1, total=4, what="seed 1, epoch 1", loss=0.5, val_loss=0.1235)
     for member in (0, 1):
         run.say("epoch", stage="finetune", seed=0, member=member, epoch=3, loss=0.125 + member)
     run.say("system", cpu_percent=50.0, gpu={"memory_gb": 2.5}, host="a", busy=True)
@@ -92,7 +93,7 @@ def test_a_run_is_followed(training: Callable[..., Any]) -> None:
     assert live.follow()
     assert live.curves[LOSS][1].y == [0.5, 0.25]
     assert live.curves[CurveName("pretrain", "lr/group0", "step")][0].x == [0, 2]
-    assert live.curves[CurveName("pretrain", "val_loss", "epoch")][1].y == [0.25]
+    assert live.curves[CurveName("pretrain", "val_loss", "epoch")][1].y == [0.123456], "not as a bar shows it"
     assert live.curves[CurveName("finetune", "loss", "epoch")][0] == Points([3], [0.125])
     assert live.curves[CurveName("system", "gpu/memory_gb", "second")][0].y == [2.5]
     assert not [name for name in live.curves if name.figure in ("busy", "host", "done")]

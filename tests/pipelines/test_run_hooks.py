@@ -110,6 +110,13 @@ def test_what_the_server_does_wrong_is_told_and_ends_no_run(run, receiver, fault
     assert SECRET not in failed["error"]
 
 
+def test_a_proxy_that_the_client_cannot_speak_to_is_told_at_once(run, receiver, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "sock://127.0.0.1:1")
+    folder = run("+stage.hooks.webhook={}")
+    [failed] = [event for event in read_events(folder / "events.jsonl") if event["event"] == "hook_failed"]
+    assert "ValueError" in failed["error"] and "no answer" not in failed["error"]
+
+
 def test_nobody_at_the_address_is_told_without_it(run, monkeypatch):
     monkeypatch.setenv("MY_URL", f"http://127.0.0.1:9/{SECRET}")
     folder = run("+stage.hooks.webhook.url_from=MY_URL")

@@ -199,7 +199,7 @@ def test_the_sampler_speaks_as_often_as_it_is_asked_and_at_the_end(tmp_path: Pat
 
 def test_published_files_become_tables_pictures_pages_and_artifacts(tmp_path: Path) -> None:
     files = {
-        "leaderboard.csv": "model,n,value\na,3,0.5\nb,,x\n",
+        "leaderboard.csv": "model,n,value\na,3,0.5\nb,,x\n007,-1,1e-05\n1_0,0,nan\n",
         "metrics.json": json.dumps(
             [{"model": "a", "split": "test", "metric": "f1", "value": 0.5, "low": 0.1, "high": None}]
         ),
@@ -221,7 +221,7 @@ def test_published_files_become_tables_pictures_pages_and_artifacts(tmp_path: Pa
     run = TrackedRun("tiny-1", "tiny", tmp_path, {})
     told = list(results_told(stage, artifact, run))
     tables = {arguments["name"]: arguments["rows"] for method, arguments in told if method == "log_table"}
-    assert tables["leaderboard"] == [["a", 3, 0.5], ["b", None, "x"]]
+    assert tables["leaderboard"] == [["a", 3, 0.5], ["b", None, "x"], ["007", -1, 1e-05], ["1_0", 0, None]]
     assert tables["costs"] == [["a", 1.5]]
     assert ["oof", "a", "up", "down", 1] in tables["confusion"]
     others = {method: arguments for method, arguments in told if method != "log_table"}

@@ -23,6 +23,7 @@ class FileTracker(Tracker):
     wait_s: float = 5.0
     fails: Callable[[str, dict[str, Any]], bool] = lambda method, arguments: False
     refuses: Callable[[str, dict[str, Any]], bool] = lambda method, arguments: False
+    words: str = "a name of 300 letters"
     blocks: threading.Event | None = None
     tries: int = 0
     _waiting: list[list[Any]] = field(default_factory=list, init=False)
@@ -46,7 +47,7 @@ class FileTracker(Tracker):
     def flush(self) -> None:
         for name, arguments in self._waiting:
             if self.refuses(name, arguments):
-                raise RefusedError("a name of 300 letters")
+                raise RefusedError(self.words)
         with self.path.open("a") as handle:
             handle.writelines(json.dumps(told, default=str) + "\n" for told in self._waiting)
         self._waiting.clear()

@@ -79,6 +79,20 @@ def test_an_outage_is_said_once_and_so_is_its_end(log, deliver, file_tracker, sa
     assert tracker.steps() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("address", ["http://me:secret@host:5000/api", "postgresql://me:se@cret@host/db?user=me"])
+def test_a_password_in_an_address_is_in_no_log(log, deliver, file_tracker, said, address: str) -> None:
+    def fails(method: str, arguments: dict[str, Any]) -> bool:
+        raise ConnectionError(f"no answer from {address}, asked by a@b.example")
+
+    log(1)
+    with pytest.raises(TrackerError) as failed:
+        deliver(file_tracker(fails=fails)).deliver_rest()
+    deliver(file_tracker(refuses=lambda name, _: name == "log_figures", words=address)).deliver_rest()
+    for told in (failed.value.spoken(), str(said)):
+        assert "cret" not in told and "host" in told
+    assert "a@b.example" in failed.value.why
+
+
 def test_a_server_that_is_away_at_the_end_is_told_later(log, deliver, file_tracker, tracked_run) -> None:
     log(3)
     before = threading.active_count()

@@ -111,6 +111,15 @@ def test_results_of_before_are_told_again_only_where_they_changed(tracked_run: T
     again.close()
 
 
+def test_a_call_after_the_end_goes_into_no_other_file(tracked_run: TrackedRun) -> None:
+    journal = Journal(tracked_run.folder)
+    journal.close()
+    other = tracked_run.folder / "other"
+    with other.open("w"), pytest.raises(OSError, match=JOURNAL):  # it has the number that the journal had
+        journal.append("finish", status="finished")
+    assert other.read_text() == ""
+
+
 @pytest.mark.usefixtures("tiny_disk")
 def test_a_full_disk_loses_the_calls_that_it_refuses_and_no_others(tracked_run: TrackedRun) -> None:
     journal = Journal(tracked_run.folder)

@@ -96,8 +96,9 @@ def test_a_run_from_a_pod_is_sent_where_its_owner_says(run: TrackedRun, capsys: 
     assert "came from a pod" in said and f"moola track sync {run.run_id} tracker=tensorboard" in said
     assert not events(Path("artifacts/logs/tensorboard"))
     assert main(["track", "sync", "tracker=tensorboard"]) == 0
-    *_, last = read_calls(run.folder)
-    assert last.arguments == {"figures": {"pod/cost_usd": 0.4, "pod/hours": 1.0, "pod/pods": 1}}
+    *_, start, rent, finish = read_calls(run.folder)
+    assert rent.arguments == {"figures": {"pod/cost_usd": 0.4, "pod/hours": 1.0, "pod/pods": 1}}
+    assert (start.method, finish.arguments) == ("start", {"status": "interrupted"}), "it was killed"
     capsys.readouterr()
     assert main(["track", "sync"]) == 0
     assert capsys.readouterr().out == f"{run.run_id}  tensorboard: nothing was left to send\n"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +18,13 @@ import wandb_file
 from fake_wandb import KEY, FakeWandb
 
 from moola.commands.track import sync_run
+from moola.commands.wandb import main as wandb_command
 from moola.config import structure
 from moola.errors import ConfigError, StorageError
+from moola.layout import write_json
+from moola.pipelines.rented import Rented, write_rented
 from moola.tracking.delivery import Delivery, TrackerError, left_of
-from moola.tracking.journal import Journal, read_calls
+from moola.tracking.journal import JOURNAL, Journal, read_calls
 from moola.tracking.tracker import TrackedArtifact, TrackedRun
 from moola.tracking.wandb_account import find_account
 from moola.tracking.wandb_session import read_record
@@ -169,6 +175,41 @@ def test_sync_replays_the_journal_once_with_lineage(told: TrackedRun, fake: Fake
     assert fake.keys == {KEY}
     kept = [path for path in told.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert kept == [], "the key is written nowhere"
+
+
+def test_what_pods_cost_is_told_of_a_run_that_has_ended(told: TrackedRun, fake: FakeWandb) -> None:
+    rented = Rented("runpod", "p1", "A40", "EU", 0.4, 1, 3600.0, 0.4, 0.0, False, "b", None)
+    write_rented(told.folder, rented)
+    for _ in range(2):
+        [_] = sync_run(told.folder, None, {"wandb": {"base_url": fake.url}})
+        run, calls = fake.runs[told.run_id], [call.method for call in read_calls(told.folder)]
+        assert (run.summary["pod/cost_usd"], run.exit_code) == (0.4, 0)
+        assert calls[-4:] == ["finish", "start", "log_summary", "finish"] and calls.count("finish") == 2
+    write_rented(told.folder, dataclasses.replace(rented, cost_usd=0.5))  # the bill
+    [_] = sync_run(told.folder, None, {"wandb": {"base_url": fake.url}})
+    assert run.summary["pod/cost_usd"] == 0.5
+
+
+def test_a_server_that_a_pod_names_gets_no_key(
+    told: TrackedRun, fake: FakeWandb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (told.folder / JOURNAL).read_text().replace('"wandb": {}', f'"wandb": {{"base_url": "{fake.url}"}}')
+    (told.folder / JOURNAL).write_text(content)
+    write_json(told.folder / "manifest.json", {})
+    write_rented(told.folder, Rented("runpod", "p1", "A40", "EU", 0.4, 1, 3600.0, 0.4, 0.0, False, "b", None))
+    words = ["sync", str(told.folder)]
+    assert wandb_command(words) == 3
+    assert "came from a pod" in (said := capsys.readouterr().err) and f"--base-url {fake.url}" in said
+    assert not fake.requests
+    assert wandb_command([*words, "--base-url", fake.url]) == 0
+    assert fake.runs[told.run_id].summary["m/test/accuracy"] == 0.75
+
+
+def test_whoever_looks_at_a_run_does_not_hinder_its_sync(told: TrackedRun, fake: FakeWandb) -> None:
+    with (told.folder / ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as `is_locked` has it for an instant
+        threading.Timer(0.05, lambda: fcntl.flock(handle, fcntl.LOCK_UN)).start()
+        assert send(told.folder, {"base_url": fake.url}).calls
 
 
 def test_a_service_that_is_killed_costs_no_point(tracked_run: TrackedRun, fake: FakeWandb, log: Any) -> None:

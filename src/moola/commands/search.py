@@ -6,15 +6,11 @@ import argparse
 import importlib
 import re
 import shlex
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from moola.errors import EXIT_OK, ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from moola.pipelines.events import Event
 
 T = TypeVar("T")
 PACKAGE = "moola.commands.search_commands"
@@ -66,8 +62,7 @@ def main(words: Sequence[str]) -> int:
 
 def _search(words: list[str]) -> int:
     from moola.layout import remove_torn_files
-    from moola.pipelines.console import open_console
-    from moola.pipelines.console_run import Interruptions
+    from moola.pipelines.console_run import end_on_signals, watched
     from moola.pipelines.events import EventLog
     from moola.sweeps.search.base import compose_words
     from moola.sweeps.search.folder import recorded
@@ -81,27 +76,18 @@ def _search(words: list[str]) -> int:
     if own is None:  # --cfg: Hydra has answered
         return EXIT_OK
     search = Search(of_run, own)
-    interruptions = Interruptions()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interruptions)
+    end_on_signals()
     search.folder.mkdir(parents=True, exist_ok=True)
-    events, console = EventLog(search.folder / _LOG), open_console()
-
-    def listener(event: Event) -> None:
-        interruptions.look(event)
-        console(event)
-
-    events.listen(listener)
+    events = EventLog(search.folder / _LOG)
     line = _without_secrets(words, search.settings.storage)
-    try:
+    with watched() as listener:
+        events.listen(listener)
         with recorded(search.folder, search.settings, search.place, line), tracked_search(search, events) as feed:
             outcome = search.run(events)
             remove_torn_files(search.folder)
             experiment = write_results(search, outcome, line, write)
             if feed is not None:
                 tell_outcome(feed, search, outcome, search.folder / "experiment" / experiment.name)
-    finally:
-        console.close()
     print(f"\n{table_of(outcome.found.records, search.higher_is_better, search.settings.metric)}\n")
     for sentence in verdict(outcome):
         print(sentence)

@@ -99,18 +99,17 @@ def sync_run(
             tracker.
         TrackerError: a tracker fails; those after it are not told.
     """
-    from moola.pipelines.rented import rent_figures
+    from moola.pipelines.rented import journal_rent, rent_figures
     from moola.tracking.delivery import Delivery
-    from moola.tracking.journal import JOURNAL, Journal, damaged_lines, read_calls
+    from moola.tracking.journal import JOURNAL, damaged_lines, read_calls
     from moola.tracking.tracker import check_packages, trackers_from_config
 
     if damaged := damaged_lines(folder):
         told = ", ".join(map(str, damaged[:_MOST_TOLD])) + (", ..." if len(damaged) > _MOST_TOLD else "")
         print(f"moola: {folder / JOURNAL}: cannot be read, so nobody is told of line {told}", file=sys.stderr)
-    rent = rent_figures(folder)
     starts = [call for call in read_calls(folder) if call.method == "start"]
     own: Mapping[str, Any] = starts[-1].arguments["config"].get("tracker", {}) if starts else {}
-    if rent and section is None:
+    if section is None and rent_figures(folder):
         yield from _told_from_pod(folder, [name for name in own if name != "local" and only in (None, name)])
         return
     trackers = trackers_from_config(own if section is None else section)
@@ -122,10 +121,7 @@ def sync_run(
         raise DataError(f"{folder.name} has no tracker '{only}'", f"it has {told}", f"give it one: tracker={only}")
     chosen = {name: tracker for name, tracker in trackers.items() if only in (None, name)}
     check_packages(chosen)
-    if rent:  # what the pods cost is known only now
-        journal = Journal(folder)
-        journal.append("log_summary", figures=rent)
-        journal.close()
+    journal_rent(folder)
     for name, tracker in chosen.items():
         count = Delivery(name, tracker, folder, _tell).deliver_rest()
         yield name, tracker.still_to_do(folder) or (f"{count} calls sent" if count else _NOTHING_LEFT)

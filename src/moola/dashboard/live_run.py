@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-import re
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from moola.dashboard.event_tail import EventTail
 from moola.pipelines.console import spoken
-from moola.pipelines.events import Event
+from moola.pipelines.events import Event, figures_of
 
 Axis = Literal["step", "epoch", "second"]
-_SEED_AND_EPOCH = re.compile(r"seed (\d+), epoch (\d+)")
 _MOST_POINTS = 4096
 _LOG_LINES = 60
-_NO_FIGURES = {"time", "event", "stage", "seed", "member", "step", "steps", "epoch", "done", "total", "what"}
 
 
 @dataclass(frozen=True, order=True)
@@ -128,24 +125,18 @@ class LiveRun:
         if kind == "run_started":
             self.stages, self.progress = {}, None
         elif kind == "steps":
-            self._add(CurveName(event["stage"], "", "step"), event["seed"], event["step"], event)
+            self._add(event["stage"], "step", event["seed"], event["step"], event)
         elif kind == "epoch" and not event.get("member"):  # of an ensemble the first is shown
-            self._add(CurveName(event["stage"], "", "epoch"), event["seed"], event["epoch"], event)
+            self._add(event["stage"], "epoch", event["seed"], event["epoch"], event)
         elif kind == "system":
-            self._add(CurveName("system", "", "second"), 0, self._second(event), event)
+            self._add("system", "second", 0, self._second(event), event)
         elif kind == "progress":
-            self._take_progress(event)
+            self.progress = Progress(event["stage"], int(event["done"]), int(event["total"]), str(event["what"]))
         elif kind.startswith("stage_"):
             self._take_stage(kind.removeprefix("stage_"), event)
         line = spoken(event)
         if line or event.get("error"):
             self.log.append(line or f"{kind.replace('_', ' ')}: {event['error']}")
-
-    def _take_progress(self, event: Event) -> None:
-        self.progress = Progress(event["stage"], int(event["done"]), int(event["total"]), str(event["what"]))
-        place = _SEED_AND_EPOCH.fullmatch(self.progress.what)
-        if place is not None:
-            self._add(CurveName(event["stage"], "", "epoch"), int(place[1]), int(place[2]), event)
 
     def _take_stage(self, what: str, event: Event) -> None:
         name = str(event["stage"])
@@ -158,16 +149,10 @@ class LiveRun:
             self.stages[name] = StageState(name, what, seconds if what != "failed" else None, event.get("error", ""))
             self.progress = None
 
-    def _add(self, name: CurveName, seed: int, x: float, told: dict[str, Any], prefix: str = "") -> None:
-        """Every number of an event as a point of its own curve; groups of them by ``group/name``."""
-        for key, value in told.items():
-            if key in _NO_FIGURES and not prefix:
-                continue
-            if isinstance(value, dict):
-                self._add(name, seed, x, value, f"{key}/")
-            elif isinstance(value, (int, float)) and not isinstance(value, bool):
-                curve = CurveName(name.stage, f"{prefix}{key}", name.axis)
-                self.curves.setdefault(curve, {}).setdefault(int(seed), Points()).add(float(x), float(value))
+    def _add(self, stage: str, axis: Axis, seed: int, x: float, event: Event) -> None:
+        """Every figure of an event as a point of its own curve."""
+        for figure, y in figures_of(event).items():
+            self.curves.setdefault(CurveName(stage, figure, axis), {}).setdefault(int(seed), Points()).add(float(x), y)
 
     def _second(self, event: Event) -> float:
         at = datetime.datetime.fromisoformat(event["time"]).timestamp()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from moola.config import leaves
 from moola.layout import is_locked
 
 PLAIN_FILES = ("compare.html", "review-report.html", "bench.json")
@@ -210,16 +211,7 @@ def _settings(content: bytes) -> dict[str, Any]:
         raise ValueError(str(error)) from error
     if not isinstance(told, dict):
         raise TypeError("it holds no keys")
-    return dict(flat(told))
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and plain value of every leaf; a list counts as one."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from flat(inner, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
+    return dict(leaves(told))
 
 
 def _words(value: Any) -> str:

@@ -61,7 +61,6 @@ class RunIndex:
     def __init__(self, results: Path, path: Path | None, tell: Callable[[int], None] = lambda number: None) -> None:
         self.results, self._path, self._tell = results, path, tell
         self.entries: dict[str, RunEntry] = {}
-        self._ids: dict[str, int] = {}
         self._lock = threading.RLock()
         self._database = _open(path)
 

@@ -83,10 +83,8 @@ def query_runs(index: RunIndex, query: RunQuery) -> RunList:
     conditions = [keys.condition(words) for word in query.where if (words := word.strip())]
     order = keys.get(query.sort, "order")
     columns = [keys.get(name, "column") for name in query.columns]
-    if keys.problems:
+    if keys.problems or order is None:  # an unknown key is a problem
         raise QueryError(keys.problems)
-    if order is None:
-        raise AssertionError("an unknown key is a problem")
     folders = _named(index, query.names) if query.names else list(index.entries)
     folders = [folder for folder in folders if query.only is None or folder in query.only]
     folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if not of_test)]

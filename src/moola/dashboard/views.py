@@ -16,8 +16,9 @@ from moola.dashboard.live_pages import Fragments
 from moola.dashboard.live_run import CurveName, LiveRun
 from moola.dashboard.run_details import RunDetails
 from moola.dashboard.run_folder import RunEntry
+from moola.dashboard.run_keys import find_key
 from moola.dashboard.run_listing import DEFAULT_COLUMNS
-from moola.dashboard.run_query import QueryError, RunList, RunQuery, query_runs
+from moola.dashboard.run_query import QueryError, RunQuery, query_runs
 from moola.dashboard.sweep_folder import show_sweep, show_sweeps
 from moola.errors import ConfigError, DataError, MoolaError, did_you_mean
 from moola.pipelines.sweep_record import sweeps_folder
@@ -171,10 +172,11 @@ class CurvesView:
         first, others = split_names(list(logs.values()))
         names = [*first, *(others if self.more else ())]
         curves = self._drawn.of(tuple(logs.values()), names, partial(draw_together, logs))
-        runs = RunList(tuple(entries), tuple(query_runs(self.board.index, RunQuery(columns=("headline",))).columns))
         link = "/curves?" + urlencode([*(("run", name) for name in self.names), ("more", "1")])
         return {
-            "chosen": self.board.render("together_runs.html.j2", runs=runs, logs=logs),
+            "chosen": self.board.render(
+                "together_runs.html.j2", entries=entries, headline=find_key(self.board.index, "headline"), logs=logs
+            ),
             "curves": self.board.render("curves.html.j2", curves=curves, others=len(others), more=self.more, link=link),
         }
 
@@ -222,7 +224,7 @@ class SweepView:
         self.board.look()
         folder = sweeps_folder(self.board.results) / self.name
         sweep = show_sweep(folder)
-        headline = query_runs(self.board.index, RunQuery(columns=("headline",))).columns[0]
+        headline = find_key(self.board.index, "headline")
         entries = self.board.index.entries
         running = {point.run for point in sweep.points if point.status == "running" and point.run in entries}
         logs = self.board.logs(sorted(running))

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moola.config import RunConfig
+from moola.pipelines.held_signals import HeldSignals
 
 if TYPE_CHECKING:
     from moola.pipelines.events import Event
 
 _OF_PRETRAINING = ("objective", "augment.pretrain", "trainer.pretrain", "trainer.monitoring")
 """Keys that only pretraining reads."""
-
-
-class Interruptions:
-    """Ends a job on SIGTERM as on Ctrl-C: with everything finished kept.
-
-    An exception that is raised while a weak reference or a destructor calls back is dropped by Python, so the signal is
-    remembered and raised again at the next event that says that work goes on.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        """What the signals call."""
-        self.came = True
-        raise KeyboardInterrupt
-
-    def look(self, event: Mapping[str, Any]) -> None:
-        """Raise what was dropped.
-
-        Raises:
-            KeyboardInterrupt: a signal came, and the job goes on all the same.
-        """
-        if self.came and event["event"] in ("progress", "stage_started"):
-            raise KeyboardInterrupt
-
-
-interruptions = Interruptions()
-"""Of this process, with its memory of signals that came."""
+_STEPS = ("progress", "stage_started")
+"""Events which say that work goes on; others are told while a job ends, too."""
+_SIGNALS = HeldSignals()
+"""Of this process."""
 
 
 def end_on_signals() -> None:
     """Let Ctrl-C and SIGTERM end this process with everything finished kept."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interruptions)
+        signal.signal(number, _SIGNALS)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Callable[[Event], None]]:
+    """What a job's events are told in the block: it shows them to a person, and raises signals that were dropped.
+
+    A signal (`end_on_signals`) after which work goes on is raised again at the next event which says so.
+    """
+    from moola.pipelines.console import open_console
+
+    console = open_console()
+
+    def listener(event: Event) -> None:
+        if _SIGNALS.came and event["event"] in _STEPS:  # again and again: libraries swallow the exception, too
+            raise KeyboardInterrupt
+        console(event)
+
+    try:
+        yield listener
+    finally:
+        console.close()
 
 
 def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str, words: Sequence[str] = ()) -> Path:
@@ -62,19 +60,10 @@ def run_once(config: RunConfig, config_yaml: str, target: str | None, line: str,
         line: the command.
         words: overrides that it comes from; those that change nothing are told.
     """
-    from moola.pipelines.console import open_console
     from moola.pipelines.run import execute
 
-    console = open_console()
-
-    def listener(event: Event) -> None:
-        interruptions.look(event)
-        console(event)
-
-    try:
+    with watched() as listener:
         return execute(config, config_yaml, target, [line], listener, _idle(config, words))
-    finally:
-        console.close()
 
 
 def _idle(config: RunConfig, words: Sequence[str]) -> list[str]:

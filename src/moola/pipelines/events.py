@@ -5,13 +5,18 @@ from __future__ import annotations
 import datetime
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from moola.layout import naming
 
 Event = dict[str, Any]
+_NO_FIGURES = {
+    *("time", "event", "stage", "study", "seed", "member", "number"),
+    *("step", "steps", "epoch", "done", "total", "what"),
+}
+"""Fields of events that say of what, where or when."""
 
 
 class EventLog:
@@ -55,6 +60,19 @@ def read_events(path: Path) -> list[Event]:
         except ValueError:
             continue  # the writer was killed in the middle of this line
     return events
+
+
+def figures_of(event: Event) -> dict[str, float]:
+    """What an event measured, as curves show it: its numbers by name, those of nested groups by ``group/name``."""
+    return dict(_numbers({key: value for key, value in event.items() if key not in _NO_FIGURES}, ""))
+
+
+def _numbers(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, float]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{path}{key}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{path}{key}", float(value)
 
 
 def now() -> str:

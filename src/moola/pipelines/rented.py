@@ -14,6 +14,7 @@ from typing import Any
 from moola.config import structure
 from moola.drawing.numbers import duration
 from moola.layout import read_json, write_json
+from moola.tracking.journal import Journal, read_calls
 
 POD_FILE = "pod.json"
 
@@ -98,6 +99,34 @@ def rent_figures(folder: Path) -> dict[str, float]:
     if rented is None:
         return {}
     return {"pod/cost_usd": rented.cost_usd, "pod/hours": rented.seconds / 3600, "pod/pods": rented.pods}
+
+
+def journal_rent(folder: Path) -> None:
+    """Add what the pods of a run cost, which no pod knows: its journal goes on where it ended, and ends as it did.
+
+    Nothing is added where nothing was rented, or where the latest figures are told already.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ConfigError: ``pod.json`` is not what moola writes.
+        OSError: the journal cannot be written.
+    """
+    figures, calls = rent_figures(folder), list(read_calls(folder))
+    start = next((call for call in reversed(calls) if call.method == "start"), None)
+    summaries = (call.arguments["figures"] for call in reversed(calls) if call.method == "log_summary")
+    told = next((known for known in summaries if "pod/cost_usd" in known), {})
+    if start is None or figures.items() <= told.items():
+        return
+    status = next((call.arguments["status"] for call in reversed(calls) if call.method == "finish"), "interrupted")
+    journal = Journal(folder)
+    try:
+        journal.append("start", run=start.run(folder))  # trackers let go of a run at its end
+        journal.append("log_summary", figures=figures)
+        journal.append("finish", status=status)
+    finally:
+        journal.close()
 
 
 def write_rented(folder: Path, rented: Rented) -> None:

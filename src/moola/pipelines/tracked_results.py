@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from moola.tracking.tracker import Figure, TrackedArtifact, TrackedRun
 
 Told = tuple[str, dict[str, Any]]
 """A method of `moola.tracking.tracker.Tracker` and its arguments."""
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _MOST_ROWS = 10_000
 """Of a table; the whole of it is in the artifact."""
 _KINDS = {"pretrain": "encoder", "oof": "oof", "report": "report", "label_issues": "labels"}
@@ -166,11 +168,11 @@ def _table(name: str, records: list[dict[str, Any]]) -> Told:
 
 
 def _value(text: str) -> Figure:
-    """A cell of a CSV file as a number where it is one."""
-    try:
-        return None if text == "" else int(text) if text.lstrip("-").isdigit() else float(text)
-    except ValueError:
-        return text
+    """A cell of a CSV file as a number where it is one; ``007`` is a name."""
+    if text in ("", "nan", "NaN"):
+        return None
+    parts = _NUMBER.fullmatch(text)
+    return text if parts is None else float(text) if any(parts.groups()) else int(text)
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Told]]] = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from moola.layout import read_json
 from moola.pipelines.context import Context
-from moola.pipelines.events import Event, EventLog
+from moola.pipelines.events import Event, EventLog, figures_of
 from moola.pipelines.hooks import Hook
 from moola.pipelines.rented import rent_figures
 from moola.pipelines.stage import Stage
@@ -19,21 +19,6 @@ from moola.tracking.tracker import TrackedRun
 
 _OWN_CURVES = ("pretrain", "probe", "search")
 """Stages whose curves come seed by seed, from other events or files than their progress."""
-_NO_FIGURES = {
-    "time",
-    "event",
-    "stage",
-    "seed",
-    "member",
-    "step",
-    "epoch",
-    "steps",
-    "done",
-    "total",
-    "what",
-    "study",
-    "number",
-}
 
 
 class TrackerFeed(Hook):
@@ -124,26 +109,13 @@ def points(event: Event, since_start_s: float) -> Iterator[tuple[str, int, dict[
     """
     stage, name = event.get("stage", ""), event["event"]
     if name == "steps":
-        yield f"{stage}/seed{event['seed']}", event["step"], _figures(event)
+        yield f"{stage}/seed{event['seed']}", event["step"], figures_of(event)
     elif name == "epoch":
         member = f"/member{event['member']}" if event.get("member") else ""
-        yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], _figures(event)
+        yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], figures_of(event)
     elif name == "system":
-        yield "system", round(since_start_s), _figures(event)
+        yield "system", round(since_start_s), figures_of(event)
     elif name == "trial":
-        yield event["study"], event["number"], _figures(event)
+        yield event["study"], event["number"], figures_of(event)
     elif name == "progress" and stage not in _OWN_CURVES:
-        yield stage, event["done"], _figures(event)
-
-
-def _figures(event: Event) -> dict[str, float]:
-    return dict(_flat({key: value for key, value in event.items() if key not in _NO_FIGURES}, ""))
-
-
-def _flat(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, float]]:
-    """Numbers inside nested groups, under names with a slash between: ``lr/encoder``."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{path}{key}", float(value)
+        yield stage, event["done"], figures_of(event)

@@ -14,10 +14,10 @@ from typing import Any
 
 from moola.errors import MoolaError
 from moola.layout import digest_file
-from moola.pipelines.rented import rent_figures
+from moola.pipelines.rented import journal_rent
 from moola.pods.bundle import Bundle
 from moola.tracking.delivery import Delivery, sync_line
-from moola.tracking.journal import JOURNAL, Call, Journal, read_calls
+from moola.tracking.journal import JOURNAL, Call, read_calls
 from moola.tracking.tracker import Tracker, check_packages, trackers_from_config
 
 _MOST_BYTES = 1024**3
@@ -43,7 +43,7 @@ def tell_trackers(bundle: Bundle, folder: Path, artifacts: Path, tell: Callable[
         if problems := _problems(folder, artifacts):
             tell(f"{JOURNAL} of the pod is not sent to {', '.join(trackers)}: {'; '.join(problems)}")
             return
-        _add_rent(folder)
+        journal_rent(folder)
         _deliver(trackers, folder, tell)
     except KeyboardInterrupt:
         tell(f"interrupted; the run itself is done{_later(folder, trackers)}")
@@ -85,22 +85,6 @@ def _deliver(trackers: Mapping[str, Tracker], folder: Path, tell: Callable[[str]
     finally:
         for delivery in deliveries:
             delivery.abandon()
-
-
-def _add_rent(folder: Path) -> None:
-    """What the pods cost, which no pod knows: the journal goes on where the run ended, and ends as it did."""
-    calls = list(read_calls(folder))
-    figures = rent_figures(folder)
-    if not figures or any("pod/cost_usd" in call.arguments.get("figures", ()) for call in calls[-3:]):
-        return
-    start = next(call for call in reversed(calls) if call.method == "start")
-    journal = Journal(folder)
-    try:
-        journal.append("start", run=start.run(folder))
-        journal.append("log_summary", figures=figures)
-        journal.append("finish", status="finished")
-    finally:
-        journal.close()
 
 
 def _problems(folder: Path, artifacts: Path) -> list[str]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moola.errors import EXIT_POD, MoolaError
+from moola.pipelines.held_signals import HeldSignals, held
 from moola.pipelines.sweep_record import Point, PointState, told_points, write_state
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
-from moola.sweeps.interruption import HeldSignals, held
 from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd

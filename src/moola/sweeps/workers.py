@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.errors import MoolaError
-from moola.sweeps.interruption import HeldSignals, held
+from moola.pipelines.held_signals import HeldSignals, held
 
 GRACE_S = 60.0
 """How long a worker may take to keep what it has done, once it is told to end."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import itertools
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from typing import Any
 
 from moola.config import digest_json
 from moola.errors import EXIT_ENVIRONMENT, MoolaError, StorageError
-from moola.layout import read_json, write_json
+from moola.layout import lock_at_once, read_json, write_json
 from moola.tracking.journal import JOURNAL, Call, parse_line, read_calls
 from moola.tracking.tracker import RefusedError, TrackedRun, Tracker
 
@@ -29,6 +30,8 @@ _PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 JOURNAL_ONLY = {"MOOLA_TRACKERS": "journal"}
 """Environment of a run whose trackers are told later, from its journal: on a pod, or a node without a network."""
+_SECRET = re.compile(r"(?<=://)[^/\s]*@")
+"""User and password of an address: clients repeat in their errors what the environment gave them."""
 _TRY_AGAIN = "mend that and try again: what it took stays, the rest waits in the run folder"
 
 Tell = Callable[..., None]
@@ -188,7 +191,7 @@ class Delivery:
                 self._is_open, self._at_once = False, 1
                 return 0
             self._is_open = False
-            self._tell("tracker_refused", tracker=self.name, what=_spoken(bunch[0]), why=str(error))
+            self._refused(bunch[0], str(error))
         for _ in bunch:
             self._pending.popleft()
         self._keep(bunch[-1].number)
@@ -213,11 +216,14 @@ class Delivery:
             self._run = call.run(self.folder)
         if missing := call.missing(self.folder):
             told = ", ".join(map(str, missing))
-            self._tell("tracker_refused", tracker=self.name, what=_spoken(call), why=f"{told} is not there any more")
+            self._refused(call, f"{told} is not there any more")
             return
         call.tell(self.tracker, self.folder)
         if call.method == "start":
             self._announce()
+
+    def _refused(self, call: Call, why: str) -> None:
+        self._tell("tracker_refused", tracker=self.name, what=_spoken(call), why=_SECRET.sub("", why))
 
     def _announce(self) -> None:
         """Say once where the run is."""
@@ -250,10 +256,8 @@ class Delivery:
         folder = self.folder / FOLDER
         folder.mkdir(exist_ok=True)
         with (folder / f"{self.name}.lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BlockingIOError(error.errno, "another process is telling it of this run", self.name) from error
+            if not lock_at_once(handle):
+                raise BlockingIOError(errno.EAGAIN, "another process is telling it of this run", self.name)
             self._source = _Source(self.folder, position_of(self.folder, self.name, self._destination))
             self._run = _run_before(self.folder, self._source.position)
             self._pending.clear()
@@ -286,7 +290,7 @@ class _Source:
 
 def failure_told(name: str, folder: Path, error: BaseException) -> dict[str, Any]:
     """What, why and the way out of an outage, for an event."""
-    told = str(error).strip().splitlines()
+    told = _SECRET.sub("", str(error)).strip().splitlines()
     return {
         "tracker": name,
         "what": f"the tracker '{name}' cannot be told",

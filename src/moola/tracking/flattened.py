@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from moola.config import leaves
+
 
 def flattened(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     """Dotted names -> numbers, truth values and text; lists as JSON, null as ``null``.
@@ -13,10 +15,7 @@ def flattened(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     >>> flattened({"encoder": {"hidden": 32}, "seeds": [0, 1]})
     {'encoder.hidden': 32, 'seeds': '[0, 1]'}
     """
-    found: dict[str, str | float | bool] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= {f"{name}.{key}": item for key, item in flattened(value).items()}
-        else:
-            found[str(name)] = value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
-    return found
+    return {
+        name: value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
+        for name, value in leaves(config)
+    }

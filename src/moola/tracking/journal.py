@@ -153,11 +153,13 @@ class Journal:
             return True
 
     def close(self) -> None:
-        """Bring it to disk."""
-        try:
-            os.fsync(self._descriptor)
-        finally:
-            os.close(self._descriptor)
+        """Bring it to disk; a later call is an error."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1  # its number may soon be another file's
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def _write(self, call: Call) -> None:
         known = {"call": call.number, "time_s": call.time_s, "method": call.method, "arguments": call.arguments}

@@ -50,6 +50,9 @@ class Told:
     pictures: set[str] = field(default_factory=set[str])
     pages: set[str] = field(default_factory=set[str])
 
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
 
 USUAL = Told(
     curves={
@@ -63,7 +66,7 @@ USUAL = Told(
     pictures={"pictures/reconstructions", "pictures/confusion", "pictures/loss"},
     pages={"report"},
 )
-"""What a whole run tells at least."""
+"""What a whole run tells at least, for a dashboard that is made before the first one."""
 
 
 def told_by(folders: Iterable[Path]) -> Told:
@@ -209,13 +212,6 @@ def _media(names: Iterable[str], section: str) -> list[Any]:
 
     keys = [f"{section}/{name.removeprefix(f'{section}/')}" for name in sorted(names)]
     return [v2.MediaBrowser(title=key, media_keys=[key]) for key in keys]
-
-
-def merged(told: Told) -> Told:
-    """What runs told, and what they usually tell: a dashboard is made before the first whole run, too."""
-    if not any((told.curves, told.tables, told.pictures, told.pages, told.summary)):
-        return USUAL
-    return told
 
 
 def panel_names(workspace: Workspace) -> Mapping[str, list[str]]:

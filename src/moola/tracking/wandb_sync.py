@@ -8,18 +8,18 @@ the client refuses the inputs of an artifact, so that its folder holds no lineag
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moola.config import structure
-from moola.errors import StorageError
-from moola.layout import naming
+from moola.errors import DataError, StorageError
+from moola.layout import lock_at_once, naming
 from moola.tracking.delivery import FOLDER, TrackerError
 from moola.tracking.journal import JOURNAL, Call, read_calls
 from moola.tracking.tracker import RefusedError, TrackedRun, check_packages
+from moola.tracking.wandb_account import find_account
 from moola.tracking.wandb_session import NAME, read_record
 from moola.tracking.wandb_tracker import WandbTracker
 
@@ -52,15 +52,17 @@ def runs_to_send(results: Path) -> list[Path]:
     return sorted((folder for folder in found if _section(folder) is not None), key=_began)
 
 
-def send(folder: Path, given: Mapping[str, Any] | None = None) -> Sent:
+def send(folder: Path, given: Mapping[str, Any] | None = None, *, is_own: bool = True) -> Sent:
     """Tell W&B what it does not have of a run.
 
     Args:
         folder: of the run.
         given: ``project``, ``entity`` or ``base_url`` in place of the run's own.
+        is_own: the run was made on this machine; one from a pod does not say which server gets the key.
 
     Raises:
         StorageError: the run has no journal, or is under way.
+        DataError: the run is not `is_own`, and names a server that neither `given` nor the environment does.
         MissingPackageError: the client is not installed.
         TrackerError: there is no key, the server is out of reach, or it refuses. What it took stays taken.
     """
@@ -73,6 +75,8 @@ def send(folder: Path, given: Mapping[str, Any] | None = None) -> Sent:
             "run it again with tracker=wandb: what is finished is reused",
         )
     tracker = _tracker(folder, given or {})
+    if not is_own:
+        _check_server(folder, tracker, given or {})
     check_packages({NAME: tracker})
     _check_key(tracker)
     if _is_sent(folder, tracker, calls[-1].number):
@@ -136,6 +140,16 @@ def _is_sent(folder: Path, tracker: WandbTracker, last: int) -> bool:
     return is_there and tracker.target_entity in (None, record.get("entity")) and record.get("sent", 0) >= last
 
 
+def _check_server(folder: Path, tracker: WandbTracker, given: Mapping[str, Any]) -> None:
+    """Refuse a server that the journal of a pod alone names: it would get the key."""
+    if tracker.account.url != find_account("online", given.get("base_url")).url:
+        raise DataError(
+            f"{folder.name} came from a pod, and whoever has a pod writes what comes back",
+            f"so its word is not taken for where your key is sent: {tracker.account.url}",
+            f"say it yourself: moola wandb sync {folder.name} --base-url {tracker.account.url}",
+        )
+
+
 def _check_key(tracker: WandbTracker) -> None:
     account = tracker.account
     if account.key is None:
@@ -173,9 +187,7 @@ def _alone(folder: Path) -> Iterator[None]:
             path.parent.mkdir(exist_ok=True)
             with naming(path):
                 handle = stack.enter_context(path.open("a"))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not lock_at_once(handle):
                 way_out = "wait for it: with a key it tells W&B itself, and without one this command does then"
-                raise StorageError(f"{folder.name} is under way in another process", "", way_out) from error
+                raise StorageError(f"{folder.name} is under way in another process", "", way_out)
         yield

@@ -36,8 +36,9 @@ def main(words: Sequence[str]) -> int:
     tracker = structure(WandbTracker, given_target(arguments), "wandb")
     project = arguments.project or record.get("project") or tracker.target_project
     entity = arguments.entity or record.get("entity") or tracker.target_entity or ""
-    told = dashboard.merged(dashboard.told_by(folders))
-    if told is dashboard.USUAL:
+    told = dashboard.told_by(folders)
+    if not told:
+        told = dashboard.USUAL
         print("no run here has told W&B anything yet, so the panels are of what a run usually tells")
     account = tracker.account
     if arguments.out is None and account.key and account.mode == "online":

@@ -23,6 +23,7 @@ def main(words: Sequence[str]) -> int:
     add_target(parser, "the run's own")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
+    from moola.pipelines.rented import rent_figures
     from moola.tracking.wandb_sync import runs_to_send, send
 
     results: Path = arguments.artifacts.absolute() / "results"
@@ -32,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     code = EXIT_OK
     for folder in folders:
         try:
-            sent = send(folder, given_target(arguments))
+            sent = send(folder, given_target(arguments), is_own=not rent_figures(folder))
         except MoolaError as error:
             print(error.spoken(), file=sys.stderr)
             code = error.exit_code
