@@ -167,3 +167,21 @@ def test_the_command_ends_on_ctrl_c_with_a_page_open(
     until(page, "document.querySelector('#link')?.textContent === 'live'")
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
+
+
+def test_what_runs_are_sorted_by_is_in_sight_however_long_their_names(
+    results: Path, serve: Callable[..., Any], open_page: Any
+) -> None:
+    write_run_folder(results, f"{'long-' * 40}-000000000001")
+    for number in range(13):
+        write_run_folder(results, f"bad-{number}", status="failed", error=f"DataError: {'no bars ' * 20}")
+    page = open_page(serve(), width=1400)
+    for path in ("/", "/?sort=test/accuracy", "/?sort=seconds", "/?sort=trainer.pretrain.batch_size"):
+        page.goto(page.url.partition("/?")[0].rstrip("/") + path)
+        head = page.locator("thead a[aria-current]").bounding_box()
+        assert head["x"] + head["width"] < 1400 - 60, path
+    for box in page.query_selector_all("input[name=run]")[:12]:
+        box.check()
+    assert page.is_enabled("text=Curves side by side")
+    page.query_selector_all("input[name=run]")[12].check()
+    assert page.is_disabled("text=Curves side by side"), "more than can be looked at together"

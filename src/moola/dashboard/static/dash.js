@@ -92,7 +92,7 @@ function count() {
   const compare = document.querySelector("[formaction='/compare']");
   if (compare) compare.disabled = number !== 2;
   const curves = document.querySelector("[formaction='/curves']");
-  if (curves) curves.disabled = !number;
+  if (curves) curves.disabled = !number || number > Number(curves.dataset.most);
 }
 
 document.addEventListener("change", count);
