@@ -26,6 +26,8 @@ _INVALID = object()
 _PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_/.-]*")
 _NO_TEXT = ("null", "true", "false", "inf", "nan")
 """Text that Hydra takes without quotes, unless it is one of these words."""
+_MEANINGLESS = ("debug-cpu", "debug-fast")
+"""Names that debug presets give to runs whose figures mean nothing."""
 _LOOK = "see the composed configuration with --cfg job"
 """The way out of wrong values that say for themselves what they must be; anything else asked for says more."""
 
@@ -117,6 +119,11 @@ def from_omegaconf(composed: Any, sections: Callable[[RunConfig], object] | None
         with contextlib.suppress(MoolaError):  # what is no problem of the configuration can wait
             problems.attempt(lambda: sections(rest))
     raise problems.error(_LOOK)
+
+
+def meaningless_preset(name: str) -> str:
+    """The debug preset behind an experiment's name, as it is chosen, whose figures mean nothing; "" for none."""
+    return name.replace("-", "=", 1) if name in _MEANINGLESS else ""
 
 
 def _without(plain: Mapping[str, Any], problems: Sequence[str]) -> RunConfig | None:

@@ -371,6 +371,7 @@ def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, ba
     on_test = there("sweep", "show", "--split", "test", "--metric", "accuracy", "--markdown").out
     assert on_test.startswith("| point | status | chosen model | accuracy, sealed test | seconds | run |")
     assert "To choose among runs by it is to choose on the test" in on_test
+    assert "chosen model: the best out of fold that is no baseline or control" in on_test
     assert "did you mean" in there("sweep", "show", "--metric", "acuracy").err
     assert "did you mean 'majority'" in there("sweep", "show", "--model", "majorty").err
     (of_one,) = json.loads(there("sweep", "show", "--model", "majority", "--json").out)["points"]

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from moola.config import RunConfig, config_folder, from_omegaconf
+from moola.config import RunConfig, config_folder, from_omegaconf, meaningless_preset
 from moola.pipelines.assembly import assemble
 
 EXPERIMENTS = sorted((config_folder() / "experiment").glob("*.yaml"))
@@ -91,3 +91,10 @@ def test_every_preset_says_what_it_is_for(preset):
     first, second = (config_folder() / "debug" / f"{preset}.yaml").read_text().splitlines()[:2]
     assert first == "# @package _global_"
     assert second.startswith("# ") and len(second) > 40
+
+
+def test_debug_presets_whose_figures_mean_nothing_are_known_by_their_names() -> None:
+    for path in (config_folder() / "debug").glob("*.yaml"):
+        header = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+        preset = f"debug={path.stem}" if "figures mean nothing" in header else ""
+        assert meaningless_preset(f"debug-{path.stem}") == preset

@@ -80,6 +80,37 @@ def test_several_runs_are_followed_on_the_same_axes(
     until(page, f"{POINTS} === 5 && byId('link').textContent === 'live'")
 
 
+def test_tabs_that_nobody_sees_hold_no_connection_and_catch_up_when_they_are_shown(
+    training: Callable[..., Any], serve: Callable[..., Any], open_page: Any, until: Any
+) -> None:
+    run = training()
+    server = serve()
+    first = open_page(server)
+    # Under playwright every page is visible, so that hiding is played.
+    hide = "Object.defineProperty(document, 'hidden', {get: () => window.unseen !== false, configurable: true});"
+    flip = "(unseen) => { window.unseen = unseen; document.dispatchEvent(new Event('visibilitychange')); }"
+    first.evaluate(hide)
+    first.evaluate(flip, True)
+    first.context.add_init_script(hide)
+    tabs = [first.context.new_page() for _ in range(7)]
+    for tab in tabs:
+        tab.goto(f"{server.base}/", timeout=5000)
+        assert tab.inner_text("#link") == "connecting", "a tab in the background"
+        tab.evaluate(flip, False)
+        until(tab, "byId('link').textContent === 'live'")
+        tab.evaluate(flip, True)
+    run.say("progress", stage="pretrain", done=3, total=4, what="epochs")
+    tabs[0].wait_for_timeout(200)
+    assert "3/4" not in tabs[0].inner_text(".runs")
+    tabs[0].evaluate(flip, False)
+    until(tabs[0], "document.querySelector('.runs').textContent.includes('3/4')")
+    for done in (2, 3):  # what it shows is not what it was opened with, even where the server has that again
+        tabs[0].evaluate(flip, done == 3)
+        run.say("progress", stage="pretrain", done=done, total=4, what="epochs")
+        tabs[0].evaluate(flip, False)
+        until(tabs[0], f"document.querySelector('.runs').textContent.includes('{done}/4')")
+
+
 def test_pages_fit_a_telephone_and_are_light_or_dark(results: Path, serve: Callable[..., Any], open_page: Any) -> None:
     folder = write_run_folder(results, "run-1")
     write_run_folder(results, "bad", status="failed", run_id=HOSTILE, error=f"DataError: {HOSTILE}", name=HOSTILE)
@@ -136,3 +167,21 @@ def test_the_command_ends_on_ctrl_c_with_a_page_open(
     until(page, "document.querySelector('#link')?.textContent === 'live'")
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
+
+
+def test_what_runs_are_sorted_by_is_in_sight_however_long_their_names(
+    results: Path, serve: Callable[..., Any], open_page: Any
+) -> None:
+    write_run_folder(results, f"{'long-' * 40}-000000000001")
+    for number in range(13):
+        write_run_folder(results, f"bad-{number}", status="failed", error=f"DataError: {'no bars ' * 20}")
+    page = open_page(serve(), width=1400)
+    for path in ("/", "/?sort=test/accuracy", "/?sort=seconds", "/?sort=trainer.pretrain.batch_size"):
+        page.goto(page.url.partition("/?")[0].rstrip("/") + path)
+        head = page.locator("thead a[aria-current]").bounding_box()
+        assert head["x"] + head["width"] < 1400 - 60, path
+    for box in page.query_selector_all("input[name=run]")[:12]:
+        box.check()
+    assert page.is_enabled("text=Curves side by side")
+    page.query_selector_all("input[name=run]")[12].check()
+    assert page.is_disabled("text=Curves side by side"), "more than can be looked at together"

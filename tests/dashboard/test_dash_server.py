@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from moola.pipelines.scores import display_name
 from moola.pipelines.sweep_record import Point, PointState, Sweep, write_state
 from moola.testing.run_folders import write_run_folder
 
@@ -159,3 +162,76 @@ def test_sweeps_are_listed_whatever_their_files_are(results: Path, ask: Callable
         and "logs/0.log" in page
     )
     assert ask("/sweeps/torn")[0] == 200
+
+
+def test_a_baseline_above_the_chosen_model_is_told(results: Path, ask: Callable[..., Any]) -> None:
+    figure = {"low": 0.1, "high": 0.9, "n": 9, "seeds": 1}
+    roles = {"finetuned": "model", "logistic_regression": "baseline", "majority": "control"}
+    for name, best in (("below", 0.8), ("on-top", 0.5)):
+        folder = write_run_folder(results, name)
+        summary = json.loads((folder / "summary.json").read_text())
+        values = {"finetuned": 0.7, "logistic_regression": best, "majority": 0.2}
+        summary["as_given"] = {model: figure | {"value": value} for model, value in values.items()}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        models = {model: {"role": role} for model, role in roles.items()}
+        (folder / "models.json").write_text(json.dumps({"models": models}))
+    page = ask("/runs/below")[2].decode()
+    assert "the best out of fold that is no baseline or control" in page
+    assert f"Better there, but a baseline or control: {display_name('logistic_regression')}." in page
+    assert "Better there" not in ask("/runs/on-top")[2].decode()
+    assert "no baseline or control" in ask("/")[2].decode()
+
+
+def test_runs_that_are_not_in_a_picture_are_named(
+    training: Callable[..., Any], serve: Callable[..., Any], ask: Callable[..., Any]
+) -> None:
+    trained, reused = training("run-a"), training("run-b")
+    trained.step(1, 0.5)
+    reused.say("system", cpu_percent=50.0)
+    reused.say("stage_reused", stage="pretrain", seconds=3.0, key="0" * 64)
+    page = ask("/curves?run=run-a&run=run-b")[2].decode()
+    assert "<b>run-b</b>: no curve of pretraining, as its encoder was reused" in page
+    assert page.count('Without <span title="run-b">') == 1 and page.count('Without <span title="run-a">') == 1
+    assert "its encoder was reused" in ask("/runs/run-b")[2].decode()
+
+
+def test_too_many_runs_are_told_as_what_they_are(results: Path, ask: Callable[..., Any]) -> None:
+    names = [f"many-{number}" for number in range(13)]
+    for number, name in enumerate(names):
+        write_run_folder(results, name, number=number)
+    page = ask("/curves?" + "&".join(f"run={name}" for name in names))[2].decode()
+    assert "<h1>13 runs are chosen</h1>" in page and "configuration" not in page
+    assert b"1 run is chosen" in ask("/compare?run=run-1")[2]
+
+
+def test_names_of_any_letters_are_linked_and_pages_of_none_are_errors(results: Path, ask: Callable[..., Any]) -> None:
+    name = "a b&c?d#é%41"
+    write_run_folder(results, name)
+    write_run_folder(results, "two\nlines")
+    status, _, content = ask(f"/runs/{quote(name)}?more=1")
+    assert status == 200 and f"/runs/{quote(name)}".encode() in content
+    assert f'href="/runs/{quote(name)}"'.encode() in ask("/")[2]
+    for path in ("/runs/two%0Alines", "/static/none.js", "/events/nothing"):
+        status, headers, content = ask(path)
+        assert status == 404 and headers["content-type"].startswith("text/html") and b"there is no page" in content
+
+
+def test_curves_of_a_run_with_an_odd_name_are_linked(training: Callable[..., Any], ask: Callable[..., Any]) -> None:
+    run = training("odd?name")
+    run.step(1, 0.5)
+    assert b'href="/runs/odd%3Fname?more=1"' in ask("/runs/odd%3Fname")[2]
+
+
+def test_long_names_are_shortened_and_the_sorted_column_comes_first(results: Path, ask: Callable[..., Any]) -> None:
+    name = f"{'long' * 40}-000000000001"
+    write_run_folder(results, name)
+    page = ask("/?sort=test/macro_f1")[2].decode()
+    assert f'title="{name}"' in page and f">{name}<" not in page and "…0000001</a>" in page
+    page = ask("/?sort=encoder.hidden")[2].decode()
+    assert page.index(">encoder.hidden ↓<") < page.index(">balanced accuracy<")
+
+
+def test_figures_of_a_debug_preset_are_told_to_mean_nothing(results: Path, ask: Callable[..., Any]) -> None:
+    write_run_folder(results, "debug-fast-000000000001")
+    assert b"Made with debug=fast" in ask("/runs/debug-fast-000000000001")[2]
+    assert b"mean nothing" not in ask("/runs/run-1")[2]

@@ -11,9 +11,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moola.dashboard.curve_pictures import draw_run, draw_together, split_names
+from moola.dashboard.curve_pictures import draw_run, draw_together, split_names, spoken, without_training
 from moola.dashboard.event_tail import EventTail
 from moola.dashboard.live_run import CurveName, LiveRun, Points
+from moola.errors import cause_of
 
 LOSS = CurveName("pretrain", "loss", "step")
 _LINES = st.lists(
@@ -110,3 +111,56 @@ def test_a_run_is_followed(training: Callable[..., Any]) -> None:
     run.say("run_started", run_id="again")
     live.follow()
     assert not live.stages and live.curves[LOSS][1].y == [0.5, 0.25]
+
+
+def test_a_pause_between_two_attempts_is_no_time_of_the_run(training: Callable[..., Any]) -> None:
+    run = training()
+
+    def at(hour: int, second: int, event: str, **fields: Any) -> None:
+        run.say(event, time=f"2026-01-01T{hour:02d}:00:{second:02d}.000Z", **fields)
+
+    for hour in (0, 5):
+        at(hour, 0, "run_started", run_id="again")
+        for second in (10, 20):
+            at(hour, second, "system", cpu_percent=50.0 + hour)
+        at(hour, 30, "note", message="nothing")
+    live = LiveRun(run.folder)
+    live.follow()
+    name = CurveName("system", "cpu_percent", "second")
+    assert live.curves[name][0].x == [10, 20, 40, 50]
+    assert draw_run(live, name).count('class="series') == 2, "the line breaks"
+    assert draw_together({"a": live}, name).count("legend") == 1
+
+
+def test_a_stage_that_ctrl_c_ended_is_interrupted(training: Callable[..., Any]) -> None:
+    run = training()
+    run.say("stage_failed", stage="pretrain", error=cause_of(KeyboardInterrupt()))
+    live = LiveRun(run.folder)
+    live.follow()
+    assert live.stages["pretrain"].status == "interrupted"
+
+
+def test_a_run_without_curves_of_training_says_why(training: Callable[..., Any]) -> None:
+    run = training()
+    run.say("system", cpu_percent=50.0)
+    live = LiveRun(run.folder)
+    live.follow()
+    assert without_training(live) == "no step of training in its log"
+    run.say("stage_reused", stage="pretrain", seconds=3.0, key="0" * 64)
+    live.follow()
+    assert "its encoder was reused" in without_training(live)
+    run.step(1, 0.5)
+    live.follow()
+    assert without_training(live) == ""
+
+
+def test_curves_are_named_in_words() -> None:
+    def title(figure: str) -> str:
+        return spoken(CurveName("system", figure, "second"))
+
+    assert [title(name) for name in ("cpu_percent", "gpu0_memory_mb", "disk_free_gb")] == [
+        "machine: CPU, % of one core",
+        "machine: GPU 0 memory, MB",
+        "machine: free disk, GB",
+    ]
+    assert spoken(CurveName("pretrain", "lr/group0", "step")) == "pretrain: learning rate, group0"

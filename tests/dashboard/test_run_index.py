@@ -84,6 +84,23 @@ def test_what_was_read_is_not_read_again(results: Path, index_of: Callable[..., 
     assert len(index.figures("finetuned/test/log_loss")) == 2
 
 
+def test_an_index_is_kept_from_the_first_run_on(results: Path, index_of: Callable[..., RunIndex]) -> None:
+    index, path = index_of(), results.parent / "metadata" / "runs.sqlite"
+    assert not path.parent.exists()
+    write_run_folders(results, 1)
+    assert index.refresh() and path.is_file() and len(index.entries) == 1
+
+
+def test_a_pipe_in_place_of_a_manifest_holds_nobody_up(results: Path, index_of: Callable[..., RunIndex]) -> None:
+    for name in ("manifest.json", "config.yaml", "metrics.json"):
+        path = write_run_folder(results, name.partition(".")[0]) / name
+        path.unlink()
+        os.mkfifo(path)
+    found = index_of().entries
+    assert {entry.status for entry in found.values()} == {"broken"}
+    assert all("it is no file" in entry.why for entry in found.values())
+
+
 def test_every_kind_of_folder_is_told_and_breaks_nothing(results: Path, index_of: Callable[..., RunIndex]) -> None:
     for status in ("finished", "failed", "interrupted"):
         write_run_folder(results, status, status=status)

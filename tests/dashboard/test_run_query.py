@@ -51,6 +51,8 @@ def found(index: RunIndex, *where: str, **asked: object) -> str:
         ("seeds=2", "012345f"),
         ("alarms>0", "03"),
         ("started>2026-01-01T00:04", "45"),
+        ("started>2026-01-01 00:04", "45"),
+        ("started<2026-02", "012345f"),
         ("stage.skip=[]", "012345f"),
         ("test/balanced_accuracy>0.7", "345"),
         ("cost=null", "012345f"),
@@ -58,6 +60,20 @@ def found(index: RunIndex, *where: str, **asked: object) -> str:
 )
 def test_conditions(index: RunIndex, condition: str, kept: str) -> None:
     assert sorted(found(index, condition)) == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("encoder=bilstm_8x1", "encoder is bilstm; no run has bilstm_8x1"),
+        ("encoder.hidden=7", "encoder.hidden is 8, 16, 32, 64, 128, 256; no run has 7"),
+        ("status=interrupted", "status is failed, finished; no run has interrupted"),
+    ],
+)
+def test_a_condition_that_no_run_meets_is_told_with_what_there_is(index: RunIndex, condition: str, told: str) -> None:
+    runs_found = query_runs(index, RunQuery(where=[condition]))
+    assert not runs_found.entries and runs_found.hints == (told,)
+    assert not query_runs(index, RunQuery(where=["encoder=bilstm", "alarms>9"])).hints, "each is met, or is no word"
 
 
 def test_all_conditions_have_to_hold_and_names_narrow_down(index: RunIndex) -> None:
@@ -94,6 +110,11 @@ def test_what_nobody_knows_is_told_in_one_go_with_near_names(index: RunIndex) ->
     assert "'test/balanced_accuracy'" in caught.value.why
     with pytest.raises(DataError, match="did you mean 'many'"):
         found(index, names=["mny"])
+    with pytest.raises(DataError, match="none of 7 runs has a name like it"):
+        found(index, names=["qqqqqq"])
+    with pytest.raises(QueryError) as caught:
+        found(index, sort="nope")
+    assert "order: no run has 'nope'" in caught.value.why and caught.value.way_out == "keys: `moola runs --keys`"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +128,9 @@ def test_what_nobody_knows_is_told_in_one_go_with_near_names(index: RunIndex) ->
         ("encoder.hidden>", "is missing"),
         ("started>2026", "no started is above or below '2026': one is \"2026-01-01T"),
         ("alarms<none", "no alarms is above or below"),
+        ("started>yesterday", "no started is above or below 'yesterday': one is \"2026-01-01T"),
+        ("seeds=[0]", "seeds is a number, not '[0]'"),
+        ("alarms!=few", "alarms is a number"),
     ],
 )
 def test_a_condition_that_no_run_could_meet_is_refused(index: RunIndex, condition: str, told: str) -> None:
@@ -179,6 +203,12 @@ def test_the_command_prints_json_and_csv(index: RunIndex, capsys: pytest.Capture
     assert len(rows) == 6 and float(rows[0]["test/log_loss/low"]) < float(rows[0]["test/log_loss"])
     assert runs.main([*place, "--keys"]) == 0
     assert "figure   majority/test/log_loss" in capsys.readouterr().out
+    assert runs.main([*place, "--keys", "--json"]) == 0
+    assert "majority/test/log_loss" in json.loads(capsys.readouterr().out)["figure"]
+    assert runs.main([*place, "--where", "encoder=gru"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["encoder is bilstm; no run has gru"]
+    assert runs.main([*place, "--columns", "started"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["name", "started,", "UTC"]
 
 
 def test_the_command_tells_what_to_do_where_there_are_no_runs(
@@ -186,6 +216,16 @@ def test_the_command_tells_what_to_do_where_there_are_no_runs(
 ) -> None:
     assert runs.main(["--artifacts", str(tmp_path), "--where", "encoder.hidden>1", "--sort", "headline"]) == 0
     assert "make one with `moola run`" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir()), "who only looks makes no folder"
+
+
+def test_the_folder_of_results_is_not_taken_for_that_above_it(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run_folders(results, 1)
+    monkeypatch.chdir(results.parent.parent)
+    for look in (runs.main, dash.main, ls.main):
+        with pytest.raises(MoolaError, match=r"did you mean --artifacts artifacts$"):
+            look(["--artifacts", "artifacts/results"])
+    assert not (results / "metadata").exists()
 
 
 def test_runs_of_a_sweep(index: RunIndex, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,6 +240,9 @@ def test_the_first_lines_carry_the_alarms() -> None:
     text = Page(render_report(full_report())).text
     assert text.index("collapsed named : 98 % one class.") < text.index("Verdict")
     assert "2 fired in 14 checks" in text
+    assert "mean nothing" not in text
+    trial = Page(render_report(dataclasses.replace(full_report(), experiment="debug-fast"))).text
+    assert "Made with debug=fast, to try things out: the figures mean nothing." in trial
     assert "No alarm fired in 14 checks." in Page(render_report(empty_report())).text
 
 

@@ -120,6 +120,14 @@ def test_the_best_model_against_the_simple_thing(difference: Estimate, says: str
     assert "not on the test" in second and "0.800 [0.770, 0.830] on the sealed test" in second
 
 
+def test_a_baseline_above_the_chosen_model_is_told_with_the_rule() -> None:
+    assert "among models that are no baseline or control, not on the test" in verdict(FULL)[1]
+    assert "worse than" not in verdict(FULL)[1]
+    above = replace(FULL, models=(*MODELS[:2], replace(MODELS[2], oof=figure(0.9)), MODELS[3]))
+    assert "worse than the simple baseline logistic with 0.900 [0.870, 0.930])" in verdict(above)[1]
+    assert len(verdict(above)) == 3 and verdict(above)[1].startswith("tuned, chosen")
+
+
 def test_the_choice_is_made_out_of_fold_and_never_by_the_test() -> None:
     best, control = choose_best(FULL), choose_best(FULL, controls=True)
     assert best is not None and best.name == "tuned"  # scratch is better on the test

@@ -16,7 +16,7 @@ from moola.evaluation.comparison import estimates
 from moola.evaluation.intervals import moving_block_weights
 from moola.layout import digest_file, read_json, write_json, write_text
 from moola.pipelines.rented import Rented, write_rented
-from moola.pipelines.results import aggregate_results, find_runs, open_run, open_runs
+from moola.pipelines.results import FinishedRun, aggregate_results, find_runs, open_run, open_runs
 from moola.pipelines.run_pair import compare_runs
 from moola.pipelines.run_pair_page import pair_json, pair_text, render_pair
 from moola.pipelines.run_table import openings, tabulate_runs
@@ -26,6 +26,21 @@ from moola.pipelines.transfer_diagnosis import diagnose_transfer
 N = 240
 CLASSES = ("falls", "rises")
 TRUTH = np.arange(N) // 7 % 2
+
+
+@pytest.mark.parametrize(
+    ("target", "order", "way_out"),
+    [
+        ("run", "[ingest, evaluate]", "name a run that evaluates"),
+        ("oof", "[ingest, overfit]", "name a run that evaluates"),
+        ("oof", "[ingest, evaluate]", "go on: moola run --config-path"),
+    ],
+)
+def test_what_a_run_never_makes_is_not_to_be_waited_for(tmp_path: Path, target: str, order: str, way_out: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"stage: {{order: {order}, skip: []}}")
+    with pytest.raises(StorageError) as caught:
+        FinishedRun(tmp_path, {"files": {}, "target": target}).file("metrics.json")
+    assert caught.value.way_out.startswith(way_out)
 
 
 def probabilities(skill: float, seed: int = 0) -> np.ndarray:

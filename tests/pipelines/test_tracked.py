@@ -25,8 +25,8 @@ from moola.pipelines.events import EventLog, read_events
 from moola.pipelines.system_figures import SystemMeter, gpu_figures, sampling
 from moola.pipelines.tracked import tracked
 from moola.pipelines.tracked_results import results_told
-from moola.pipelines.tracker_feed import points
-from moola.tracking.journal import JOURNAL, read_calls
+from moola.pipelines.tracker_feed import TrackerFeed, points
+from moola.tracking.journal import JOURNAL, Journal, read_calls
 from moola.tracking.tracker import TRACKERS, TrackedRun, Tracker
 
 
@@ -94,6 +94,23 @@ def test_points_of_events() -> None:
     assert of(event="progress", stage="oof", done=4, total=9, what="fit", seconds=0.5) == [("oof", 4, {"seconds": 0.5})]
     assert of(event="progress", stage="pretrain", done=4, total=9, what="", loss=0.5) == []
     assert of(event="stage_started", stage="oof", number=1, total=2) == []
+
+
+def test_steps_of_the_machine_leave_pauses_out_and_never_go_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr("moola.pipelines.tracker_feed.time", clock)
+    run = TrackedRun(folder.name, "tiny", folder, {}, None, "run")
+    for _ in range(2):
+        journal, events = Journal(folder), EventLog(folder / "events.jsonl")
+        TrackerFeed(journal, run, events).begin()
+        for _ in range(2):
+            now[0] += 10
+            events.emit("system", cpu_percent=50.0)
+        journal.close()
+        now[0] += 3600
+    steps = [call.arguments["step"] for call in read_calls(folder) if call.method == "log_figures"]
+    assert steps == [10, 20, 30, 40]
 
 
 def test_a_run_goes_on_without_its_tracker_and_says_how_the_rest_is_sent(config: RunConfig, folder: Path) -> None:

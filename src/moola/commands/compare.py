@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--metric", default="balanced_accuracy", help="default: balanced_accuracy")
-    parser.add_argument("--model", help="whose figure, in a table; default: what each run would choose out of fold")
+    parser.add_argument(
+        "--model", help="whose figure, in a table; default: of the best out of fold but baselines and controls"
+    )
     parser.add_argument("--split", choices=("test", "oof"), help="of a table; default: test, where a run has one")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     parser.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def artifacts_of(arguments: argparse.Namespace) -> Path:
     """The folder that ``--artifacts`` names, for who only looks; the usual one may not be there yet.
 
     Raises:
-        MoolaError: there is no such folder; near names are given.
+        MoolaError: there is no such folder, or it is that of the results; near names are given.
     """
     named: Path = arguments.artifacts
     if named != USUAL_ARTIFACTS and not named.is_dir():
@@ -55,6 +56,13 @@ def artifacts_of(arguments: argparse.Namespace) -> Path:
         near = near_names(named.name, beside)
         why = ask_for(str(named.parent / name) for name in near) if near else ""
         raise MoolaError(f"--artifacts {named}: there is no such folder", why, "name the one that runs are made in")
+    if not (named / "results").is_dir() and (any(named.glob("*/manifest.json")) or (named / "sweeps").is_dir()):
+        above = Path(os.path.relpath(named.absolute().parent))
+        raise MoolaError(
+            f"--artifacts {named}: these are the results themselves",
+            "the folder that holds them is wanted",
+            f"did you mean --artifacts {above}",
+        )
     return named.absolute()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from moola.errors import EXIT_OK
 _LINES = 30
 _EPILOG = """\
 KEY is a field (name, status, seconds, started, cost, alarms, ...), a key of the configuration (encoder.hidden), or a
-figure: finetuned/test/balanced_accuracy, without a model that of the model which each run chose, without a split out of
-fold, where balanced accuracy is on the labels as given, as in `moola compare`. Figures come with their intervals.
+figure: finetuned/test/balanced_accuracy, without a model that of the model which each run chose, the best out of fold
+that is no baseline or control, without a split out of fold, where balanced accuracy is on the labels as given, as in
+`moola compare`. Figures come with their intervals.
   moola runs 'market-*' --where 'encoder.hidden>=64' --where status=finished --sort headline
   moola runs --columns +encoder.hidden,test/macro_f1 --csv > runs.csv
 A status is running, finished, failed, interrupted, stopped (its process is gone without a word), broken (its files are
@@ -40,8 +42,9 @@ def main(words: Sequence[str]) -> int:
     artifacts = artifacts_of(arguments)
     index = open_index(artifacts, _tell)
     if arguments.keys:
-        for kind, keys in known_keys(index).items():
-            print("\n".join(f"{kind:9}{key}" for key in keys))
+        keys = known_keys(index)
+        lines = [f"{kind:9}{key}" for kind, names in keys.items() for key in names]
+        print(json.dumps(keys, indent=2, ensure_ascii=False) if arguments.json else "\n".join(lines))
         return EXIT_OK
     added = [key for key in (arguments.columns or "").removeprefix("+").split(",") if key]
     first = DEFAULT_COLUMNS if not added or arguments.columns.startswith("+") else ()
@@ -60,7 +63,7 @@ def main(words: Sequence[str]) -> int:
     elif runs.entries:
         print(run_table(runs, shutil.get_terminal_size().columns if on_terminal else None, [*added, *used], shown))
     elif index.entries:
-        print(f"none of {len(index.entries):,} runs is like that")
+        print("\n".join([f"none of {len(index.entries):,} runs is like that", *runs.hints]))
     else:
         print(f"there are no runs in {index.results} yet: make one with `moola run`, or name --artifacts FOLDER")
     return EXIT_OK

@@ -18,7 +18,7 @@ from moola.dashboard.live_pages import Viewers, digest_of
 from moola.dashboard.run_details import published_files
 from moola.dashboard.views import view_of
 from moola.drawing.theme import STYLESHEET
-from moola.errors import DataError, MoolaError, StorageError
+from moola.errors import DataError, MoolaError, StorageError, printable
 from moola.web.security import HEADERS
 from moola.web.static_files import static_file
 
@@ -71,7 +71,8 @@ def create_app(artifacts: Path, viewers: Viewers) -> FastAPI:
     async def compare(request: Request) -> Response:
         names = request.query_params.getlist("run")
         if len(set(names)) != 2:
-            raise MoolaError(f"{len(set(names))} runs are chosen", "two are compared", "tick two in the list of runs")
+            told = "1 run is chosen" if len(set(names)) == 1 else f"{len(set(names)) or 'no'} runs are chosen"
+            raise MoolaError(told, "two are compared", "tick two in the list of runs")
         folders = [board.results / (await viewers.run(_entry(board, name))).folder for name in names]
         return HTMLResponse(await run_in_threadpool(_compared, *folders), headers=MADE_PAGE)
 
@@ -84,7 +85,14 @@ def create_app(artifacts: Path, viewers: Viewers) -> FastAPI:
     @app.exception_handler(MoolaError)
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, MoolaError)
-        status = 404 if isinstance(error, DataError) else 422
+        return await shown(error, 404 if isinstance(error, DataError) else 422)
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, error: Exception) -> Response:  # an address that is none of the above
+        told = DataError(f"there is no page {printable(request.url.path, keep='')}", "", "begin with the list of runs")
+        return await shown(told, 404)
+
+    async def shown(error: MoolaError, status: int) -> Response:
         html = await viewers.run(lambda: board.render("error.html.j2", error=error, title=error.what, events=""))
         return HTMLResponse(html, status, headers=OWN_PAGE)
 

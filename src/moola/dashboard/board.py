@@ -13,10 +13,13 @@ import jinja2
 from moola.dashboard.live_run import LiveRun
 from moola.dashboard.run_folder import RunEntry
 from moola.dashboard.run_index import INDEX_PLACE, RunIndex
-from moola.dashboard.run_listing import cell
+from moola.dashboard.run_listing import IN_UTC, cell, shortened
 from moola.drawing.numbers import duration, figure
 from moola.errors import DataError, did_you_mean
+from moola.pipelines.scores import CHOICE
 
+MOST_CURVES = 12
+"""Runs on the same axes."""
 _MOST_LOGS = 128
 _LOOK_S = 0.5
 _SHARE = 0.05
@@ -43,8 +46,8 @@ class Board:
             lstrip_blocks=True,
             loader=jinja2.PackageLoader("moola.dashboard", "pages"),
         )
-        self._templates.filters |= {"figure": figure, "duration": duration}
-        self._templates.globals |= {"cell": cell}
+        self._templates.filters |= {"figure": figure, "duration": duration, "shortened": shortened}
+        self._templates.globals |= {"cell": cell, "choice": CHOICE, "in_utc": IN_UTC, "most_curves": MOST_CURVES}
 
     def look(self) -> None:
         """Find what is new among the runs, unless that was done a moment ago."""

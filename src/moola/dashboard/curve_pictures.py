@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import bisect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
-from moola.dashboard.live_run import CurveName, LiveRun
-from moola.drawing.curves import Curve, draw_curves
+from moola.dashboard.live_run import CurveName, LiveRun, Points
+from moola.drawing.curves import COLOURS, Curve, draw_curves
 
 _FIRST = ("loss", "val_loss", "linear_balanced_accuracy", "knn_balanced_accuracy", "gradient_norm", "windows_per_s")
 """Figures that are looked at first, in this order."""
@@ -16,6 +19,12 @@ _NAMES = {
     "knn_balanced_accuracy": "balanced accuracy, neighbours",
     "gradient_norm": "norm of the gradient",
     "windows_per_s": "windows a second",
+    "cpu_percent": "CPU, % of one core",
+    "memory_mb": "memory, MB",
+    "disk_free_gb": "free disk, GB",
+    "gpu_percent": "GPU, %",
+    "gpu_memory_mb": "GPU memory, MB",
+    "lr": "learning rate",
 }
 _WIDTH, _HEIGHT = 520.0, 216.0
 
@@ -28,13 +37,23 @@ def split_names(runs: Sequence[LiveRun]) -> tuple[list[CurveName], list[CurveNam
     return sorted(first, key=_rank), sorted(known - set(first))
 
 
+def without_training(run: LiveRun) -> str:
+    """Why a run has no curve of its pretraining, or of any training; "" where it has."""
+    if any(name.stage == "pretrain" for name in run.curves):
+        return ""
+    pretrain = run.stages.get("pretrain")
+    if pretrain is not None and pretrain.status == "reused":
+        return "no curve of pretraining, as its encoder was reused"
+    return "" if any(name.stage != "system" for name in run.curves) else "no step of training in its log"
+
+
 def draw_run(run: LiveRun, name: CurveName) -> str:
     """A curve of one run, a line a seed."""
     seeds = run.curves.get(name, {})
-    lines = [
-        Curve("" if len(seeds) == 1 and name.stage == "system" else f"seed {seed}", points.x, points.y)
-        for seed, points in sorted(seeds.items())
-    ]
+    lines: list[Curve] = []
+    for colour, (seed, points) in enumerate(sorted(seeds.items())):
+        label = "" if len(seeds) == 1 and name.stage == "system" else f"seed {seed}"
+        lines += _attempts(run, name, points, label, colour)
     return _drawn(name, lines)
 
 
@@ -44,8 +63,17 @@ def draw_together(runs: Mapping[str, LiveRun], name: CurveName) -> str:
     for colour, (run_name, run) in enumerate(runs.items()):
         for place, (seed, points) in enumerate(sorted(run.curves.get(name, {}).items())):
             label = "" if place else run_name if name.stage == "system" else f"{run_name}, seed {seed}"
-            lines.append(Curve(label, points.x, points.y, colour=colour, dashed=colour >= 6))
+            lines += _attempts(run, name, points, label, colour)
     return _drawn(name, lines)
+
+
+def _attempts(run: LiveRun, name: CurveName, points: Points, label: str, colour: int) -> Iterator[Curve]:
+    """A line; one over time breaks where the run was not at work, and the legend has the last of its parts."""
+    breaks = [bisect.bisect_right(points.x, second) for second in run.resumed] if name.axis == "second" else []
+    parts = [part for part in pairwise([0, *breaks, len(points.x)]) if part[0] < part[1]]
+    for place, (first, end) in enumerate(parts, start=1):
+        told = label if place == len(parts) else ""
+        yield Curve(told, points.x[first:end], points.y[first:end], colour=colour, dashed=colour >= COLOURS)
 
 
 def _drawn(name: CurveName, lines: Sequence[Curve]) -> str:
@@ -55,7 +83,19 @@ def _drawn(name: CurveName, lines: Sequence[Curve]) -> str:
 
 def spoken(name: CurveName) -> str:
     """What a curve shows, in words."""
-    return f"{name.stage}: {_NAMES.get(name.figure, name.figure.replace('_', ' '))}"
+    return f"{'machine' if name.stage == 'system' else name.stage}: {_figure(name.figure)}"
+
+
+def _figure(figure: str) -> str:
+    """A figure in words: ``GPU 1 memory, MB``, ``learning rate, group0``, ``part of the loss: order``."""
+    gpu = re.fullmatch(r"gpu([0-9]+)(_\w+)", figure)
+    if gpu and f"gpu{gpu[2]}" in _NAMES:
+        return _NAMES[f"gpu{gpu[2]}"].replace("GPU", f"GPU {gpu[1]}")
+    kind, _, rest = figure.partition("/")
+    if kind in ("lr", "parts") and rest:
+        words = rest.replace("_", " ")
+        return f"part of the loss: {words}" if kind == "parts" else f"{_NAMES['lr']}, {words}"
+    return _NAMES.get(figure, figure.replace("_", " "))
 
 
 def _rank(name: CurveName) -> tuple[int, CurveName]:

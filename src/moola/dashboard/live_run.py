@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from moola.dashboard.event_tail import EventTail
+from moola.errors import cause_of
 from moola.pipelines.console import spoken
 from moola.pipelines.events import Event, figures_of
 
@@ -62,7 +63,7 @@ class Points:
 
 @dataclass
 class StageState:
-    """A stage of the latest attempt: ``running``, ``finished``, ``reused`` or ``failed``."""
+    """A stage of the latest attempt: ``running``, ``finished``, ``reused``, ``interrupted`` or ``failed``."""
 
     name: str
     status: str = "running"
@@ -92,6 +93,7 @@ class LiveRun:
         n_stages: how many there will be; 0 where it is not known.
         progress: of the stage at work; None where none is.
         curves: name -> seed -> points; the machine has seed 0.
+        resumed: seconds, those of the pauses left out, at which a later attempt began.
         log: the last lines that the run said.
     """
 
@@ -107,7 +109,9 @@ class LiveRun:
         self.progress: Progress | None = None
         self.curves: dict[CurveName, dict[int, Points]] = {}
         self.log: deque[str] = deque(maxlen=_LOG_LINES)
-        self._began: float | None = None
+        self.resumed: list[float] = []
+        self._began_s: float | None = None
+        self._last_s = 0.0
 
     def follow(self) -> bool:
         """Read what is new; whether anything is."""
@@ -122,6 +126,7 @@ class LiveRun:
 
     def _take(self, event: Event) -> None:
         kind = event["event"]
+        second = self._second(event, begins=kind == "run_started")
         if kind == "run_started":
             self.stages, self.progress = {}, None
         elif kind == "steps":
@@ -129,7 +134,7 @@ class LiveRun:
         elif kind == "epoch" and not event.get("member"):  # of an ensemble the first is shown
             self._add(event["stage"], "epoch", event["seed"], event["epoch"], event)
         elif kind == "system":
-            self._add("system", "second", 0, self._second(event), event)
+            self._add("system", "second", 0, second, event)
         elif kind == "progress":
             self.progress = Progress(event["stage"], int(event["done"]), int(event["total"]), str(event["what"]))
         elif kind.startswith("stage_"):
@@ -145,8 +150,9 @@ class LiveRun:
         elif what == "waiting":
             self.stages[name].what = f"waits: {event['why']}"
         elif what in ("finished", "reused", "failed"):
-            seconds = event.get("seconds")
-            self.stages[name] = StageState(name, what, seconds if what != "failed" else None, event.get("error", ""))
+            seconds, error = event.get("seconds") if what != "failed" else None, str(event.get("error", ""))
+            ended = "interrupted" if what == "failed" and error == cause_of(KeyboardInterrupt()) else what
+            self.stages[name] = StageState(name, ended, seconds, error)
             self.progress = None
 
     def _add(self, stage: str, axis: Axis, seed: int, x: float, event: Event) -> None:
@@ -154,8 +160,16 @@ class LiveRun:
         for figure, y in figures_of(event).items():
             self.curves.setdefault(CurveName(stage, figure, axis), {}).setdefault(int(seed), Points()).add(float(x), y)
 
-    def _second(self, event: Event) -> float:
-        at = datetime.datetime.fromisoformat(event["time"]).timestamp()
-        if self._began is None:
-            self._began = at
-        return at - self._began
+    def _second(self, event: Event, *, begins: bool) -> float:
+        """Seconds that the run has been at work; what lies between an attempt and the next is none of them."""
+        try:
+            at_s = datetime.datetime.fromisoformat(event["time"]).timestamp()
+        except (KeyError, TypeError, ValueError):  # of another moola, or by hand
+            return self._last_s
+        if self._began_s is None:
+            self._began_s = at_s
+        elif begins:
+            self._began_s = at_s - self._last_s
+            self.resumed.append(self._last_s)
+        self._last_s = max(self._last_s, at_s - self._began_s)
+        return at_s - self._began_s

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moola.dashboard.run_folder import RunEntry, read_run_folder
+from moola.config import meaningless_preset
+from moola.dashboard.run_folder import Figure, RunEntry, read_plain, read_run_folder
 from moola.drawing.intervals import IntervalRow, Kind, draw_intervals
 from moola.evaluation.metrics import METRICS
 from moola.pipelines.scores import HEADLINE, display_name
@@ -48,13 +49,16 @@ class RunDetails:
         files = published_files(self.folder)
         summary = _object(self.folder / "summary.json") if "summary.json" in files else {}
         pictures = sorted(name for name in files if name.startswith("pictures/") and name.endswith(".svg"))
+        roles, given = _roles(_object(self.folder / "models.json")), _given(record.figures)
         figures = self.board.render(
             "run_figures.html.j2",
             entry=entry,
             verdict=[str(sentence) for sentence in _list(summary, "verdict")],
             alarms=[_alarm(one) for one in _list(summary, "alarms")],
             chosen=record.entry.chosen,
-            picture=_leaderboard(record.figures, _object(self.folder / "models.json")),
+            preset=meaningless_preset(entry.experiment),
+            above=_above(record.entry.chosen, given, roles),
+            picture=_leaderboard(given, roles),
             tables=_tables(record.figures),
             display_name=display_name,
             metric=METRICS[HEADLINE].label,
@@ -87,18 +91,40 @@ def published_files(folder: Path) -> Mapping[str, str]:
     return files if isinstance(files, dict) else {}
 
 
-def _leaderboard(figures: Mapping[str, Any], head: Mapping[str, Any]) -> str:
-    """All models out of fold on the labels as given, the best first."""
-    kinds = head.get("models") if isinstance(head.get("models"), dict) else {}
-    found = [(name.split("/")[0], found) for name, found in figures.items() if name.endswith(f"/given/{HEADLINE}")]
-    if not found:
+def _roles(head: Mapping[str, Any]) -> dict[str, str]:
+    """Model -> what it is; stacks are not among them."""
+    kinds = head.get("models")
+    known = kinds.items() if isinstance(kinds, dict) else ()
+    return {model: str(told.get("role", "")) for model, told in known if isinstance(told, dict)}
+
+
+def _given(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Model -> headline figure out of fold on the labels as given, the best first."""
+    found = {name.split("/")[0]: found for name, found in figures.items() if name.endswith(f"/given/{HEADLINE}")}
+    return dict(sorted(found.items(), key=lambda one: _value(one[1]), reverse=True))
+
+
+def _value(found: Figure) -> float:
+    return -math.inf if found.value is None else found.value
+
+
+def _above(chosen: str, given: Mapping[str, Figure], roles: Mapping[str, str]) -> list[str]:
+    """Names of the baselines and controls that are better than the chosen model where it was chosen."""
+    if chosen not in given:
+        return []
+    own = _value(given[chosen])
+    barred = [model for model in given if roles.get(model) in ("baseline", "control")]
+    return [display_name(model) for model in barred if _value(given[model]) > own]
+
+
+def _leaderboard(given: Mapping[str, Figure], roles: Mapping[str, str]) -> str:
+    """All models out of fold on the labels as given."""
+    if not given:
         return ""
-    found.sort(key=lambda one: -math.inf if one[1].value is None else one[1].value, reverse=True)
     rows = []
-    for model, one in found:
-        role = kinds.get(model, {}).get("role", "") if isinstance(kinds, dict) and model in kinds else "stack"
+    for model, one in given.items():
         value, low, high = (math.nan if part is None else part for part in one[:3])
-        rows.append(IntervalRow(display_name(model), value, low, high, _KINDS.get(role, "model")))
+        rows.append(IntervalRow(display_name(model), value, low, high, _KINDS.get(roles.get(model, "stack"), "model")))
     title = f"{METRICS[HEADLINE].label}, out of fold, labels as given"
     return draw_intervals(rows, title=title, x_label=title)
 
@@ -115,7 +141,7 @@ def _tables(figures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_bytes())
+        told = json.loads(read_plain(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +97,7 @@ def read_run_folder(folder: Path) -> RunRecord:
     if not (folder / "manifest.json").exists():
         return RunRecord(_without_manifest(folder))
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads(read_plain(folder / "manifest.json"))
         entry = _entry(folder, manifest)
     except _READ_ERRORS as error:
         why = f"manifest.json cannot be read ({type(error).__name__}: {error})"
@@ -110,6 +113,20 @@ def read_run_folder(folder: Path) -> RunRecord:
     if problems:
         entry = entry._replace(status="broken", why="; ".join(problems))
     return RunRecord(entry, figures, settings)
+
+
+def read_plain(path: Path) -> bytes:
+    """Content of a file; a pipe of its name would keep whoever reads it for ever.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    with open(descriptor, "rb") as handle:
+        return handle.read()
 
 
 def is_begun(record: RunRecord) -> bool:
@@ -167,7 +184,7 @@ def _entry(folder: Path, manifest: Mapping[str, Any]) -> RunEntry:
 
 def _rented(folder: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads((folder / "pod.json").read_bytes())
+        told = json.loads(read_plain(folder / "pod.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -176,7 +193,7 @@ def _rented(folder: Path) -> Mapping[str, Any]:
 def _parts(path: Path, read: Any, problems: list[str]) -> dict[str, Any]:
     """What `read` finds in a file; what is wrong with it joins the problems."""
     try:
-        return dict(read(path.read_bytes()))
+        return dict(read(read_plain(path)))
     except FileNotFoundError:
         problems.append(f"{path.name} is missing")
     except _READ_ERRORS as error:

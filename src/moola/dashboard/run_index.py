@@ -51,7 +51,7 @@ class RunIndex:
 
     Args:
         results: the folder of run folders.
-        path: of the file; None: in memory.
+        path: of the file, which is not made before there are results; None: in memory.
         tell: called before many runs are read for the first time, with their number.
 
     Attributes:
@@ -62,7 +62,8 @@ class RunIndex:
         self.results, self._path, self._tell = results, path, tell
         self.entries: dict[str, RunEntry] = {}
         self._lock = threading.RLock()
-        self._database = _open(path)
+        self._is_early = path is not None and not results.is_dir()
+        self._database = _open(None if self._is_early else path)
 
     def refresh(self) -> bool:
         """Bring the index up to date; whether anything differs from the last time."""
@@ -110,6 +111,9 @@ class RunIndex:
         return None
 
     def _refresh(self) -> None:
+        if self._is_early and self.results.is_dir():
+            self._database.close()
+            self._is_early, self._database = False, _open(self._path)
         there = _signatures(self.results)
         rows = self._rows()
         known = {row[2]: row[:2] for row in rows}

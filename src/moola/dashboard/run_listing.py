@@ -14,11 +14,14 @@ from moola.dashboard.run_keys import Key
 from moola.dashboard.run_query import RunList, judged_on
 from moola.drawing.numbers import duration, figure, interval
 from moola.errors import printable
+from moola.pipelines.scores import CHOICE
 
 DEFAULT_COLUMNS = ("status", "headline", "model", "alarms", "seeds", "seconds", "started", "cost")
 """What is told of each run where nobody asks for anything."""
 _SHORTEST_NAME = 18
-_SHORT_HEADS = {"headline": "balanced accuracy"}
+IN_UTC = ("started", "finished")
+"""Fields that are told without their zone, which is in the head of their column."""
+_SHORT_HEADS = {"headline": "balanced accuracy", **{key: f"{key}, UTC" for key in IN_UTC}}
 
 
 def cell(key: Key, folder: str) -> str:
@@ -34,7 +37,7 @@ def cell(key: Key, folder: str) -> str:
             return duration(value)
         if key.asked == "cost":
             return f"${value:.2f}"
-        if key.asked in ("started", "finished"):
+        if key.asked in IN_UTC:
             return value[:16].replace("T", " ")
     return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), keep="")
 
@@ -59,7 +62,7 @@ def run_table(runs: RunList, width: int | None, asked: Sequence[str], limit: int
         room = width - sum(widths[1:]) - 2 * (len(widths) - 1)
         widths[0] = min(widths[0], max(room, _SHORTEST_NAME))
     text = [
-        "  ".join([_cut(row[0], widths[0]).ljust(widths[0]), *map(str.ljust, row[1:], widths[1:])]).rstrip()
+        "  ".join([shortened(row[0], widths[0]).ljust(widths[0]), *map(str.ljust, row[1:], widths[1:])]).rstrip()
         for row in rows
     ]
     more = len(runs.entries) - len(shown)
@@ -92,10 +95,10 @@ def _heads_in_full(columns: Sequence[Key], kept: Sequence[int]) -> list[str]:
 
 
 def _of_chosen(key: Key) -> str:
-    return "" if ":" in key.label else ", of the model that each run chose out of fold"
+    return "" if ":" in key.label else f", of the model that each run chose, {CHOICE}"
 
 
-def _cut(name: str, room: int) -> str:
+def shortened(name: str, room: int) -> str:
     """A name with both of its ends, which tell runs apart."""
     if len(name) <= room:
         return name

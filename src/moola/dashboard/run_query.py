@@ -25,6 +25,10 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
 }
+_FEW = 8
+"""Values of a key that are told one by one."""
+_TIMES, _COUNTS = ("started", "finished"), ("seconds", "attempts", "seeds", "alarms", "cost")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2}(T.*)?)?")
 SIGNS = "= != < <= > >= ~"
 
 
@@ -32,8 +36,10 @@ class QueryError(MoolaError):
     """What is asked for cannot be understood; `why` lists every problem, one a line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        way_out = f"a condition is a key, one of {SIGNS} and a value: 'encoder.hidden>=64'; keys: `moola runs --keys`"
-        super().__init__("runs cannot be listed like this", "\n".join(f"- {one}" for one in problems), way_out)
+        told, way_out = tuple(problems), "keys: `moola runs --keys`"
+        if any(one.startswith("condition") for one in told):
+            way_out = f"a condition is a key, one of {SIGNS} and a value: 'encoder.hidden>=64'; {way_out}"
+        super().__init__("runs cannot be listed like this", "\n".join(f"- {one}" for one in told), way_out)
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,13 @@ class RunList:
         entries: in order.
         columns: what is told of each.
         warnings: what their order must not be taken for.
+        hints: where no run is left, conditions that no run meets, with what there is instead.
     """
 
     entries: tuple[RunEntry, ...]
     columns: tuple[Key, ...]
     warnings: tuple[str, ...] = field(default=())
+    hints: tuple[str, ...] = field(default=())
 
 
 def query_runs(index: RunIndex, query: RunQuery) -> RunList:
@@ -80,20 +88,60 @@ def query_runs(index: RunIndex, query: RunQuery) -> RunList:
         DataError: a name names no run.
     """
     keys = _Keys(index)
-    conditions = [keys.condition(words) for word in query.where if (words := word.strip())]
+    asked = [keys.condition(words) for word in query.where if (words := word.strip())]
+    conditions = [condition for condition in asked if condition is not None]
     order = keys.get(query.sort, "order")
     columns = [keys.get(name, "column") for name in query.columns]
     if keys.problems or order is None:  # an unknown key is a problem
         raise QueryError(keys.problems)
     folders = _named(index, query.names) if query.names else list(index.entries)
     folders = [folder for folder in folders if query.only is None or folder in query.only]
-    folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if not of_test)]
+    folders = [folder for folder in folders if all(one.holds(folder) for one in conditions if not one.of_test)]
     considered = [index.entries[folder] for folder in folders]
-    folders = [folder for folder in folders if all(holds(folder) for of_test, holds in conditions if of_test)]
+    folders = [folder for folder in folders if all(one.holds(folder) for one in conditions if one.of_test)]
     folders = _sorted(folders, order.values, large_first=order.large_first != query.reverse)
     entries = tuple(index.entries[folder] for folder in folders)
     shown = tuple(column for column in columns if column is not None)
-    return RunList(entries, shown, tuple(_warnings(index, considered, entries, order, [*keys.found.values()])))
+    warnings = tuple(_warnings(index, considered, entries, order, [*keys.found.values()]))
+    hints = [hint for one in conditions if not entries and (hint := _hint(one, index.entries))]
+    return RunList(entries, shown, warnings, tuple(hints))
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """What a run has to be like."""
+
+    key: Key
+    sign: str
+    value: str
+
+    @property
+    def of_test(self) -> bool:
+        """Whether it looks at the sealed test."""
+        return self.key.split == TEST
+
+    def holds(self, folder: str) -> bool:
+        return _holds(self.key.values.get(folder), self.sign, self.value)
+
+
+def _hint(condition: _Condition, folders: Iterable[str]) -> str:
+    """What a key is where no run has it as a condition says; "" where some run has, or values are no words."""
+    key = condition.key
+    if condition.sign not in ("=", "==") or key.kind == "figure" or key.asked in _TIMES:
+        return ""
+    if any(map(condition.holds, folders)):
+        return ""
+    values = {_spoken(value): _plain(value) for value in key.values.values()}
+    known = sorted(values, key=lambda word: (values[word] if isinstance(values[word], float) else math.inf, word))
+    none = f"no run has {condition.value or 'none'}"
+    if len(known) <= _FEW:
+        return f"{key.asked} is {', '.join(known) or 'told of no run'}; {none}"
+    near = near_names(condition.value, known)
+    return f"{key.asked}: {none}; {ask_for(near) if near else f'there are {len(known)} others'}"
+
+
+def _spoken(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class _Keys:
@@ -115,18 +163,20 @@ class _Keys:
                 self.found[asked] = Key(asked, "setting", asked, {})
         return self.found[asked]
 
-    def condition(self, words: str) -> tuple[bool, Callable[[str], bool]]:
-        """Whether it looks at the sealed test, and whether it holds of a folder."""
+    def condition(self, words: str) -> _Condition | None:
+        """What the words say; None where they say nothing, which is a problem."""
         parts = _CONDITION.fullmatch(words)
         if parts is None:
             self.problems.append(f"condition: '{words}' is none")
-            return False, lambda folder: True
+            return None
         key, sign, value = self.get(parts["key"].strip(), "condition"), parts["sign"], parts["value"].strip()
         if key is None:
-            return False, lambda folder: True
+            return None
+        if key.kind == "field" and key.asked in _TIMES:
+            value = value.replace(" ", "T", 1)  # as lists show them
         problem = _problem(key, sign, value)
         self.problems += [f"condition: '{words}': {problem}"] if problem else []
-        return key.split == TEST, lambda folder: _holds(key.values.get(folder), sign, value)
+        return _Condition(key, sign, value)
 
 
 def _problem(key: Key, sign: str, value: str) -> str:
@@ -140,8 +190,11 @@ def _problem(key: Key, sign: str, value: str) -> str:
         return f"what {key.asked} is compared with is missing"
     if sign in _ORDERS and key.kind != "figure" and key.values:
         wanted, found = type(_plain(value)), list(key.values.values())
-        if wanted not in (float, str) or not any(isinstance(_plain(one), wanted) for one in found):
+        is_time = key.kind != "field" or key.asked not in _TIMES or _DATE.fullmatch(value)
+        if not is_time or wanted not in (float, str) or not any(isinstance(_plain(one), wanted) for one in found):
             return f"no {key.asked} is above or below '{value}': one is {json.dumps(found[0], ensure_ascii=False)}"
+    if key.kind == "field" and key.asked in _COUNTS and sign in ("=", "==", "!="):
+        return "" if is_number or _plain(value) is None else f"{key.asked} is a number, not '{value}'"
     if key.kind == "field" and key.asked == "status" and sign in ("=", "==", "!="):
         known = any(fnmatch.fnmatchcase(status, value) for status in STATUSES)
         return "" if known else f"there is no such status; {did_you_mean(value, STATUSES)}"
@@ -208,7 +261,9 @@ def _named(index: RunIndex, names: Iterable[str]) -> list[str]:
         found |= dict.fromkeys(own)
         if not own:
             near = near_names(name, known)
-            unknown.append(f"- '{name}': {ask_for(near) if near else f'none of {len(known)} has a name like it'}")
+            unknown.append(
+                f"- '{name}': {ask_for(near) if near else f'none of {len(index.entries):,} runs has a name like it'}"
+            )
     if unknown:
         raise DataError("there are no such runs", "\n".join(unknown), f"run ids are looked up in {index.results}")
     return list(found)

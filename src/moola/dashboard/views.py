@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from moola.dashboard.board import Board
-from moola.dashboard.curve_pictures import draw_run, draw_together, split_names
+from moola.dashboard.board import MOST_CURVES, Board
+from moola.dashboard.curve_pictures import draw_run, draw_together, split_names, without_training
 from moola.dashboard.live_pages import Fragments
 from moola.dashboard.live_run import CurveName, LiveRun
 from moola.dashboard.run_details import RunDetails
@@ -20,13 +20,11 @@ from moola.dashboard.run_keys import find_key
 from moola.dashboard.run_listing import DEFAULT_COLUMNS
 from moola.dashboard.run_query import QueryError, RunQuery, query_runs
 from moola.dashboard.sweep_folder import show_sweep, show_sweeps
-from moola.errors import ConfigError, DataError, MoolaError, did_you_mean
+from moola.errors import DataError, MoolaError, did_you_mean
 from moola.pipelines.sweep_record import sweeps_folder
 
 PAGE = 100
 """Runs on one page of the list."""
-_MOST_CURVES = 12
-"""Runs on the same axes."""
 _ASKED = ("first", "more", "reverse", "run", "sort", "where")
 """Names that addresses of pages may give values to."""
 
@@ -101,8 +99,9 @@ class RunsView:
         except ValueError as error:  # a quotation mark without its other
             raise QueryError([f"condition: {self.where}: {error}"]) from error
         conditions = [word if any(sign in word for sign in "=<>~") else f"name~{word}" for word in words]
-        columns = dict.fromkeys((*DEFAULT_COLUMNS, *(() if self.sort in ("started", "name") else (self.sort,))))
-        return RunQuery((), conditions, self.sort, self.reverse, tuple(columns))
+        own = () if self.sort in ("name", "started") else (self.sort,)
+        columns = tuple(dict.fromkeys((*own, *DEFAULT_COLUMNS)))  # what they are sorted by is in sight
+        return RunQuery((), conditions, self.sort, self.reverse, columns)
 
     def _link(self, **changed: Any) -> str:
         """The address of this page with other parameters."""
@@ -145,8 +144,14 @@ class RunView:
         }
         first, others = split_names([live])
         curves = self._drawn.of((live,), [*first, *(others if self.more else ())], partial(draw_run, live))
+        why = without_training(live)
         parts["curves"] = self.board.render(
-            "curves.html.j2", curves=curves, others=len(others), more=self.more, link=f"/runs/{self.name}?more=1"
+            "curves.html.j2",
+            curves=[(svg, ()) for svg in curves],
+            notes=[("This run", why)] if why else [],
+            others=len(others),
+            more=self.more,
+            link=f"/runs/{quote(self.name)}?more=1",
         )
         return {**parts, **self._details.fragments(entry)}
 
@@ -156,9 +161,10 @@ class CurvesView:
 
     def __init__(self, board: Board, names: Sequence[str], more: bool = False) -> None:
         if not names:
-            raise ConfigError(["no run is chosen"], "tick one or more in the list of runs")
-        if len(names) > _MOST_CURVES:
-            raise ConfigError([f"{len(names)} runs are chosen"], f"choose {_MOST_CURVES} at most: eyes follow no more")
+            raise MoolaError("no run is chosen", "", "tick one or more in the list of runs")
+        if len(set(names)) > MOST_CURVES:
+            why = f"at most {MOST_CURVES} are shown together: eyes follow no more"
+            raise MoolaError(f"{len(set(names))} runs are chosen", why, "tick fewer in the list of runs")
         self.board, self.names, self.more = board, tuple(dict.fromkeys(names)), more
         entries = [board.entry(name) for name in self.names]
         self.frame = Frame("together.html.j2", "Curves side by side", {"entries": entries, "more": more})
@@ -177,8 +183,20 @@ class CurvesView:
             "chosen": self.board.render(
                 "together_runs.html.j2", entries=entries, headline=find_key(self.board.index, "headline"), logs=logs
             ),
-            "curves": self.board.render("curves.html.j2", curves=curves, others=len(others), more=self.more, link=link),
+            "curves": self.board.render(
+                "curves.html.j2",
+                curves=[(svg, _without(logs, name)) for svg, name in zip(curves, names, strict=True)],
+                notes=[(name, why) for name, log in logs.items() if (why := without_training(log))],
+                others=len(others),
+                more=self.more,
+                link=link,
+            ),
         }
+
+
+def _without(logs: Mapping[str, LiveRun], name: CurveName) -> list[str]:
+    """Runs that are not in the picture of a curve."""
+    return [run for run, log in logs.items() if name not in log.curves]
 
 
 class _Drawn:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from numpy.typing import ArrayLike
 
 from moola import drawing
+from moola.config import meaningless_preset
 from moola.drawing.intervals import Kind
 from moola.errors import MoolaError
 from moola.evaluation.estimates import Alarm, Estimate
@@ -385,6 +386,11 @@ class Report:
     costs: Costs | None
     lineage: Lineage
     absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def preset(self) -> str:
+        """The debug preset that made the run, whose figures mean nothing; "" for none."""
+        return meaningless_preset(self.experiment)
 
     def __post_init__(self) -> None:
         if len(self.verdict) != 3:

@@ -204,8 +204,8 @@ def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -
     best = choose_best(inputs)
     if best is None or best.oof is None:
         return f"No best model can be named, because {_why_no_best(inputs)}."
-    chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} on the given labels ({plain(best.oof)}), "
-    chosen += "not on the test,"
+    chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} on the given labels ({plain(best.oof)}"
+    chosen += f"{_below_simple(inputs, best)}) among models that are no baseline or control, not on the test,"
     if doubt := _of_the_run(inputs):
         would = f"would read {plain(best.test)} on the sealed test" if inputs.n_test and best.test else "has no more"
         return f"No best model can be named, because {doubt}: {chosen} {would}."
@@ -226,6 +226,14 @@ def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -
     words = {1: "and beats", -1: "but the simple thing wins: it loses to", 0: "and cannot be told apart from"}
     against = f"the best simple baseline {simple.name} (paired difference {test.told})"
     return f"{chosen} {doing}{doubt}, {words[test.outcome]} {against}."
+
+
+def _below_simple(inputs: VerdictInputs, best: Candidate) -> str:
+    """Which baseline or control is better where the choice was made; empty where none is."""
+    simple, sign = choose_best(inputs, controls=True), 1 if inputs.higher_is_better else -1
+    if simple is None or not (simple.oof and best.oof) or sign * simple.oof.value <= sign * best.oof.value:
+        return ""
+    return f", worse than the simple baseline {simple.name} with {plain(simple.oof)}"
 
 
 def _above_chance(best: Candidate, tests: Mapping[tuple[str, str], _Test]) -> str:

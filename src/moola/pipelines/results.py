@@ -69,11 +69,12 @@ class FinishedRun:
             StorageError: it is missing, was edited or cannot be read, or the run left none.
         """
         if not self.has(name):
-            raise StorageError(
-                f"{self.folder} has no {name}",
-                f"the run made none on its way to '{self.manifest['target']}'",
-                f"go on: moola run --config-path {self.folder}",
-            )
+            if self._is_all():
+                why, way_out = "by its configuration the run makes none", "name a run that evaluates its models"
+            else:
+                why = f"the run made none on its way to '{self.manifest['target']}'"
+                way_out = f"go on: moola run --config-path {self.folder}"
+            raise StorageError(f"{self.folder} has no {name}", why, way_out)
         changed = changed_files(self.folder, {name: self.manifest["files"][name]})
         if changed:
             raise StorageError(
@@ -82,6 +83,18 @@ class FinishedRun:
                 "put the file back: copy the run folder again, or repeat the command of the run",
             )
         return self.folder / name
+
+    def _is_all(self) -> bool:
+        """Whether the run makes no more, however far it goes: its configuration leaves the evaluation out."""
+        if self.manifest["target"] == "run":
+            return True
+        import yaml
+
+        try:
+            stages = yaml.safe_load((self.folder / "config.yaml").read_text())["stage"]
+            return "evaluate" not in stages["order"] or "evaluate" in stages["skip"]
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            return False
 
     @cached_property
     def rows(self) -> Sequence[Mapping[str, Any]]:

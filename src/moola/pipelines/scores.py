@@ -16,6 +16,8 @@ from moola.evaluation.significance import LEVEL
 from moola.evaluation.stack_gate import StackGate
 
 HEADLINE = "balanced_accuracy"
+CHOICE = "the best out of fold that is no baseline or control"
+"""By which rule a run chooses its model, in words."""
 FINETUNED, SCRATCH = "finetuned", "scratch"
 SplitName = Literal["oof", "test"]
 _NAMES = {

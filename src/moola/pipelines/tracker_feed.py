@@ -17,6 +17,8 @@ from moola.pipelines.tracked_results import results_told
 from moola.tracking.journal import JOURNAL, Journal
 from moola.tracking.tracker import TrackedRun
 
+SYSTEM = "system"
+"""Series of figures of the machine."""
 _OWN_CURVES = ("pretrain", "probe", "search")
 """Stages whose curves come seed by seed, from other events or files than their progress."""
 
@@ -33,9 +35,11 @@ class TrackerFeed(Hook):
     def __init__(self, journal: Journal, run: TrackedRun, events: EventLog) -> None:
         self._journal, self._run, self._events = journal, run, events
         self._is_begun = self._is_failing = False
+        self._began_s = 0.0
 
     def begin(self) -> None:
-        """Say that the run starts, and listen."""
+        """Say that the run starts, and listen; what lies between an attempt and the next is no time of the run."""
+        self._began_s = time.monotonic() - self._journal.last_step(SYSTEM)
         self.tell("start", run=self._run)
         self._events.listen(self._on_event)
 
@@ -60,7 +64,7 @@ class TrackerFeed(Hook):
             self._journal.close()
 
     def _on_event(self, event: Event) -> None:
-        for series, step, figures in points(event, time.time() - (self._journal.began_s or time.time())):
+        for series, step, figures in points(event, time.monotonic() - self._began_s):
             if figures:
                 self.tell("log_figures", series=series, step=step, figures=figures, time_s=round(time.time(), 3))
 
@@ -100,12 +104,12 @@ class TrackerFeed(Hook):
             self._events.emit(event, **fields)
 
 
-def points(event: Event, since_start_s: float) -> Iterator[tuple[str, int, dict[str, float]]]:
+def points(event: Event, at_work_s: float) -> Iterator[tuple[str, int, dict[str, float]]]:
     """Points of curves in an event: series, step and figures.
 
     Args:
         event: of a run's log.
-        since_start_s: seconds since the run first started; the step of figures of the machine.
+        at_work_s: seconds of the run, its pauses left out; the step of figures of the machine.
     """
     stage, name = event.get("stage", ""), event["event"]
     if name == "steps":
@@ -114,7 +118,7 @@ def points(event: Event, since_start_s: float) -> Iterator[tuple[str, int, dict[
         member = f"/member{event['member']}" if event.get("member") else ""
         yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], figures_of(event)
     elif name == "system":
-        yield "system", round(since_start_s), figures_of(event)
+        yield SYSTEM, round(at_work_s), figures_of(event)
     elif name == "trial":
         yield event["study"], event["number"], figures_of(event)
     elif name == "progress" and stage not in _OWN_CURVES:

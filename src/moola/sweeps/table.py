@@ -149,6 +149,10 @@ class SweepTable:
             for row in bad
             if row.state is not None
         ]
+        if self.figure and not self.model:
+            from moola.pipelines.scores import CHOICE
+
+            told.append(f"{mark}chosen model: {CHOICE}")
         told += [f"{mark}no figure of {printable(why, keep='')}" for why in self.skipped]
         return [*told, *(f"{mark}beware: {warning}" for warning in self.warnings)]
 
@@ -162,7 +166,7 @@ def tabulate_sweep(
         sweep: which.
         metric: key of `moola.evaluation.metrics.METRICS`.
         split: ``oof``, by which one may choose; or ``test``, with a warning about choosing by it.
-        model: whose figures; None: those of the model that each run would choose out of fold.
+        model: whose figures; None: those of the model that each run would choose.
 
     Raises:
         ConfigError: there is no such metric.

@@ -109,16 +109,12 @@ class Journal:
     Args:
         folder: of the run.
 
-    Attributes:
-        began_s: time of the first call of the first attempt, in seconds since 1970; None before it.
-
     Raises:
         OSError: the file cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / JOURNAL
-        self.began_s: float | None = None
         self._number = 0
         self._steps: dict[str, set[int]] = {}
         self._latest: dict[tuple[str, str], str] = {}
@@ -151,6 +147,10 @@ class Journal:
             self._write(call)
             self._remember(call)
             return True
+
+    def last_step(self, series: str) -> int:
+        """The highest step of a series that any attempt has told; 0 before the first."""
+        return max(self._steps.get(series, ()), default=0)
 
     def close(self) -> None:
         """Bring it to disk; a later call is an error."""
@@ -199,7 +199,6 @@ class Journal:
 
     def _remember(self, call: Call) -> None:
         self._number = call.number
-        self.began_s = call.time_s if self.began_s is None else self.began_s
         if call.method == "log_figures":
             self._steps.setdefault(call.arguments["series"], set()).add(call.arguments["step"])
         elif call.method in _SAME_EACH_ATTEMPT:

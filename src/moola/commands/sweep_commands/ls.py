@@ -37,7 +37,9 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps([*rows, *wrong], indent=2, ensure_ascii=False))
         return EXIT_OK
     for row in rows:
-        print(f"{row['sweep']}  {row['started'][:16].replace('T', ' ')}  {told_points(row['points'])}: {row['state']}")
+        print(
+            f"{row['sweep']}  {row['started'][:16].replace('T', ' ')} UTC  {told_points(row['points'])}: {row['state']}"
+        )
         print(f"    {printable(row['command'], keep='')}")
     for name, error in broken.items():
         print(f"{name}  broken: {printable(error.what, keep='')}")

@@ -19,7 +19,7 @@ def main(words: Sequence[str]) -> int:
         description="One table of a sweep: what differs between its points, and what each came to.",
     )
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="id, its first letters, or folder; default: the last")
-    parser.add_argument("--model", help="whose figures; default: of the model that each run would choose out of fold")
+    parser.add_argument("--model", help="whose figures; default: of the best out of fold but baselines and controls")
     parser.add_argument("--metric", default="balanced_accuracy", help="default: balanced_accuracy")
     parser.add_argument("--split", choices=("oof", "test"), default="oof", help="default: oof, by which one may choose")
     form = parser.add_mutually_exclusive_group()

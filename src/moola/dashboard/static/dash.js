@@ -54,18 +54,35 @@ function told(words, lost) {
   byId("link").classList.toggle("lost", lost);
 }
 
+// A browser opens six connections to a host, and a stream holds one for as long as it is open: a tab that nobody sees
+// has none. What it missed comes when it is shown, by the digest of what it has.
 function follow(address) {
-  const stream = new EventSource(address);
-  stream.onopen = () => told("live", false);
-  stream.onmessage = (event) => {
-    Object.assign(waiting, JSON.parse(event.data));
-    if (!pressed) show();
-  };
-  stream.onerror = () => {
-    const ended = stream.readyState === EventSource.CLOSED;
-    told(ended ? "moola dash was begun anew: open the address that it printed" : "no connection: trying again", true);
-  };
-  addEventListener("pagehide", () => stream.close());
+  const place = new URL(address, location.href);
+  let stream = null;
+
+  function open() {
+    if (stream || document.hidden) return;
+    stream = new EventSource(place);
+    stream.onopen = () => told("live", false);
+    stream.onmessage = (event) => {
+      place.searchParams.set("seen", event.lastEventId);
+      Object.assign(waiting, JSON.parse(event.data));
+      if (!pressed) show();
+    };
+    stream.onerror = () => {
+      const ended = stream.readyState === EventSource.CLOSED;
+      told(ended ? "moola dash was begun anew: open the address that it printed" : "no connection: trying again", true);
+    };
+  }
+
+  function close() {
+    stream?.close();
+    stream = null;
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  open();
 }
 
 // How many runs are ticked, and for what that is too few or too many.
@@ -75,7 +92,7 @@ function count() {
   const compare = document.querySelector("[formaction='/compare']");
   if (compare) compare.disabled = number !== 2;
   const curves = document.querySelector("[formaction='/curves']");
-  if (curves) curves.disabled = !number;
+  if (curves) curves.disabled = !number || number > Number(curves.dataset.most);
 }
 
 document.addEventListener("change", count);
