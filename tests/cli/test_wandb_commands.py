@@ -10,7 +10,11 @@ import yaml
 
 from moola.commands.wandb import main
 from moola.errors import ConfigError, DataError, StorageError
+from moola.layout import write_json
+from moola.tracking.journal import Journal
+from moola.tracking.tracker import TrackedRun
 from moola.tracking.wandb_dashboard import load, panel_names
+from moola.tracking.wandb_tracker import WandbTracker
 
 PANELS = {
     "tables/leaderboard",
@@ -132,6 +136,21 @@ def test_a_place_that_takes_no_file_is_said(tmp_path: Path) -> None:
             main([*words, out])
     assert main([*words, str(tmp_path / "s.yaml"), "tracker=[mlflow,wandb]"]) == 0
     assert "tracker=wandb" not in (tmp_path / "s.yaml").read_text()
+
+
+@pytest.mark.parametrize("word", ["found", "searches/found", "artifacts/results/searches/found", None])
+def test_a_search_is_sent_however_it_is_named(
+    word: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "artifacts" / "results" / "searches" / "found"
+    folder.mkdir(parents=True)
+    journal = Journal(folder)
+    journal.append("start", run=TrackedRun("found-0123", "found", folder, {"tracker": {"wandb": {}}}, job="search"))
+    journal.close()
+    assert main(["sync"] if word is None else ["sync", word]) != 0
+    assert "there is no key for" in capsys.readouterr().err, "it was found, and is to be sent"
+    write_json(folder / "tracking" / "wandb" / "record.json", {"sent": -1})
+    assert "`moola wandb sync searches/found` sends it" in WandbTracker(mode="offline").still_to_do(folder)
 
 
 def test_sync_without_runs_and_with_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ class Search:
     @property
     def folder(self) -> Path:
         """Of the results."""
-        return self.layout.results / "searches" / self.settings.name
+        return self.layout.searches / self.settings.name
 
     def run(self, events: EventLog) -> SearchOutcome:
         """Search, and judge the winner.
