@@ -87,6 +87,16 @@ def test_ends_that_no_model_allows_are_told_all_at_once():
     assert "did you mean 'summary'" in told
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["debug=fast", "trainer.finetune.epochs=10"])
+def test_a_range_that_goes_with_every_searched_value_of_another_key_is_allowed(
+    word: str, search_of: Callable[..., Any]
+):
+    assert search_of(["search=finetune", word]).settings.dimensions["model.finetuned.frozen_epochs"].high == 12
+    with pytest.raises(ConfigError, match="frozen_epochs: 80 is not allowed: .*leaves none of"):
+        search_of(["search=finetune", word, "search.space.model.finetuned.frozen_epochs={type:int,low:70,high:80}"])
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
