@@ -11,6 +11,7 @@ import yaml
 from moola.commands.wandb import main
 from moola.errors import ConfigError, DataError, StorageError
 from moola.layout import write_json
+from moola.sweeps.wandb_sweep import read_space
 from moola.tracking.journal import Journal
 from moola.tracking.tracker import TrackedRun
 from moola.tracking.wandb_dashboard import load, panel_names
@@ -84,6 +85,50 @@ def test_a_sweep_drives_moola_as_wandbs_agent_would(tmp_path: Path, capsys: pyte
     *command, last = create_sweep_command(sweep["command"])
     assert command == ["${env}", "moola", "run", "debug=fast", "tracker=wandb"] and last == "${args_no_hyphens}"
     assert arguments == ["encoder=gru_64x1", "trainer.pretrain.lr=0.001"]
+
+
+@pytest.mark.slow
+def test_a_sweep_draws_what_its_search_would_try(tmp_path: Path) -> None:
+    assert main(["sweep", "search=random_forest", "--out", "forest.yaml"]) == 0
+    trees = yaml.safe_load((tmp_path / "forest.yaml").read_text())["parameters"]["model.random_forest.trees"]
+    assert (trees["distribution"], trees["q"]) == ("q_log_uniform_values", 1), "evenly in the logarithm"
+    assert main(["sweep", "search=finetune", "--out", "finetune.yaml"]) == 0
+    parameters = yaml.safe_load((tmp_path / "finetune.yaml").read_text())["parameters"]
+    assert parameters["trainer.finetune.epochs"] == {"values": [*range(15, 61, 5)]}
+    assert parameters["model.finetuned.frozen_epochs"] == {"values": [*range(0, 13, 2)]}
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter"),
+    [
+        ("type: float, low: 0.1, high: 0.35, step: 0.1", {"values": [0.1, 0.2, 0.3]}),
+        ("type: int, low: 0, high: 1001, step: 5", {"distribution": "q_uniform", "q": 5, "min": 0, "max": 1000}),
+        ("type: int, low: 1, high: 1001, step: 5", {"values": [*range(1, 1002, 5)]}),
+        (
+            "type: int, low: 1, high: 64, log: true",
+            {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64},
+        ),
+    ],
+)
+def test_steps_and_logarithms_of_a_space_stay(values: str, parameter: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"space: {{trainer.pretrain.epochs: {{{values}}}}}")
+    space = read_space(["mine.yaml"])
+    assert space.parameters["trainer.pretrain.epochs"] == parameter
+    assert not space.ranges, "whether it is whole needs no trial"
+
+
+def test_no_file_is_replaced_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "sweep.yaml"
+    mine.write_text("name: mine\n")
+    with pytest.raises(StorageError, match=r"sweep\.yaml is there already"):
+        main(["sweep", "seeds=[0],[1]"])
+    assert mine.read_text() == "name: mine\n"
+    mine.unlink()
+    assert main(["sweep", "seeds=[0],[1]"]) == 0
+    assert "replaced" not in capsys.readouterr().out
+    assert main(["sweep", "seeds=[0],[1],[2]"]) == 0
+    assert "replaced" in capsys.readouterr().out
+    assert yaml.safe_load(mine.read_text())["parameters"]["seeds"]["values"] == ["[0]", "[1]", "[2]"]
 
 
 @pytest.mark.slow

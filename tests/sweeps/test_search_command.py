@@ -93,7 +93,7 @@ def test_a_range_that_goes_with_every_searched_value_of_another_key_is_allowed(
     word: str, search_of: Callable[..., Any]
 ):
     assert search_of(["search=finetune", word]).settings.dimensions["model.finetuned.frozen_epochs"].high == 12
-    with pytest.raises(ConfigError, match="frozen_epochs: 80 is not allowed: .*leaves none of"):
+    with pytest.raises(ConfigError, match=r"frozen_epochs: 80 is not allowed: .*leaves none of"):
         search_of(["search=finetune", word, "search.space.model.finetuned.frozen_epochs={type:int,low:70,high:80}"])
 
 
