@@ -202,6 +202,10 @@ def test_a_search_leaves_trials_pictures_and_a_winner_and_tells_trackers(
     with locked(folder / ".lock", shared=True):
         assert command.main(["show", "--artifacts", artifacts]) == 0
         assert "under way, 6 finished" in capsys.readouterr().out
+    (folder / "search.json").write_text((folder / "search.json").read_text().replace(".journal", ".gone"))
+    assert command.main(["ls", "--artifacts", artifacts]) == 0
+    assert "interrupted  no balanced_accuracy yet  " in capsys.readouterr().out
+    (folder / "search.json").write_text((folder / "search.json").read_text().replace(".gone", ".journal"))
     assert command.main(["ls", "--artifacts", artifacts, "--json"]) == 0
     [known] = json.loads(capsys.readouterr().out)
     assert (known["status"], known["trials"]) == ("interrupted", {"finished": 6})
