@@ -47,7 +47,7 @@ def test_names_that_are_too_long_for_one_row_are_in_two_and_whole():
         "frozen_epochs",
         "weight_decay",
         "dropout",
-        "score",
+        "balanced accuracy",
     ]
     drawn = draw_parallel_coordinates([Axis(name, []) for name in names], [[0.5] * 8], [1], title="t")
     assert all(f">{name}<" in drawn for name in names)

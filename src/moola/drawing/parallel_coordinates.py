@@ -68,10 +68,11 @@ def draw_parallel_coordinates(
             f"places have shape {list(at.shape)}, worth {list(values.shape)}, and there are {len(axes)} axes",
             "give a place on each of two axes or more for every try",
         )
-    across = Scale(0, len(axes) - 1, _SIDE, width - _LABEL)
+    behind = min(max(_LABEL, _BOLD * text_width(axes[-1].name) + 1), width / 4)  # the last name has no neighbour
+    across = Scale(0, len(axes) - 1, _SIDE, width - behind)
     up = Scale(0, 1, height - _BOTTOM, _TOP)
     xs = across.many(np.arange(len(axes)))
-    room = _room(axes, width)
+    room = (width - _SIDE - behind) / (len(axes) - 1) - _GAP
     is_crowded = any(_BOLD * text_width(axis.name) > room for axis in axes[:-1])
     parts: list[str] = []
     for number, (x, axis) in enumerate(zip(xs.tolist(), axes, strict=True)):
@@ -96,10 +97,6 @@ def _style(rank: int, count: int, known: bool) -> str:
     if not known:
         return f"trial shade{SHADES - 1}"
     return f"trial shade{SHADES - 1 - min(SHADES * rank // max(count, 1), SHADES - 1)}"
-
-
-def _room(axes: Sequence[Axis], width: float) -> float:
-    return (width - _SIDE - _LABEL) / (len(axes) - 1) - _GAP
 
 
 def _axis(x: float, up: Scale, axis: Axis, room: float) -> list[str]:
