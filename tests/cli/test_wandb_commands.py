@@ -117,6 +117,15 @@ def test_steps_and_logarithms_of_a_space_stay(values: str, parameter: dict[str, 
     assert not space.ranges, "whether it is whole needs no trial"
 
 
+@pytest.mark.parametrize("step", ["abc", "0", "-1", "2.5"])
+def test_a_wrong_step_is_told_with_its_key(step: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        f"space: {{trainer.pretrain.epochs: {{type: int, low: 1, high: 9, step: {step}}}}}"
+    )
+    with pytest.raises(ConfigError, match=r"trainer\.pretrain\.epochs.*step"):
+        read_space(["mine.yaml"])
+
+
 def test_no_file_is_replaced_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = tmp_path / "sweep.yaml"
     mine.write_text("name: mine\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from moola.config import ConfigProblems, RunConfig, override, shipped_options
+from moola.config import ConfigProblems, RunConfig, override, shipped_options, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.sweeps.search.space import Dimension
 
@@ -251,8 +251,8 @@ def _add_search(word: str, found: _Found) -> None:
                 found.parameters[key] = {"values": [_typed(one) for one in words]}
                 found.words[key] = [f"{key}={word}" for word in words]
             case {"type": "int" | "float", "low": int() | float() as low, "high": int() | float() as high}:
-                if values.get("step"):
-                    _add_steps(key, Dimension(values["type"], low, high, step=values["step"]), found)
+                if values.get("step") is not None:
+                    _add_steps(key, structure(Dimension, values, f"space.{key}"), found)
                     continue
                 _add_range(key, low, high, found, log=bool(values.get("log")))
                 if values["type"] == "int":
