@@ -22,6 +22,8 @@ T = TypeVar("T")
 _SYNCS_AT_ONCE = 16
 _LOOKS_S, _LOOKS = 0.02, 10
 """Pause and number of attempts: whoever asks `is_locked` has the lock himself for an instant."""
+_SEARCHES = ("results", "searches")
+"""Of the artifacts folder: where searches have their folders."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Layout:
     def results(self) -> Path:
         """One folder a run."""
         return self.artifacts / "results"
+
+    @property
+    def searches(self) -> Path:
+        """One folder a search."""
+        return self.results.joinpath(*_SEARCHES[1:])
 
     def room(self, room: str) -> Path:
         """The folder of a kind of artifact, e.g. ``"data/splits"`` or ``"artifacts/oof"``."""
@@ -66,6 +73,24 @@ class Layout:
                     error.strerror or str(error),
                     f"choose another place with {words}",
                 ) from error
+
+
+def is_search_folder(folder: Path) -> bool:
+    """Whether a folder lies where searches have theirs, one below those of runs."""
+    return folder.absolute().parts[-3:-1] == _SEARCHES
+
+
+def artifacts_above(folder: Path) -> Path:
+    """The artifacts folder that the folder of a run or of a search lies in.
+
+    By where it lies and by no word of its files: what a pod wrote must not widen what may be read or sent.
+    """
+    return folder.absolute().parents[len(_SEARCHES) if is_search_folder(folder) else 1]
+
+
+def spoken_folder(folder: Path) -> str:
+    """What commands call a run or a search: its id, or ``searches/NAME``."""
+    return f"{_SEARCHES[-1]}/{folder.name}" if is_search_folder(folder) else folder.name
 
 
 @contextlib.contextmanager

@@ -61,7 +61,12 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         ledger.add_pod(provider.create(PodWish(), run, provider.offers(PodWish())[0], ""))
     hosts = SshProvider(["me@gpu.lab:2222"], ledger, knock=lambda _: "")
     ledger.add_pod(hosts.create(PodWish(), "ucr-000000000000", hosts.offers(PodWish())[0], ""))
-    for run, tracker in (("told-wandb", {"wandb": {}}), ("told-file", {"tensorboard": {}}), ("plain", {})):
+    for run, tracker in (
+        ("told-wandb", {"wandb": {}}),
+        ("told-file", {"tensorboard": {}}),
+        ("plain", {}),
+        ("searches/told", {"wandb": {}}),
+    ):
         folder = here / "artifacts/results" / run
         folder.mkdir(parents=True)
         if tracker:
@@ -92,7 +97,9 @@ def test_commands_runs_and_lenders_are_offered(ask: Ask) -> None:
     lines += ["moola runs --sort head", "moola track sync --tracker w", "moola track sync ", "moola wandb sync "]
     commands, runs, providers, hosts, sweeps, of_search, of_launcher, keys, trackers, tracked, of_wandb = ask(lines)
     assert trackers == ["wandb"]
-    assert (tracked, of_wandb) == (["told-file", "told-wandb"], ["told-wandb"]), "and none without such a tracker"
+    assert (tracked, of_wandb) == (["told-file", "told-wandb", "searches/told"], ["told-wandb", "searches/told"]), (
+        "and none without such a tracker"
+    )
     assert commands == ["resume", "reap", "replay"]
     assert runs == ["market-584a4514f71f"]
     assert providers == ["runpod", "ssh", "local"]

@@ -10,7 +10,12 @@ import yaml
 
 from moola.commands.wandb import main
 from moola.errors import ConfigError, DataError, StorageError
+from moola.layout import write_json
+from moola.sweeps.wandb_sweep import read_space
+from moola.tracking.journal import Journal
+from moola.tracking.tracker import TrackedRun
 from moola.tracking.wandb_dashboard import load, panel_names
+from moola.tracking.wandb_tracker import WandbTracker
 
 PANELS = {
     "tables/leaderboard",
@@ -83,6 +88,59 @@ def test_a_sweep_drives_moola_as_wandbs_agent_would(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.slow
+def test_a_sweep_draws_what_its_search_would_try(tmp_path: Path) -> None:
+    assert main(["sweep", "search=random_forest", "--out", "forest.yaml"]) == 0
+    trees = yaml.safe_load((tmp_path / "forest.yaml").read_text())["parameters"]["model.random_forest.trees"]
+    assert (trees["distribution"], trees["q"]) == ("q_log_uniform_values", 1), "evenly in the logarithm"
+    assert main(["sweep", "search=finetune", "--out", "finetune.yaml"]) == 0
+    parameters = yaml.safe_load((tmp_path / "finetune.yaml").read_text())["parameters"]
+    assert parameters["trainer.finetune.epochs"] == {"values": [*range(15, 61, 5)]}
+    assert parameters["model.finetuned.frozen_epochs"] == {"values": [*range(0, 13, 2)]}
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter"),
+    [
+        ("type: float, low: 0.1, high: 0.35, step: 0.1", {"values": [0.1, 0.2, 0.3]}),
+        ("type: int, low: 0, high: 1001, step: 5", {"distribution": "q_uniform", "q": 5, "min": 0, "max": 1000}),
+        ("type: int, low: 1, high: 1001, step: 5", {"values": [*range(1, 1002, 5)]}),
+        (
+            "type: int, low: 1, high: 64, log: true",
+            {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64},
+        ),
+    ],
+)
+def test_steps_and_logarithms_of_a_space_stay(values: str, parameter: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"space: {{trainer.pretrain.epochs: {{{values}}}}}")
+    space = read_space(["mine.yaml"])
+    assert space.parameters["trainer.pretrain.epochs"] == parameter
+    assert not space.ranges, "whether it is whole needs no trial"
+
+
+@pytest.mark.parametrize("step", ["abc", "0", "-1", "2.5"])
+def test_a_wrong_step_is_told_with_its_key(step: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        f"space: {{trainer.pretrain.epochs: {{type: int, low: 1, high: 9, step: {step}}}}}"
+    )
+    with pytest.raises(ConfigError, match=r"trainer\.pretrain\.epochs.*step"):
+        read_space(["mine.yaml"])
+
+
+def test_no_file_is_replaced_that_is_no_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "sweep.yaml"
+    mine.write_text("name: mine\n")
+    with pytest.raises(StorageError, match=r"sweep\.yaml is there already"):
+        main(["sweep", "seeds=[0],[1]"])
+    assert mine.read_text() == "name: mine\n"
+    mine.unlink()
+    assert main(["sweep", "seeds=[0],[1]"]) == 0
+    assert "replaced" not in capsys.readouterr().out
+    assert main(["sweep", "seeds=[0],[1],[2]"]) == 0
+    assert "replaced" in capsys.readouterr().out
+    assert yaml.safe_load(mine.read_text())["parameters"]["seeds"]["values"] == ["[0]", "[1]", "[2]"]
+
+
+@pytest.mark.slow
 def test_a_search_becomes_a_sweep(tmp_path: Path) -> None:
     space = {"trainer.pretrain": {"epochs": {"type": "int", "low": 1, "high": 9}}}
     space["encoder"] = {"type": "categorical", "choices": ["gru_64x1", "bilstm_8x1"]}
@@ -132,6 +190,21 @@ def test_a_place_that_takes_no_file_is_said(tmp_path: Path) -> None:
             main([*words, out])
     assert main([*words, str(tmp_path / "s.yaml"), "tracker=[mlflow,wandb]"]) == 0
     assert "tracker=wandb" not in (tmp_path / "s.yaml").read_text()
+
+
+@pytest.mark.parametrize("word", ["found", "searches/found", "artifacts/results/searches/found", None])
+def test_a_search_is_sent_however_it_is_named(
+    word: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "artifacts" / "results" / "searches" / "found"
+    folder.mkdir(parents=True)
+    journal = Journal(folder)
+    journal.append("start", run=TrackedRun("found-0123", "found", folder, {"tracker": {"wandb": {}}}, job="search"))
+    journal.close()
+    assert main(["sync"] if word is None else ["sync", word]) != 0
+    assert "there is no key for" in capsys.readouterr().err, "it was found, and is to be sent"
+    write_json(folder / "tracking" / "wandb" / "record.json", {"sent": -1})
+    assert "`moola wandb sync searches/found` sends it" in WandbTracker(mode="offline").still_to_do(folder)
 
 
 def test_sync_without_runs_and_with_a_wrong_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from moola.commands import search as command
 from moola.commands.jobs import main as job
-from moola.errors import EXIT_DATA, ConfigError, MoolaError
+from moola.errors import EXIT_DATA, ConfigError, MoolaError, StorageError
 from moola.layout import read_json
 from moola.sweeps.search import folder as folder_module
 from moola.sweeps.search.base import compose_words
 from moola.sweeps.search.locks import locked
+from moola.sweeps.search.study import study_id
 from moola.sweeps.search.winner import write_winner
 from moola.tracking.delivery import JOURNAL_ONLY
 from moola.tracking.journal import read_calls
@@ -84,6 +85,16 @@ def test_ends_that_no_model_allows_are_told_all_at_once():
     )
     assert "trees: 0 must be at least 1" in told
     assert "did you mean 'summary'" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["debug=fast", "trainer.finetune.epochs=10"])
+def test_a_range_that_goes_with_every_searched_value_of_another_key_is_allowed(
+    word: str, search_of: Callable[..., Any]
+):
+    assert search_of(["search=finetune", word]).settings.dimensions["model.finetuned.frozen_epochs"].high == 12
+    with pytest.raises(ConfigError, match=r"frozen_epochs: 80 is not allowed: .*leaves none of"):
+        search_of(["search=finetune", word, "search.space.model.finetuned.frozen_epochs={type:int,low:70,high:80}"])
 
 
 @pytest.mark.parametrize(
@@ -161,11 +172,19 @@ def test_a_search_leaves_trials_pictures_and_a_winner_and_tells_trackers(
         assert part in header
     calls = list(read_calls(folder))
     assert [calls[0].method, calls[-1].method] == ["start", "finish"]
-    assert calls[0].arguments["run_id"] == "logistic_regression"
+    assert calls[0].arguments["run_id"] == f"logistic_regression-{told['study'][:12]}"
     points = [one.arguments for one in calls if one.method == "log_figures" and one.arguments["series"] == "search"]
     assert [one["step"] for one in points] == list(range(6))
     assert points[-1]["figures"]["best"] == told["best"]["value"]
     assert {one.arguments["name"] for one in calls if one.method == "log_picture"} == {f"pictures/{n}" for n in names}
+    curves = {f"{one['series']}/{name}" for one in points for name in one["figures"]}
+    [summary] = [
+        one.arguments["figures"]
+        for one in calls
+        if one.method == "log_summary" and "search/trials" in one.arguments["figures"]
+    ]
+    assert summary["search/best_trial"] == told["best"]["number"]
+    assert not curves & set(summary), "a figure of the whole run has the name of no curve"
     assert {"log_table", "log_page", "log_summary", "log_artifact"} <= {one.method for one in calls}
     for one in calls:
         assert not one.missing(folder)
@@ -183,6 +202,10 @@ def test_a_search_leaves_trials_pictures_and_a_winner_and_tells_trackers(
     with locked(folder / ".lock", shared=True):
         assert command.main(["show", "--artifacts", artifacts]) == 0
         assert "under way, 6 finished" in capsys.readouterr().out
+    (folder / "search.json").write_text((folder / "search.json").read_text().replace(".journal", ".gone"))
+    assert command.main(["ls", "--artifacts", artifacts]) == 0
+    assert "interrupted  no balanced_accuracy yet  " in capsys.readouterr().out
+    (folder / "search.json").write_text((folder / "search.json").read_text().replace(".gone", ".journal"))
     assert command.main(["ls", "--artifacts", artifacts, "--json"]) == 0
     [known] = json.loads(capsys.readouterr().out)
     assert (known["status"], known["trials"]) == ("interrupted", {"finished": 6})
@@ -199,8 +222,52 @@ def test_a_finished_search_tries_nothing_more_and_takes_no_other_question(
     first = read_json(trials)
     assert command.main(words) == 0
     assert read_json(trials) == first
-    with pytest.raises(ConfigError, match=r"with other search\.metric"):
+    with pytest.raises(ConfigError, match=r"about something else: search\.metric"):
         command.main([*words, "search.metric=accuracy"])
+
+
+def test_what_another_study_found_is_not_replaced(
+    search_words: Callable[..., list[str]], no_handlers: None, tmp_path: Path
+):
+    words = [*search_words(), "search=logistic_regression", "search.n_trials=2"]
+    artifacts = next(word.partition("=")[2] for word in words if word.startswith("paths.artifacts"))
+    folder = Path(artifacts) / "results" / "searches" / "logistic_regression"
+    assert command.main(words) == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.name != "events.jsonl"}
+    with pytest.raises(ConfigError) as raised:
+        command.main([*words, f"search.storage=sqlite:///{tmp_path}/other.db"])
+    told = str(raised.value)
+    assert f"sqlite:///{tmp_path}/other.db" in told
+    assert "studies/logistic_regression.journal" in told
+    assert "search.name=OTHER" in told
+    assert {path: path.read_bytes() for path in before} == before
+    moved = tmp_path / "moved.log"
+    (Path(artifacts) / "metadata" / "studies" / "logistic_regression.journal").rename(moved)
+    assert command.main([*words, f"search.storage={moved}"]) == 0, "the same study"
+    assert read_json(folder / "search.json")["study"] == json.loads(before[folder / "search.json"])["study"]
+    with pytest.raises(ConfigError, match="and this one in"):
+        command.main(words)
+
+
+def test_a_study_is_told_from_another_of_its_name(tmp_path: Path):
+    def known(name: str) -> str:
+        return study_id(str(tmp_path / name), "found", True)
+
+    assert known("a.log") == known("a.log") != known("b.log")
+    (tmp_path / "a.log").rename(tmp_path / "c.log")
+    assert known("c.log") != known("a.log"), "which is another one now"
+
+
+def test_a_journal_makes_no_folder_outside_the_artifacts(
+    search_words: Callable[..., list[str]], search_of: Callable[..., Any], tmp_path: Path
+):
+    words = [*search_words(), "search=logistic_regression"]
+    with pytest.raises(StorageError, match="there is no folder"):
+        _ = search_of([*words, f"search.storage={tmp_path}/nowhere/in/file.log"]).study_id
+    assert not (tmp_path / "nowhere").exists()
+    inside = search_of(words).layout.artifacts / "metadata" / "mine" / "file.log"
+    assert search_of([*words, f"search.storage={inside}"]).study_id
+    assert inside.is_file()
 
 
 def test_no_password_is_printed_or_kept(capsys: pytest.CaptureFixture[str]):

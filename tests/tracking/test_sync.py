@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moola.cli import main
-from moola.layout import write_json, write_text
+from moola.layout import artifacts_above, write_json, write_text
 from moola.pipelines.rented import Rented, write_rented
 from moola.tracking.journal import JOURNAL, Journal, read_calls
 from moola.tracking.tracker import TrackedRun
@@ -47,6 +47,33 @@ def test_all_runs_are_told_the_rest_once(run: TrackedRun, capsys: pytest.Capture
     assert len(events(Path("elsewhere"))) == 1
     assert main(there) == 0 == main(["track", "sync"])
     assert capsys.readouterr().out == f"{run.run_id}  tensorboard: nothing was left to send\n" * 2
+
+
+@pytest.mark.parametrize("word", ["found", "searches/found", "artifacts/results/searches/found", None])
+def test_a_search_is_told_the_rest_however_it_is_named(
+    word: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "artifacts" / "results" / "searches" / "found"
+    folder.mkdir(parents=True)
+    journal = Journal(folder)
+    config = {"tracker": {"tensorboard": {}}}
+    journal.append("start", run=TrackedRun("found-0123", "found", folder, config, job="search"))
+    journal.append("log_figures", series="search", step=0, figures={"best": 1.0}, time_s=0.0)
+    journal.close()
+    words = [] if word is None else [word]
+    assert main(["track", "sync", *words, "--tracker", "tensorboard"]) == 0
+    assert capsys.readouterr().out == "searches/found  tensorboard: 2 calls sent\n"
+    assert len(events(Path("artifacts/logs/tensorboard"))) == 1
+    assert {path.name for path in Path("artifacts").iterdir()} == {"results", "logs"}
+    assert {path.name for path in Path("artifacts/results").iterdir()} == {"searches"}
+
+
+def test_a_journal_may_name_files_of_all_artifacts_and_of_no_other_folder(tmp_path: Path) -> None:
+    searches = tmp_path / "artifacts" / "results" / "searches"
+    for folder in (searches / "found", searches.parent / "run-0123", searches):  # the last: a run of that name
+        assert artifacts_above(folder) == tmp_path / "artifacts"
+    assert artifacts_above(tmp_path / "home" / "searches" / "run-0123") == tmp_path / "home"
 
 
 def test_a_position_that_is_damaged_is_none(run: TrackedRun, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,19 @@ def test_a_torn_event_file_loses_its_last_record_alone(tmp_path: Path, tracked_r
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, for MLflow
+def test_mlflow_keeps_searches_where_it_keeps_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "results" / "searches" / "tiny"
+    folder.mkdir(parents=True)
+    tracker = MLflowTracker()
+    tracker.start(TrackedRun("tiny-0", "tiny", folder, {"name": "tiny"}, job="search"))
+    tracker.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"metadata", "results"}
+    assert (tmp_path / "metadata" / "mlflow.db").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, for MLflow
 def test_mlflow_keeps_every_point_once(tmp_path: Path) -> None:
     """Its database takes seconds to make."""
 

@@ -232,15 +232,16 @@ def _trackers() -> list[str]:
 
 
 def _tracked_runs(results: Path, tracker: str | None) -> list[str]:
-    """Ids of runs that were to tell a tracker; None: any of them."""
-    from moola.tracking.journal import JOURNAL, read_calls
+    """Ids of runs, and names of searches, that were to tell a tracker; None: any of them."""
+    from moola.layout import spoken_folder
+    from moola.tracking.journal import read_calls, told_folders
 
     found: list[str] = []
-    for path in sorted(results.glob(f"*/{JOURNAL}")):
-        start = next(read_calls(path.parent), None)
+    for folder in told_folders(results.absolute()):
+        start = next(read_calls(folder), None)
         section = start.arguments.get("config", {}).get("tracker", {}) if start is not None else {}
         if tracker is None or tracker in section:
-            found.append(path.parent.name)
+            found.append(spoken_folder(folder))
     return found
 
 

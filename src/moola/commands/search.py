@@ -77,12 +77,16 @@ def _search(words: list[str]) -> int:
         return EXIT_OK
     search = Search(of_run, own)
     end_on_signals()
+    study = search.study_id
     search.folder.mkdir(parents=True, exist_ok=True)
     events = EventLog(search.folder / _LOG)
     line = _without_secrets(words, search.settings.storage)
     with watched() as listener:
         events.listen(listener)
-        with recorded(search.folder, search.settings, search.place, line), tracked_search(search, events) as feed:
+        with (
+            recorded(search.folder, search.settings, study, search.place, line),
+            tracked_search(search, events) as feed,
+        ):
             outcome = search.run(events)
             remove_torn_files(search.folder)
             experiment = write_results(search, outcome, line, write)

@@ -10,10 +10,12 @@ from typing import Any
 
 from moola.commands.layout import add_artifacts
 from moola.errors import EXIT_OK, ConfigError, DataError, MoolaError, did_you_mean
+from moola.layout import spoken_folder
 
 _EPILOG = """\
-A RUN is a run id or a run folder; without any, all runs are looked at. A run that came from a pod does not say where
-its figures go, you do: moola track sync RUN tracker=mlflow tracker.mlflow.uri=http://127.0.0.1:5000
+A RUN is a run id or a run folder, or searches/NAME; without any, all runs and searches are looked at. A run that came
+from a pod does not say where its figures go, you do:
+  moola track sync RUN tracker=mlflow tracker.mlflow.uri=http://127.0.0.1:5000
 """
 
 _NOTHING_LEFT = "nothing was left to send"
@@ -50,7 +52,7 @@ def sync_runs(named: Sequence[str], artifacts: Path, only: str | None, overrides
     """Tell the trackers of some runs what they do not know, and print how much it was.
 
     Args:
-        named: run ids or folders; empty: every run that has a journal.
+        named: run ids or folders, or names of searches; empty: all that have a journal.
         artifacts: folder in which ids are looked up.
         only: name of the one tracker that is told; None: all of each run.
         overrides: ``tracker=...`` and ``tracker.NAME.KEY=VALUE``, in place of what the runs were configured with.
@@ -70,7 +72,7 @@ def sync_runs(named: Sequence[str], artifacts: Path, only: str | None, overrides
         try:
             for name, said in sync_run(folder, only, section, pass_over=not named):
                 was_any = True
-                print(f"{folder.name}  {name}: {said}", flush=True)
+                print(f"{spoken_folder(folder)}  {name}: {said}", flush=True)
         except MoolaError as error:
             failures.append(error)
     if not (was_any or failures):
@@ -118,7 +120,9 @@ def sync_run(
         if pass_over:
             return
         told = ", ".join(trackers) or "none"
-        raise DataError(f"{folder.name} has no tracker '{only}'", f"it has {told}", f"give it one: tracker={only}")
+        raise DataError(
+            f"{spoken_folder(folder)} has no tracker '{only}'", f"it has {told}", f"give it one: tracker={only}"
+        )
     chosen = {name: tracker for name, tracker in trackers.items() if only in (None, name)}
     check_packages(chosen)
     journal_rent(folder)
@@ -156,13 +160,15 @@ def _tell(event: str, **fields: Any) -> None:
 
 def _folders(named: Sequence[str], artifacts: Path) -> list[Path]:
     from moola.pipelines.results import find_runs
-    from moola.tracking.journal import JOURNAL
+    from moola.tracking.journal import JOURNAL, found_search, told_folders
 
     results = artifacts.absolute() / "results"
     if not named:
-        return sorted(path.parent for path in results.glob(f"*/{JOURNAL}"))
-    folders = find_runs(named, results)
-    bare = [folder.name for folder in folders if not (folder / JOURNAL).exists()]
+        return told_folders(results)
+    searches = {word: folder for word in named if (folder := found_search(word, results)) is not None}
+    of_runs = [word for word in named if word not in searches]
+    folders = [*(find_runs(of_runs, results) if of_runs else ()), *dict.fromkeys(searches.values())]
+    bare = [spoken_folder(folder) for folder in folders if not (folder / JOURNAL).exists()]
     if bare:
         raise DataError(
             f"there is nothing to send of {', '.join(bare)}",

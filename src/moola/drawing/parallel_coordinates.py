@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moola.drawing.axes import Scale
-from moola.drawing.svg import fitted, line, path, picture, text, through
+from moola.drawing.svg import fitted, line, path, picture, text, text_width, through
 from moola.errors import DataError
 
 SHADES = 4
 """Of one colour in the stylesheet, from strong to pale."""
 _TOP, _BOTTOM, _SIDE, _LABEL = 44.0, 20.0, 14.0, 116.0
+_GAP, _ROW = 8.0, 16.0
+"""Between the words of neighbours, and between two rows of names: they take turns where one row is too narrow."""
+_BOLD = 1.12
+"""Width of a bold letter, as a share of that of another."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,18 @@ def draw_parallel_coordinates(
             f"places have shape {list(at.shape)}, worth {list(values.shape)}, and there are {len(axes)} axes",
             "give a place on each of two axes or more for every try",
         )
-    across = Scale(0, len(axes) - 1, _SIDE, width - _LABEL)
+    behind = min(max(_LABEL, _BOLD * text_width(axes[-1].name) + 1), width / 4)  # the last name has no neighbour
+    across = Scale(0, len(axes) - 1, _SIDE, width - behind)
     up = Scale(0, 1, height - _BOTTOM, _TOP)
     xs = across.many(np.arange(len(axes)))
-    parts = [part for x, axis in zip(xs.tolist(), axes, strict=True) for part in _axis(x, up, axis, _room(axes, width))]
+    room = (width - _SIDE - behind) / (len(axes) - 1) - _GAP
+    is_crowded = any(_BOLD * text_width(axis.name) > room for axis in axes[:-1])
+    parts: list[str] = []
+    for number, (x, axis) in enumerate(zip(xs.tolist(), axes, strict=True)):
+        above = _ROW if is_crowded and number % 2 else 0.0
+        of_name = min(2 * room + _GAP if is_crowded else room, width - x)
+        parts += [text(x, _TOP - 14 - above, fitted(axis.name, of_name / _BOLD), "pane-name")]
+        parts += _axis(x, up, axis, room)
     order = np.argsort(np.where(np.isfinite(values), values, -np.inf), kind="stable")
     lines: list[str] = []
     for rank, number in enumerate(order.tolist()):
@@ -87,12 +99,8 @@ def _style(rank: int, count: int, known: bool) -> str:
     return f"trial shade{SHADES - 1 - min(SHADES * rank // max(count, 1), SHADES - 1)}"
 
 
-def _room(axes: Sequence[Axis], width: float) -> float:
-    return (width - _SIDE - _LABEL) / (len(axes) - 1) - 8
-
-
 def _axis(x: float, up: Scale, axis: Axis, room: float) -> list[str]:
-    parts = [line(x, up(0), x, up(1), "base"), text(x, _TOP - 14, fitted(axis.name, room), "pane-name")]
+    parts = [line(x, up(0), x, up(1), "base")]
     for place, words in axis.ticks:
         y = up(place)
         parts += [line(x, y, x + 4, y, "base"), text(x + 7, y + 4, fitted(words, room), "tick haloed")]

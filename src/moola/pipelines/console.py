@@ -9,6 +9,8 @@ from typing import Any, Protocol, TextIO
 from moola.pipelines.events import Event
 
 _LINE_EVERY_S = 5.0
+_WHOLE_RATE = 10
+"""Steps a second, from which on they are told without decimals."""
 _SILENT = ("epoch", "steps", "system")
 """Events of which a person sees nothing, not even that a bar goes away."""
 _OWN = {"time", "event", "stage", "done", "total", "what"}
@@ -133,7 +135,9 @@ class _Rate:
         if steps <= 0 or seconds <= 0:
             return ""
         left_s = (event["total"] - event["done"]) * seconds / steps
-        return f"({steps / seconds:.2g}/s, {left_s:.0f} s left)"
+        rate = steps / seconds
+        told = f"{rate:,.0f}" if rate >= _WHOLE_RATE else f"{rate:.2g}"
+        return f"({told}/s, {left_s:.0f} s left)"
 
 
 def _figures(event: Event) -> str:

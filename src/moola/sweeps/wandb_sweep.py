@@ -11,13 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from moola.config import ConfigProblems, RunConfig, override, shipped_options
+from moola.config import ConfigProblems, RunConfig, override, shipped_options, structure
 from moola.errors import ConfigError, did_you_mean
+from moola.sweeps.search.space import Dimension
 
 Method = Literal["grid", "random", "bayes"]
 
 _COMMAND = ("${env}", "moola", "run")
 _KEY_OF_TRACKER = re.compile(r"[+~]*tracker(?![a-z_])")
+_MOST_LISTED = 100
+"""Values of a range with a step that are listed one by one."""
+_ALIGNED = 1e-9
+"""So far may a value be off a step, as a share of it."""
 _ARGUMENTS = "${args_no_hyphens}"
 """``KEY=VALUE`` words, as Hydra wants them."""
 
@@ -219,6 +224,22 @@ def _add_range(key: str, low: float, high: float, found: _Found, *, log: bool) -
         found.between[key] = override(key, low + 0.5)
 
 
+def _add_steps(key: str, dimension: Dimension, found: _Found) -> None:
+    """A range with a step, as a list where that is short; W&B's own steps are multiples, whatever the low end is."""
+    low, high = dimension.range
+    step = dimension.step or 1
+    count = int((high - low) / step + _ALIGNED) + 1
+    number = int if dimension.type == "int" else float
+    numbers = [number(float(f"{low + n * step:.12g}")) for n in range(count)]
+    is_multiple = abs(low / step - round(low / step)) < _ALIGNED
+    if count <= _MOST_LISTED or not is_multiple:
+        found.parameters[key] = {"values": numbers}
+    else:
+        ends = {"min": numbers[0], "max": numbers[-1]}
+        found.parameters[key] = {"distribution": "q_uniform", "q": number(step), **ends}
+    found.words[key] = [override(key, numbers[0]), override(key, numbers[-1])]
+
+
 def _add_search(word: str, found: _Found) -> None:
     """A search of `moola search`: its space, and the figure that it judges by."""
     section = _search_section(word)
@@ -230,9 +251,13 @@ def _add_search(word: str, found: _Found) -> None:
                 found.parameters[key] = {"values": [_typed(one) for one in words]}
                 found.words[key] = [f"{key}={word}" for word in words]
             case {"type": "int" | "float", "low": int() | float() as low, "high": int() | float() as high}:
+                if values.get("step") is not None:
+                    _add_steps(key, structure(Dimension, values, f"space.{key}"), found)
+                    continue
                 _add_range(key, low, high, found, log=bool(values.get("log")))
                 if values["type"] == "int":
                     found.parameters[key] = _whole_numbers(found.parameters[key])
+                    found.between.pop(key, None)  # that it takes whole numbers alone is known
             case _:
                 raise ConfigError([f"{word}: {key}: {values!r} is no range and no list of choices"])
     if {"model", "metric"} <= section.keys():

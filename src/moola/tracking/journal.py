@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moola.layout import digest_file, naming
+from moola.layout import Layout, artifacts_above, digest_file, is_search_folder, naming
 from moola.tracking.tracker import RefusedError, TrackedArtifact, TrackedRun, Tracker
 
 JOURNAL = "tracking.jsonl"
@@ -81,6 +81,30 @@ def read_calls(folder: Path, after: int = 0) -> Iterator[Call]:
         return
     with path.open("rb") as handle:
         yield from (call for line in handle if (call := parse_line(line)) is not None and call.number > after)
+
+
+def told_folders(results: Path) -> list[Path]:
+    """Folders of runs, then of searches, that have a journal.
+
+    Args:
+        results: folder of all run folders.
+    """
+    rooms = (results, Layout(results.parent, results.parent).searches)
+    return [path.parent for room in rooms for path in sorted(room.glob(f"*/{JOURNAL}"))]
+
+
+def found_search(word: str, results: Path) -> Path | None:
+    """The folder of a search that is named: by its name, as ``searches/NAME``, or by its folder; None: it is none.
+
+    Args:
+        word: as typed.
+        results: folder of all run folders.
+    """
+    searches = Layout(results.parent, results.parent).searches
+    if (results / word / "manifest.json").exists():
+        return None
+    places = (searches / word, results / word, Path(word).absolute())
+    return next((place for place in places if is_search_folder(place) and place.is_dir()), None)
 
 
 def damaged_lines(folder: Path) -> list[int]:
@@ -221,7 +245,7 @@ def _within(folder: Path, name: str) -> Path:
         RefusedError: it is not below the folder that holds all results, encoders among them: a pod may have written
             the journal, and no file of this machine's own is sent on its word.
     """
-    path, top = Path(os.path.normpath(folder / name)), folder.parent.parent
+    path, top = Path(os.path.normpath(folder / name)), artifacts_above(folder)
     if not path.resolve().is_relative_to(top.resolve()):
         raise RefusedError(f"{path} is not below {top}")
     return path

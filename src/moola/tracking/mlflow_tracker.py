@@ -173,7 +173,7 @@ class MLflowTracker(Tracker):
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)  # it tells of every step that makes its database
-        own = run.folder.parent.parent / "metadata" / "mlflow.db"
+        own = run.artifacts / "metadata" / "mlflow.db"
         uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
         if uri.startswith("sqlite:///") and "?" not in uri:
             _make_database(Path(uri.removeprefix("sqlite:///")))
@@ -184,7 +184,7 @@ class MLflowTracker(Tracker):
         uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:"
         if uri.startswith(("http", "databricks")):
             return None
-        return (run.folder.parent.parent / "metadata" / "mlflow" / (self.experiment or run.experiment)).as_uri()
+        return (run.artifacts / "metadata" / "mlflow" / (self.experiment or run.experiment)).as_uri()
 
     def _log_params(self, run: TrackedRun, known: Mapping[str, str]) -> None:
         """Those that MLflow does not have: it lets none be changed."""

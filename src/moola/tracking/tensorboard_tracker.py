@@ -54,7 +54,7 @@ class TensorBoardTracker(Tracker):
     def start(self, run: TrackedRun) -> None:
         """Open a file beside those that the run has, and say what it is made with."""
         self.close()
-        room = Path(self.folder) if self.folder else run.folder.parent.parent / "logs" / "tensorboard"
+        room = Path(self.folder) if self.folder else run.artifacts / "logs" / "tensorboard"
         self._run, self._file = run, _EventFile(room / run.run_id)
         self._log_hparams(run)
 

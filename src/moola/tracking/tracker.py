@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from moola.config import ConfigProblems
 from moola.errors import MissingPackageError
+from moola.layout import artifacts_above
 from moola.registry import Registry
 
 Figure = float | int | str | None
@@ -26,7 +27,7 @@ class TrackedRun:
         folder: of the run here; files of later calls lie in it.
         config: resolved, plain values.
         group: the sweep or search that the run is a point of; None: of none.
-        job: ``run`` or the stage that the command ends with.
+        job: ``run`` or the stage that the command ends with, or ``search``.
         tags: short words to filter by.
     """
 
@@ -37,6 +38,11 @@ class TrackedRun:
     group: str | None = None
     job: str = "run"
     tags: tuple[str, ...] = ()
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of all results, in which trackers keep their own."""
+        return artifacts_above(self.folder)
 
 
 @dataclass(frozen=True)

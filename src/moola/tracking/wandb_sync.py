@@ -15,9 +15,9 @@ from typing import Any
 
 from moola.config import structure
 from moola.errors import DataError, StorageError
-from moola.layout import lock_at_once, naming
+from moola.layout import lock_at_once, naming, spoken_folder
 from moola.tracking.delivery import FOLDER, TrackerError
-from moola.tracking.journal import JOURNAL, Call, read_calls
+from moola.tracking.journal import JOURNAL, Call, read_calls, told_folders
 from moola.tracking.tracker import RefusedError, TrackedRun, check_packages
 from moola.tracking.wandb_account import find_account
 from moola.tracking.wandb_session import NAME, read_record
@@ -43,13 +43,12 @@ class Sent:
 
 
 def runs_to_send(results: Path) -> list[Path]:
-    """Folders of runs that were to tell W&B, the oldest first.
+    """Folders of runs and searches that were to tell W&B, the oldest first.
 
     Args:
         results: folder of all run folders.
     """
-    found = [path.parent for path in results.glob(f"*/{JOURNAL}")]
-    return sorted((folder for folder in found if _section(folder) is not None), key=_began)
+    return sorted((folder for folder in told_folders(results) if _section(folder) is not None), key=_began)
 
 
 def send(folder: Path, given: Mapping[str, Any] | None = None, *, is_own: bool = True) -> Sent:
@@ -70,7 +69,7 @@ def send(folder: Path, given: Mapping[str, Any] | None = None, *, is_own: bool =
     starts = [call for call in calls if call.method == "start"]
     if not starts:
         raise StorageError(
-            f"{folder.name} told no tracker anything",
+            f"{spoken_folder(folder)} told no tracker anything",
             f"{folder / JOURNAL} is missing or empty",
             "run it again with tracker=wandb: what is finished is reused",
         )
@@ -189,5 +188,5 @@ def _alone(folder: Path) -> Iterator[None]:
                 handle = stack.enter_context(path.open("a"))
             if not lock_at_once(handle):
                 way_out = "wait for it: with a key it tells W&B itself, and without one this command does then"
-                raise StorageError(f"{folder.name} is under way in another process", "", way_out)
+                raise StorageError(f"{spoken_folder(folder)} is under way in another process", "", way_out)
         yield

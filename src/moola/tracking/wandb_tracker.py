@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from moola.config import reject
 from moola.errors import EXIT_ENVIRONMENT, MoolaError
+from moola.layout import spoken_folder
 from moola.tracking.delivery import position_of
 from moola.tracking.journal import read_calls
 from moola.tracking.tracker import Figure, RefusedError, TrackedArtifact, TrackedRun, Tracker
@@ -112,7 +113,7 @@ class WandbTracker(Tracker):
         if self._run is None or self._session is None:
             return ""
         where = self._run.url if self._session.online else None
-        return where or f"offline; `moola wandb sync {self._session.run.run_id}` sends it"
+        return where or f"offline; `moola wandb sync {spoken_folder(self._session.run.folder)}` sends it"
 
     @property
     def destination(self) -> str:
@@ -141,7 +142,9 @@ class WandbTracker(Tracker):
         if mode == "disabled":
             return "is disabled, so it was told nothing"
         is_sent = read_record(folder).get("sent", 0) >= position_of(folder, NAME, self.destination)
-        return "" if mode == "online" or is_sent else f"written offline; `moola wandb sync {folder.name}` sends it"
+        if mode == "online" or is_sent:
+            return ""
+        return f"written offline; `moola wandb sync {spoken_folder(folder)}` sends it"
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker.start`.

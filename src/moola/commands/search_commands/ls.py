@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
     for one in found:
         told = one.told
         best = best_of(one.trials, METRICS[told["metric"]].higher_is_better)
-        figure = f"{told['metric']} {best.value:.4f}" if best is not None else told["metric"]
+        figure = f"{told['metric']} {best.value:.4f}" if best is not None else f"no {told['metric']} yet"
         when = told.get("finished", told.get("started", ""))[:16].replace("T", " ")
         print(f"{when}  {told['name']}  {one.status}  {figure}  {told['model']}, {counted(one.trials)}")
     if not found:

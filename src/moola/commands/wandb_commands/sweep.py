@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moola.commands.wandb_commands.options import write_out
-from moola.errors import EXIT_OK
+from moola.errors import EXIT_OK, StorageError
 
 if TYPE_CHECKING:
     from moola.config import RunConfig
 
+_MARK = "# Written by `moola wandb sweep`, which may replace this file."
 _METHODS = ("grid", "random", "bayes")
 
 
@@ -32,6 +33,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, metavar="N", help="end after so many runs")
     parser.add_argument("--out", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
     arguments = parser.parse_intermixed_args(words)
+    is_there = _is_ours(arguments.out)
     import yaml
 
     from moola.sweeps.wandb_sweep import checked, read_space, sweep_of
@@ -44,11 +46,31 @@ def main(words: Sequence[str]) -> int:
         goal=arguments.goal,
         runs=arguments.runs,
     )
-    write_out(arguments.out, yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+    write_out(arguments.out, f"{_MARK}\n{yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)}")
     print(arguments.out)
+    if is_there:
+        print("the sweep that was in it is replaced")
     print(f"start it:   {shlex.join(['wandb', 'sweep', str(arguments.out)])}")
     print("then, on every machine that is to work:   wandb agent ENTITY/PROJECT/SWEEP   (as `wandb sweep` prints it)")
     return EXIT_OK
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether there is a sweep of this command's already; False: there is no file.
+
+    Raises:
+        StorageError: something else is there.
+    """
+    if not path.exists():
+        return False
+    first = b""
+    if path.is_file():
+        with path.open("rb") as handle:
+            first = handle.readline()
+    if first.rstrip() != _MARK.encode():
+        way_out = "choose another place: --out FILE, or remove it"
+        raise StorageError(f"--out: {path} is there already", "`moola wandb sweep` did not write it", way_out)
+    return True
 
 
 def _config_of(words: Sequence[str]) -> RunConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 from moola.commands.layout import add_artifacts
 from moola.commands.wandb_commands.options import add_target, given_target
 from moola.errors import EXIT_OK, DataError, MoolaError, did_you_mean, printable
+from moola.layout import spoken_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -19,7 +20,12 @@ def main(words: Sequence[str]) -> int:
         description="Send runs to W&B that were offline, without a network, or on a pod. What was sent stays sent: "
         "run it as often as you like. Each run takes a bounded time (tracker.wandb.init_s and wait_s).",
     )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="id or folder; default: every run with tracker=wandb")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="id or folder, or of a search searches/NAME; default: all with tracker=wandb",
+    )
     add_target(parser, "the run's own")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
@@ -38,7 +44,7 @@ def main(words: Sequence[str]) -> int:
             print(error.spoken(), file=sys.stderr)
             code = error.exit_code
             continue
-        print(_spoken(folder.name, sent.calls, sent.place))
+        print(_spoken(spoken_folder(folder), sent.calls, sent.place))
         for line in sent.left_out:
             print(f"  left out: {printable(line, keep='')}", file=sys.stderr)
     return code
@@ -49,13 +55,18 @@ def _spoken(run: str, calls: int, place: str) -> str:
 
 
 def _folder(run: str, results: Path) -> Path:
-    """The folder of a run that is named by its id or by its folder.
+    """The folder of a run that is named by its id or by its folder, or of a search.
 
     Raises:
         DataError: there is none; near ids are named.
     """
+    from moola.tracking.journal import found_search, told_folders
+
+    if search := found_search(run, results):
+        return search
     for folder in (results / run, Path(run).absolute()):
         if (folder / "manifest.json").is_file():
             return folder
     known = [path.parent.name for path in results.glob("*/manifest.json")]
+    known += map(spoken_folder, told_folders(results))
     raise DataError(f"there is no run '{run}'", did_you_mean(run, known), "name one of them, or its folder")

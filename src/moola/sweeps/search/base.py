@@ -195,14 +195,33 @@ def check_space(base: SearchBase, space: Space) -> None:
     for key, dimension in space.items():
         failed: list[str] = []
         for value in dimension.ends:
-            try:
-                assemble(base.config({key: value}), "oof")
-            except ConfigError as error:
-                failed += [f"search.space.{key}: {value} is not allowed: {problem}" for problem in error.problems]
-        # One end may not go with the default of another key, and yet with what is searched; all of them cannot.
+            told = _problems_of(base, {key: value})
+            # What does not go with the default of another key may go with all that the search gives that key.
+            if told and all(_problems_of(base, {**others, key: value}) for others in _elsewhere(space, key)):
+                failed += [f"search.space.{key}: {value} is not allowed: {problem}" for problem in told]
+        # One end may not go with the default of a key that is not searched; all of them cannot.
         problems += failed if dimension.type == "categorical" or _alone(failed, key) else []
     if problems:
         raise problems.error("change the range, or another key that it does not go with")
+
+
+def _problems_of(base: SearchBase, params: Mapping[str, Value]) -> Sequence[str]:
+    try:
+        assemble(base.config(params), "oof")
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _elsewhere(space: Space, key: str) -> Iterator[Mapping[str, Value]]:
+    """Values of the other keys inside their ranges: one key after another at each end, then all at theirs."""
+    ends = {other: dimension.ends for other, dimension in space.items() if other != key}
+    if not ends:
+        yield {}
+        return
+    yield from ({other: value} for other, values in ends.items() for value in values)
+    for end in (0, -1):
+        yield {other: values[end] for other, values in ends.items()}
 
 
 def _alone(failed: Sequence[str], key: str) -> bool:

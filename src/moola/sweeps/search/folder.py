@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moola.config import structure
-from moola.errors import DataError, MoolaError, did_you_mean
+from moola.errors import ConfigError, DataError, MoolaError, did_you_mean
 from moola.layout import read_json, write_json
 from moola.pipelines.events import now
 from moola.sweeps.search.locks import is_locked, locked
@@ -39,20 +39,46 @@ class SearchRecord:
 
 
 @contextlib.contextmanager
-def recorded(folder: Path, settings: SearchSettings, place: str, line: str) -> Iterator[None]:
+def recorded(folder: Path, settings: SearchSettings, study: str, place: str, line: str) -> Iterator[None]:
     """Let others see that a search is under way in the block, and what it asks.
 
     Args:
         folder: of it.
         settings: of it.
+        study: id of its study.
         place: of its storage.
         line: the command, without secrets.
+
+    Raises:
+        ConfigError: the folder holds what another study of the same name found.
     """
     with locked(folder / _LOCK, shared=True):
-        if not (folder / RECORD).exists() or "finished" not in read_json(folder / RECORD):
+        before: dict[str, Any] = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+        _refuse_other(folder, before, study, spoken_place(place))
+        if "finished" not in before:
             asked = {"name": settings.name, "command": line, "model": settings.model, "metric": settings.metric}
-            write_json(folder / RECORD, {**asked, "storage": spoken_place(place), "started": now()})
+            asked |= {"study": study, "storage": spoken_place(place)}
+            write_json(folder / RECORD, {**asked, "started": now()})
         yield
+
+
+def _refuse_other(folder: Path, before: Mapping[str, Any], study: str, place: str) -> None:
+    """Refuse to replace what another study found; one that was moved, or has another password, is the same."""
+    known = before.get("study")
+    is_same = before.get("storage") == place if known is None else known == study
+    if not before or is_same:
+        return
+    if "finished" not in before and not lacks_secret(before["storage"]) and not _trials_so_far(before):
+        return  # it found nothing yet
+    where = f"it is in {before['storage']}, and this one in {place}"
+    gone = f"it is not in {place} any more, where another one has begun"
+    raise ConfigError(
+        [
+            f"search.name: {folder} holds what another study named {folder.name} found; "
+            f"{gone if before['storage'] == place else where}"
+        ],
+        "give the storage of before, or another name with search.name=OTHER; or remove that folder",
+    )
 
 
 def read_search(folder: Path) -> SearchRecord:

@@ -16,6 +16,7 @@ from moola.sweeps.search.study import TrialRecord
 if TYPE_CHECKING:
     from optuna import Study
 
+_NO_DECIMALS = 1000
 _FEWEST = 4
 """Finished trials from which something can be said of importance."""
 
@@ -88,4 +89,11 @@ def _ticks(dimension: Dimension) -> list[tuple[float, str]]:
         return [(dimension.place(choice), plain(choice)) for choice in dimension.choices]
     low, high = dimension.range
     middle = math.sqrt(low * high) if dimension.log else (low + high) / 2
-    return [(dimension.place(value), f"{value:.3g}") for value in (low, middle, high)]
+    step = dimension.step or (1 if dimension.type == "int" else None)
+    if step is not None:  # a tick is a value that a trial may have
+        middle = min(low + step * round((middle - low) / step), high)
+    return [(dimension.place(value), _tick(value)) for value in sorted({low, middle, high})]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value % 1 == 0 or abs(value) >= _NO_DECIMALS else f"{value:.3g}"

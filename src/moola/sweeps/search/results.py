@@ -52,7 +52,7 @@ def write_results(search: Search, outcome: SearchOutcome, line: str, write: Path
     drawn = _pictures(search, outcome)
     for name, svg in drawn.items():
         write_text(folder / "pictures" / f"{name}.svg", svg_file([("", svg)], title=name.replace("_", " ")))
-    write_json(folder / RECORD, _summary(outcome, line, experiment))
+    write_json(folder / RECORD, _summary(search.study_id, outcome, line, experiment))
     page = render_page(
         "moola.sweeps.search:page.html.j2",
         outcome=outcome,
@@ -191,13 +191,14 @@ def _figures(outcome: SearchOutcome) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _summary(outcome: SearchOutcome, line: str, experiment: Path) -> dict[str, Any]:
+def _summary(study: str, outcome: SearchOutcome, line: str, experiment: Path) -> dict[str, Any]:
     settings, found = outcome.settings, outcome.found
     return {
         "name": settings.name,
         "command": line,
         "model": settings.model,
         "metric": settings.metric,
+        "study": study,
         "storage": outcome.storage,
         "moola": moola.__version__,
         "finished": now(),

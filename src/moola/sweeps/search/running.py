@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,8 @@ from moola.sweeps.search.base import ComposedWords, SearchBase, check_space, pre
 from moola.sweeps.search.evidence import Compared, Evidence, compared, pooled, warnings_of
 from moola.sweeps.search.scoring import TrialScorer, studies_folder, with_outer
 from moola.sweeps.search.settings import SearchSettings, read_settings
-from moola.sweeps.search.storage import StudyStorage, require_optuna
-from moola.sweeps.search.study import COUNTED, TrialRecord, best_of, read_records
+from moola.sweeps.search.storage import require_optuna, spoken_place
+from moola.sweeps.search.study import COUNTED, TrialRecord, best_of, read_records, study_id
 from moola.sweeps.search.workers import StudyPlan, try_all
 
 _ATTRIBUTE = "moola"
@@ -108,7 +110,20 @@ class Search:
     @property
     def folder(self) -> Path:
         """Of the results."""
-        return self.layout.results / "searches" / self.settings.name
+        return self.layout.searches / self.settings.name
+
+    @cached_property
+    def study_id(self) -> str:
+        """Of the study on all training windows, which is made where there is none.
+
+        Raises:
+            MoolaError: its storage cannot be used.
+        """
+        self.layout.check_writable()
+        if "://" not in self.place and Path(os.path.abspath(self.place)).is_relative_to(self.layout.artifacts):
+            with contextlib.suppress(OSError):  # whoever opens the journal tells that there is no folder
+                Path(self.place).parent.mkdir(parents=True, exist_ok=True)
+        return study_id(self.place, self.settings.name, self.higher_is_better)
 
     def run(self, events: EventLog) -> SearchOutcome:
         """Search, and judge the winner.
@@ -117,9 +132,7 @@ class Search:
             MoolaError: the default cannot be fitted, or the data do not allow inner folds.
         """
         settings = self.settings
-        self.layout.check_writable()
-        with contextlib.closing(StudyStorage(self.place)) as storage:  # a wrong one is told before all computing
-            spoken = storage.spoken
+        _ = self.study_id  # a wrong storage is told before all computing
         config = self.base.config({})
         scorer = TrialScorer(self.base, settings.model, settings.metric, self.layout, settings.folds, events=events)
         scorer.open({}, inner=True)
@@ -147,7 +160,7 @@ class Search:
             found,
             folds,
             Evidence(inner_pair, outer_pair, warnings),
-            spoken,
+            spoken_place(self.place),
             {key: self.base.value(key) for key in settings.dimensions},
             self.pretrained_anew if self._needs_pretraining(scorer) else (),
             inner.probabilities.shape[1],
@@ -218,7 +231,7 @@ def _recognise(plan: StudyPlan, identity: Mapping[str, Any]) -> None:
     other = [key for key, value in identity.items() if known.get(key) != value]
     if other:
         raise ConfigError(
-            [f"search.name: the study {plan.name} is there already, with other {', '.join(other)}"],
+            [f"search.name: the study {plan.name} is there already, and is about something else: {', '.join(other)}"],
             "its trials cannot be compared with new ones: choose another name with search.name=NAME",
         )
 

@@ -135,8 +135,13 @@ def _journal(path: Path) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"search.storage: there is no folder {path.parent}",
+            f"the study's journal {path.name} is to lie in it, and folders are made among the artifacts alone",
+            "make it, or choose another file with search.storage=FILE",
+        )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_FileLock(path)))  # type: ignore[arg-type]
     except OSError as error:
         raise StorageError(

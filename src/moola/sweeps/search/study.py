@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -26,11 +27,14 @@ Status = Literal["finished", "pruned", "failed", "lost", "surplus", "running", "
 COUNTED = ("finished", "pruned", "failed")
 """How trials end that count among `SearchSettings.n_trials`."""
 OWNER, BEAT, RETRY_OF, DEATHS, DEFAULT = "owner", "beat", "retry_of", "deaths", "default"
+ID = "moola_id"
+"""Of a study: random, so that another of the same name has another."""
 STATUS, WHY, COPY_OF = "status", "why", "copy_of"
 """Names of a trial's attributes."""
 MOST_DEATHS = 3
 """Workers that die of the same parameters, after which these have failed."""
 _POLL_S = 0.2
+_SETTLES_S = 0.5
 _STATUS_OF: dict[str, Status] = {
     "COMPLETE": "finished",
     "PRUNED": "pruned",
@@ -312,6 +316,30 @@ def work(
             time.sleep(_POLL_S)
         else:
             on_trial(study.run(claimed, objective))
+
+
+def study_id(place: str, name: str, higher_is_better: bool) -> str:
+    """What tells a study from every other of its name, wherever it lies now; the study is made where there is none.
+
+    Args:
+        place: of its storage.
+        name: of the study.
+        higher_is_better: direction of the metric.
+    """
+    with contextlib.closing(StudyStorage(place)) as storage:
+        import optuna
+
+        with storage.alone():
+            direction = "maximize" if higher_is_better else "minimize"
+            study = optuna.create_study(
+                storage=storage.optuna, study_name=name, direction=direction, load_if_exists=True
+            )
+            is_new = ID not in study.user_attrs
+            if is_new:
+                study.set_user_attr(ID, uuid.uuid4().hex)
+        if is_new and not storage.in_file:
+            time.sleep(_SETTLES_S)  # another machine may have written its own at the same moment: the last one counts
+        return study.user_attrs[ID]
 
 
 def read_records(place: str, name: str) -> list[TrialRecord]:

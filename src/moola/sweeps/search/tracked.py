@@ -18,6 +18,8 @@ from moola.sweeps.search.storage import spoken_place
 from moola.tracking.tracker import Figure, TrackedArtifact, TrackedRun, trackers_from_config
 
 _LOCK = ".tracked.lock"
+_DIGITS = 12
+"""Of the study's id, in that of the run."""
 
 
 @contextlib.contextmanager
@@ -38,8 +40,10 @@ def tracked_search(search: Search, events: EventLog) -> Iterator[TrackerFeed | N
         return
     asked = dataclasses.asdict(settings) | {"storage": spoken_place(search.place)}
     del asked["dimensions"]  # the same as its space
+    # Others may search under the same name and tell the same server.
+    run_id = f"{settings.name}-{search.study_id[:_DIGITS]}"
     run = TrackedRun(
-        settings.name, settings.name, search.folder, {**dataclasses.asdict(config), "search": asked}, job="search"
+        run_id, settings.name, search.folder, {**dataclasses.asdict(config), "search": asked}, job="search"
     )
     with locked(search.folder / _LOCK, wait=False) as is_first:
         if is_first:
@@ -85,7 +89,7 @@ def tell_outcome(feed: TrackerFeed, search: Search, outcome: SearchOutcome, expe
 
 def _figures(outcome: SearchOutcome) -> dict[str, Figure]:
     evidence, found = outcome.evidence, outcome.found
-    figures: dict[str, Figure] = {"search/trials": len(found.records), "search/best": found.best.number}
+    figures: dict[str, Figure] = {"search/trials": len(found.records), "search/best_trial": found.best.number}
     for where, pair in (("inner", evidence.inner), ("outer", evidence.outer)):
         if pair is not None:
             for name in ("winner", "default", "gain"):
