@@ -71,6 +71,23 @@ class Bench:
         budget = more.pop("budget", SweepBudget(float("inf"), None, [point.run_id for point in todo], ledger))
         return PodSweep(todo, self.folder, self.log, settings, budget, order, tell=self.told.append, **more)
 
+    def rented_sweep(self, n: int, settings: PodSettings, jobs: int = 2, **more: Any) -> PodSweep:
+        """One on one pod that it rents, with so many points at a time."""
+        from moola.pods.lending import keeper_bundle
+        from moola.pods.providers import open_provider
+        from moola.sweeps.rented_pods import RentedPods
+
+        layout, ledger = Layout(self.top / "data", self.top / "artifacts"), self.stand_in.ledger_of(self.top)
+        budget = SweepBudget(float("inf"), None, [point.run_id for point in points(n)], ledger, self.folder.name)
+
+        def rent(run: str, own: PodSettings) -> OpenRun:
+            bundle = keeper_bundle(run, layout)
+            return lambda tell, show: open_run(bundle, own, layout, tell=tell, show=show, ledger=ledger)
+
+        lender, logs = open_provider("runpod", ledger, layout), self.folder / "logs"
+        pods = RentedPods(self.folder.name, logs, lender, ledger, settings, budget, rent, 1, jobs, self.told.append)
+        return self.sweep(n, settings, budget=budget, jobs_per_pod=jobs, rented=pods, **more)
+
     def finished(self, ends: dict[int, PointEnd], n: int) -> None:
         """All of them are, each once, and nothing is left of them."""
         logs = {number: self.log(number).read_text() for number in ends}

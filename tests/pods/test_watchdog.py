@@ -102,7 +102,7 @@ KILLED = {**HERE, "supervisor_ticks": "17"}
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders of the supervisors that were started anew."""
     found: list[Path] = []
-    monkeypatch.setattr(watchdog, "_supervise", found.append)
+    monkeypatch.setattr(watchdog, "supervise", found.append)
     return found
 
 
@@ -164,7 +164,7 @@ def test_a_supervisor_that_dies_each_time_ends_its_pod(
     tmp_path: Path, asked: list[str], starts: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pod = Pod(tmp_path)
-    monkeypatch.setattr(watchdog, "_supervise", lambda folder: (starts.append(folder), pod.say(**KILLED, n=pod.at)))
+    monkeypatch.setattr(watchdog, "supervise", lambda folder: (starts.append(folder), pod.say(**KILLED, n=pod.at)))
     pod.say(**KILLED)
     assert pod.guard() == "ended" and len(starts) == MOST_STARTS
 

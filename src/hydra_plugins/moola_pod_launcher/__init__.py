@@ -32,6 +32,13 @@ class MoolaPodLauncher(Launcher):
 
         check(point_task(self._task), self._options, points)
 
+    def settle(self) -> None:
+        """End pods that a client which was killed left on after the last point."""
+        from moola.sweeps.pod_launcher import settle
+        from moola.sweeps.task import point_task
+
+        settle(point_task(self._task))
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all of them; one that fails ends no other."""
         from moola.sweeps.pod_launcher import launch

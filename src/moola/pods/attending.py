@@ -18,7 +18,7 @@ from moola.pods.fetching import fetch_results, fetch_state, write_report
 from moola.pods.giving_up import kill_run
 from moola.pods.losing import what_is_here
 from moola.pods.pod_job import guard_limits
-from moola.pods.provider import BadDrawError, PodError, PodRecord, PodTakenError
+from moola.pods.provider import STAYING, BadDrawError, PodError, PodRecord, PodTakenError
 from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, rented_by
 from moola.pods.session import RunOnPod
@@ -154,7 +154,7 @@ def _ended_before_its_job(run: PodRun, record: PodRecord) -> bool:
         pod = run.connect(record)
         if pod is None or not is_before_its_job(pod.status()):
             return False
-        if run.provider.name == "ssh":  # the host stays, so what runs there has to go
+        if run.provider.name in STAYING:  # the host stays, so what runs there has to go
             kill_run(pod)
         _give_back(run, record, pod, "interrupted before its job began")
     except MoolaError as error:
@@ -197,6 +197,7 @@ def _follow(
         if run.clock.monotonic() >= seen + _SIGHT_S:
             seen = run.clock.monotonic()
             run.ledger.see_pod(record.provider, record.pod_id)
+        run.looked(pod, status)
         guard.look(pod, status)
         checkpoints.look(pod, status)
 
@@ -205,7 +206,7 @@ def _follow(
         pod, status = following.follow(pod)
     except DeafPodError as deaf:
         run.tell(f"the supervisor does not heed its guard ({deaf.verdict.why}): this client ends the pod")
-        if run.provider.name == "ssh":  # the host stays, so what runs there has to go
+        if run.provider.name in STAYING:  # the host stays, so what runs there has to go
             kill_run(deaf.pod)
         checkpoints.join()
         return deaf.pod, {**deaf.status, "outcome": deaf.verdict.guard, "why": deaf.verdict.why}, True
@@ -252,6 +253,7 @@ def _end(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> bool:
         until = f"; its own guard ends it in {run.settings.guards.grace_min:g} minutes" if ends else ""
         run.tell(f"--keep: {run.stays_on(record)}{until}")
         return False
+    run.before_end()
     _give_back(run, record, pod, outcome)
     return True
 
@@ -260,7 +262,7 @@ def _give_back(run: PodRun, record: PodRecord, pod: RunOnPod, outcome: str) -> N
     run.keep_lease()
     with contextlib.suppress(ConnectionLostError, RemoteError):  # its lender ends it, whether or not it hears of it
         pod.write("pulled.json", {"attempt": pod.job().get("attempt"), "outcome": outcome})
-    if run.provider.name == "ssh":
+    if run.provider.name in STAYING:
         clear_host(pod, keep_cache=run.settings.keep_cache, tell=run.tell)
     run.close()
     end_pod(run.provider, record, run.ledger, outcome, clock=run.clock)

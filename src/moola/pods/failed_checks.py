@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moola.pods.provider import LENT
 from moola.pods.session import RunOnPod
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def spoken_check(check: Check) -> str:
 
 def is_bad_draw(run: PodRun, status: Mapping[str, Any], failed: Sequence[Check]) -> bool:
     """Whether a rented pod did no work, and every check that it failed may pass on another."""
-    rented = run.provider.can_end_itself
+    rented = run.provider.can_end_itself or run.provider.name == LENT
     return rented and is_before_its_job(status) and all(check.get("elsewhere") is True for check in failed)
 
 

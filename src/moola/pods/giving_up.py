@@ -10,7 +10,7 @@ from moola.layout import Layout
 from moola.pods.acquiring import was_started
 from moola.pods.ending import clear_host, end_pod
 from moola.pods.ledger import Ledger
-from moola.pods.provider import PodError, PodRecord, Provider
+from moola.pods.provider import LENT, STAYING, PodError, PodRecord, Provider
 from moola.pods.providers import open_api, run_keys
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _REQUEST_S = 60.0
 
 
 def own_pods(ledger: Ledger, providers: Sequence[Provider], run: str | None, *, any_ledger: bool) -> list[PodRecord]:
-    """Pods that are to be ended: what the lenders have, and hosts that only the ledger knows.
+    """Pods that are to be ended: what the lenders have, and what only the ledger knows: hosts.
 
     Args:
         ledger: what is known.
@@ -35,7 +35,7 @@ def own_pods(ledger: Ledger, providers: Sequence[Provider], run: str | None, *, 
     if "runpod" in unasked:
         open_api().close()
     found = [pod for provider in providers for pod in provider.find(run) if pod.status != "TERMINATED"]
-    known = [pod.record(ledger.owner) for pod in ledger.pods(run, open_only=True) if pod.provider == "ssh"]
+    known = [pod.record(ledger.owner) for pod in ledger.pods(run, open_only=True) if pod.provider in STAYING]
     return [pod for pod in found + known if any_ledger or pod.owner == ledger.owner]
 
 
@@ -77,8 +77,11 @@ def give_up(
     """
     lenders = {provider.name: provider for provider in providers}
     failures: list[MoolaError] = []
-    for pod in pods:
+    for pod in sorted(pods, key=lambda pod: pod.provider == LENT):  # whatever is on a rented pod goes with that
         try:
+            if pod.provider == LENT and not ledger.is_open(LENT, pod.pod_id):
+                tell(f"{pod.run} went with pod {pod.data_center}")
+                continue
             if pod.provider in lenders:
                 if pod.owner == ledger.owner:
                     ledger.add_pod(pod)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from moola.pods.clock import Clock
 from moola.pods.leases import Lease, holder_of, take_lease
 from moola.pods.ledger_file import LedgerFile
-from moola.pods.provider import BILLING, Offer, PodRecord, PodState, PodStatus, pod_name
+from moola.pods.provider import BILLING, LENT, Offer, PodRecord, PodState, PodStatus, pod_name
 
 LEDGER_PLACE = "metadata/pods.sqlite"
 """Below the artifacts folder."""
@@ -147,6 +147,12 @@ class Ledger:
             row = (run, experiment, bundle, budget, max_hours, self._clock.now())
             book.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
 
+    def runs(self, begin: str) -> list[str]:
+        """Runs that were ordered and whose ids begin so."""
+        return [
+            run for (run,) in self._file.rows("SELECT run FROM runs WHERE substr(run, 1, ?) = ?", len(begin), begin)
+        ]
+
     def max_hours(self, run: str) -> float | None:
         """How long a run may take; None: nobody said."""
         rows = self._file.rows("SELECT max_hours FROM runs WHERE run = ?", run)
@@ -215,6 +221,11 @@ class Ledger:
             book.execute(
                 "UPDATE pods SET ended_at = ?, ended_why = ? WHERE provider = ? AND pod_id = ? AND ended_at IS NULL",
                 (last or self._clock.now(), why, provider, pod_id),
+            )
+            book.execute(  # what was lent on it went with it
+                "UPDATE pods SET ended_at = ?, ended_why = 'its pod ended' "
+                "WHERE provider = ? AND data_center = ? AND ended_at IS NULL",
+                (last or self._clock.now(), LENT, pod_id),
             )
             self._note(book, provider, pod_id, "TERMINATED", 0.0)
 
@@ -317,6 +328,11 @@ class Ledger:
         )
         with self._file.reading() as book:
             return [self._pod(book, *row) for row in book.execute(query, (run, open_only)).fetchall()]
+
+    def is_open(self, provider: str, pod_id: str) -> bool:
+        """Whether the ledger knows a pod and no end of it."""
+        query = "SELECT 1 FROM pods WHERE provider = ? AND pod_id = ? AND ended_at IS NULL"
+        return bool(self._file.rows(query, provider, pod_id))
 
     def age(self, pod: PodRecord) -> float:
         """Seconds since a pod was created."""

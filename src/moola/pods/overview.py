@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moola.pods.ledger import Ledger, LedgerPod
-from moola.pods.provider import PodRecord, Provider
+from moola.pods.provider import STAYING, PodRecord, Provider
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def overview(ledger: Ledger, providers: Sequence[Provider]) -> list[PodRow]:
         rows += [_row(pod, pod.seconds, pod.cost, note) for pod in (fresh[pod_id] for pod_id in missing)]
     for pod in ledger.pods(open_only=True):
         if pod.provider not in asked:
-            rows.append(_row(pod, pod.seconds, pod.cost, "" if pod.provider == "ssh" else "not asked"))
+            rows.append(_row(pod, pod.seconds, pod.cost, "" if pod.provider in STAYING else "not asked"))
     return sorted(rows, key=lambda row: (-row.seconds, row.pod_id))
 
 

@@ -18,6 +18,8 @@ MIN_PYTHON = (3, 11)
 """Of moola itself."""
 SPARE_DISK_GB = 2.0
 """For packages, checkpoints and results."""
+KEEPS = "keeps"
+"""Fact of a bundle whose run keeps a pod for the points of a sweep."""
 PREFLIGHT_S = 300.0
 RESTORE_S = 900.0
 COPY_S = 900.0
@@ -85,7 +87,7 @@ def make_job(
             newer one.
         threads: that the run computes with; None: what it finds on the pod.
     """
-    environment = _environment(pod, bundle, settings)
+    environment, keeps = _environment(pod, bundle, settings), bool(bundle.facts.get(KEEPS))
     python = f"{environment['folder']}/bin/python"
     name = f"environment-{environment['folder'].rpartition('/')[2]}.json"
     preflight = {
@@ -101,12 +103,14 @@ def make_job(
         "bundle": bundle.bundle_id,
         "moola_path": bundle.facts["moola"]["path"],
         "attempt": attempt,
-        "steps": _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s, threads),
+        "steps": [keeper_step(pod)]
+        if keeps
+        else _steps(pod, bundle, settings, f"{pod.folder}/{name}", python, newer_than_s, threads),
         "guards": asdict(guard_limits(settings, price_per_h)),
         "billed_s": spent.seconds,
         "spent": spent.money,
         "end": dict(end),
-        "volume": _volume(pod, settings),
+        "volume": {} if keeps else _volume(pod, settings),
     }
     return PodJob(value, {name: environment, "preflight.json": preflight})
 
@@ -152,6 +156,12 @@ def _steps(
     job = [python, "-m", "moola", "run", *words]
     steps.append({**_step("job", job, path, None), "guarded": True})
     return steps
+
+
+def keeper_step(pod: RunOnPod) -> dict[str, Any]:
+    """The only step on a pod that a sweep lends to its points (`moola.pods.keeper`)."""
+    argv = [pod.shell.python, "-m", "moola.pods.keeper", pod.folder]
+    return _step("job", argv, {"PYTHONPATH": f"{pod.project}/"}, None)
 
 
 def guard_limits(settings: PodSettings, price_per_h: float) -> PricedLimits:

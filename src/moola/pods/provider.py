@@ -20,6 +20,10 @@ CLOUD_TIERS: tuple[CloudTier, ...] = ("SECURE", "COMMUNITY")
 BILLING: frozenset[PodStatus] = frozenset({"PROVISIONING", "STARTING", "RUNNING", "EXITED", "ERROR"})
 """States in which a pod costs something: a stopped one still pays for its disk."""
 ALIVE: frozenset[PodStatus] = frozenset({"PROVISIONING", "STARTING", "RUNNING"})
+LENT = "lent"
+"""Lender of the pods that a sweep rents, to its points: see `moola.pods.lent_provider`."""
+STAYING = frozenset({"ssh", LENT})
+"""Lenders whose machine stays when a run on it is over: what runs there has to go, and the run's folder with it."""
 _NAME = re.compile(r"moola-(?P<run>[a-z0-9._-]+)-(?P<owner>[0-9a-f]{8})", re.IGNORECASE)
 _CUDA_TAG = re.compile(r"-cu(\d{2})(\d)\d?-")
 
@@ -229,7 +233,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """``runpod``, ``ssh`` or ``local``."""
+        """``runpod``, ``ssh``, ``local`` or ``lent``."""
         ...
 
     @property

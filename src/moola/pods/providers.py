@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moola.errors import ConfigError, did_you_mean
 from moola.layout import Layout
 from moola.pods.ledger import LEDGER_PLACE, Ledger
-from moola.pods.provider import Provider
+from moola.pods.provider import LENT, Provider
 from moola.pods.run_keys import RUN_KEYS_PLACE, RunKeys
 from moola.pods.runpod_api import API_URL, KEY_PAGE, RunpodApi
 
@@ -28,7 +28,7 @@ class ProviderOptions:
     """What a lender is reached with.
 
     Attributes:
-        hosts: ``user@host:port`` of each, for ssh.
+        hosts: ``user@host:port`` of each, for ssh; for lent the run of a rented pod, once for each point that it takes.
         identity: private key file, for ssh.
         host_keys: their public key lines, one each or none, for ssh.
         root: the pod root, for ssh; empty: its default.
@@ -72,6 +72,11 @@ def open_provider(name: str, ledger: Ledger, layout: Layout, options: ProviderOp
         return SshProvider(
             options.hosts, ledger, identity=options.identity, host_keys=options.host_keys, root=options.root
         )
+    if name == LENT:
+        from moola.pods.lent_provider import LentProvider
+
+        lender = open_provider("runpod", ledger, layout, replace(options, hosts=()))
+        return LentProvider(lender, ledger, options.hosts)
     if name == "local":
         from moola.pods.local_provider import LocalProvider
 

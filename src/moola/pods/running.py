@@ -29,7 +29,7 @@ from moola.pods.leases import Lease
 from moola.pods.ledger import Ledger
 from moola.pods.losing import what_became
 from moola.pods.pod_job import guard_limits
-from moola.pods.provider import BadDrawError, LocalTarget, PodError, PodRecord, Provider
+from moola.pods.provider import LENT, BadDrawError, LocalTarget, PodError, PodRecord, Provider
 from moola.pods.providers import run_keys
 from moola.pods.publishing import Published, find_published, result_folder
 from moola.pods.session import PodShell, RunOnPod, open_shell
@@ -64,6 +64,8 @@ class PodRun:
         look: is called between two things that are done; whatever it raises interrupts the run there.
         taken: is given each pod that the run gets.
         sharing: runs that compute on the machine of its pod at once, it among them.
+        looked: is given its pod and status at each look at the job.
+        before_end: is called before its pod is ended, and waits for whoever works there, too.
     """
 
     bundle: Bundle
@@ -79,6 +81,8 @@ class PodRun:
     look: Callable[[], None] = lambda: None
     taken: Callable[[PodRecord], None] = lambda _: None
     sharing: int = 1
+    looked: Callable[[RunOnPod, Mapping[str, Any]], None] = lambda pod, status: None
+    before_end: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.run: str = self.bundle.facts["run_id"] + (REPLAYED if self.replays else "")
@@ -142,6 +146,8 @@ class PodRun:
                 return attend(self, acquired.pod, pod, began_here=True)
             except BadDrawError as error:
                 self._bad.append(acquired.place)
+                if self.provider.name == LENT:  # which other one, the sweep decides
+                    raise
                 if len(self._bad) >= MAX_DRAWS:
                     raise BadDrawError(f"{len(self._bad)} pods in a row were bad", error.spoken()) from error
                 self.tell(f"{error.what}: {error.why}\nanother one is drawn")

@@ -12,7 +12,7 @@ from typing import Any
 from moola.config import ConfigProblems, config_folder, shipped_options, structure
 from moola.errors import ConfigError, did_you_mean
 from moola.pods.guards import GuardLimits
-from moola.pods.provider import CloudTier, PodWish
+from moola.pods.provider import LENT, CloudTier, PodWish
 from moola.pods.providers import PROVIDERS, ProviderOptions
 from moola.pods.runpod_provider import VOLUME_PATH
 from moola.pods.secret_scan import scan_text
@@ -38,12 +38,12 @@ class PodSettings:
     """The section ``pod``.
 
     Attributes:
-        provider: ``runpod``, ``ssh`` or ``local``.
+        provider: ``runpod``, ``ssh`` or ``local``; ``lent`` for points on a pod that their sweep rented.
         gpus, min_vram_gb, max_price_per_h, cloud, data_centers, count, disk_gb, image, network_volume,
             min_cuda: see `PodWish`.
         mount: folder of the host, absolute, in which a run's state outlives the pod; for ``ssh`` and ``local``.
         host: ``user@host:port`` for ssh, or several: each run draws the first that is free; one that is named twice
-            takes two runs at a time.
+            takes two runs at a time. For ``lent`` the run of the rented pod, so often.
         host_key: the public key line of the host, or of each of several, in their order; empty: known_hosts has them.
         identity, root: see `ProviderOptions`.
         keep_cache: leave objects and environments on a host for the next run; its own folder goes in any case.
@@ -95,13 +95,16 @@ class PodSettings:
         odd = [name for name in self.env if not _ENV_NAME.fullmatch(name)]
         unbounded = self.provider == "runpod" and self.guards.max_hours is None and self.guards.budget is None
         rules = (
-            (self.provider not in PROVIDERS, f"provider: '{self.provider}'; {did_you_mean(self.provider, PROVIDERS)}"),
+            (
+                self.provider not in (*PROVIDERS, LENT),
+                f"provider: '{self.provider}'; {did_you_mean(self.provider, PROVIDERS)}",
+            ),
             (self.provider == "ssh" and not self.host, "host: ssh needs one, user@host:port"),
             (self.checkpoint_every_min <= 0, f"checkpoint_every_min: {self.checkpoint_every_min:g} must be above 0"),
             (self.retries < 0, f"retries: {self.retries} must not be negative"),
             (self.expected_hours <= 0, f"expected_hours: {self.expected_hours:g} must be above 0"),
             (
-                bool(self.network_volume) and self.provider != "runpod",
+                bool(self.network_volume) and self.provider not in ("runpod", LENT),
                 "network_volume: only runpod has them; see mount",
             ),
             (bool(self.mount) and self.provider == "runpod", "mount: a rented pod keeps nothing; see network_volume"),
@@ -161,7 +164,7 @@ class PodSettings:
     @property
     def gpu_count(self) -> int:
         """GPUs that a pod must show; a host of one's own has what it has."""
-        return self.count if self.provider == "runpod" else 0
+        return self.count if self.provider in ("runpod", LENT) else 0
 
 
 def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -211,7 +214,9 @@ def load_settings(
         raise ConfigError([f"pod: {str(error).splitlines()[0]}"]) from error
     assert isinstance(plain, dict)
     problems = ConfigProblems()
-    problems.extend(_unheeded(str(plain.get("provider")), flags))
+    provider = str(plain.get("provider"))
+    problems.extend(_unheeded(provider, flags))
+    problems.extend([f"pod.provider: '{LENT}' is for the points of a sweep alone"] if provider == LENT else [])
     settings = problems.attempt(lambda: structure(PodSettings, {str(key): plain[key] for key in plain}, _GROUP))
     if settings is None or problems:
         raise ConfigError(dict.fromkeys(problems), f"all keys: {config_folder() / _GROUP / 'default.yaml'}")

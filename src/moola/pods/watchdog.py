@@ -81,9 +81,9 @@ def watch(
         seen, last = now, at
         if silent_s >= wish["silence_s"]:
             return PodEnd(wish["end"]).insist(lambda because, pause_s: bool(sleep(pause_s) or True)) or "ended"
-        if is_started and starts < MOST_STARTS and not _is_supervised(status):
+        if is_started and starts < MOST_STARTS and not is_supervised(status):
             starts += 1
-            _supervise(folder)
+            supervise(folder)
         sleep(look_s)
 
 
@@ -103,12 +103,13 @@ def _heartbeat(folder: Path) -> int:
         return 0
 
 
-def _is_supervised(status: Mapping[str, Any]) -> bool:
+def is_supervised(status: Mapping[str, Any]) -> bool:
+    """Whether the supervisor that wrote a status lives."""
     ticks = start_ticks(int(status.get("supervisor_pid") or 0))
     return ticks is not None and str(ticks) == str(status.get("supervisor_ticks"))
 
 
-def _supervise(folder: Path) -> None:
+def supervise(folder: Path) -> None:
     """Start another supervisor, as the client does; it leaves where one is at the run already."""
     try:
         job = json.loads((folder / "job.json").read_text())

@@ -61,6 +61,16 @@ def check_launcher(task: PointTask, hydra_context: Any, config: Any, points: Seq
         raise _of_launcher(config, error) from error
 
 
+def settle_launcher(task: PointTask, hydra_context: Any, config: Any) -> None:
+    """Have a launcher end what it may have left on, of a sweep whose points are all finished.
+
+    Raises:
+        MoolaError: something could not be ended.
+    """
+    if (settle := getattr(_make_launcher(task, hydra_context, config), "settle", None)) is not None:
+        settle()
+
+
 def launch_points(task: PointTask, hydra_context: Any, config: Any, points: Sequence[Point]) -> dict[int, PointState]:
     """Have the launcher that the configuration names run points; the state of each, by number.
 

@@ -27,7 +27,7 @@ from moola.pipelines.sweep_record import (
 )
 from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
 from moola.sweeps.grid import Grid, identifying, read_grid
-from moola.sweeps.launching import check_launcher, launch_points
+from moola.sweeps.launching import check_launcher, launch_points, settle_launcher
 from moola.sweeps.lifeline import Owner, let_go
 from moola.sweeps.record import is_whole, only_one, sweep_id
 from moola.sweeps.task import PointTask
@@ -271,6 +271,8 @@ def _run_missing(
             except KeyboardInterrupt:
                 _end_states(sweep, task, config)
                 raise
+    else:
+        settle_launcher(replace(task, folder=sweep.folder), hydra_context, config)
     return read_states(sweep.folder)
 
 

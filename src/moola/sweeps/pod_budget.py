@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from moola.pods.estimating import Estimate
 from moola.pods.ledger import Ledger
+from moola.pods.lending import pod_runs
+from moola.pods.provider import LENT
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class SweepBudget:
         estimate: of one point that had no pod yet; None where nobody bills.
         runs: of all points of the sweep, also those that are finished.
         ledger: knows what each cost.
+        sweep: its name, by which the runs are called that rent pods for it; empty: each point rents its own.
     """
 
     limit: float
     estimate: Estimate | None
     runs: Sequence[str]
     ledger: Ledger
+    sweep: str = ""
 
     @property
     def of_one(self) -> float:
@@ -37,11 +41,11 @@ class SweepBudget:
 
     def spent(self) -> float:
         """US dollars that all of them cost so far."""
-        return sum(map(self._cost, self.runs))
+        return sum(map(self._cost, self._all_runs()))
 
     def free(self, working: Mapping[str, float]) -> float:
         """US dollars that nothing has spent and nobody was promised; `working` as of `share`."""
-        return self.limit - sum(self._held(run, working) for run in self.runs)
+        return self.limit - sum(self._held(run, working) for run in self._all_runs())
 
     def share(self, run: str, working: Mapping[str, float], others: int) -> float | None:
         """What all pods of a point may cost, those that it had before included; None: it does not fit.
@@ -55,7 +59,7 @@ class SweepBudget:
         """
         if math.isinf(self.limit):
             return self.limit
-        if self.is_open(run):
+        if self._may_bill(run):
             return self._held(run, working)
         free = self.free(working)
         if free < self.of_one or free <= 0:
@@ -66,12 +70,20 @@ class SweepBudget:
         """Whether the run has a pod, or may have one."""
         return bool(self.ledger.pods(run, open_only=True) or self.ledger.open_intents(run))
 
+    def _all_runs(self) -> list[str]:
+        return [*self.runs, *(pod_runs(self.sweep, self.ledger) if self.sweep else ())]
+
+    def _may_bill(self, run: str) -> bool:
+        """As `is_open`, of what somebody bills: a point on a pod of its sweep costs nothing itself."""
+        found = [*self.ledger.pods(run, open_only=True), *self.ledger.open_intents(run)]
+        return any(one.provider != LENT for one in found)
+
     def _held(self, run: str, working: Mapping[str, float]) -> float:
         """What a run has cost, or may yet cost by what it was promised."""
         cost = self._cost(run)
         if run in working:
             return max(cost, working[run])
-        if self.is_open(run):
+        if self._may_bill(run):
             return max(cost, self.ledger.budget(run) or cost + self.of_one)
         return cost
 

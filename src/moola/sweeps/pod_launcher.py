@@ -18,9 +18,11 @@ from moola.layout import Layout
 from moola.pipelines.sweep_record import Point, log_path, read_sweep, told_points
 from moola.pods.bundle import Bundle
 from moola.pods.composed_run import compose, layout_of, words_of
-from moola.pods.estimating import estimate_of
+from moola.pods.ending import end_run
+from moola.pods.estimating import SET_UP_H, estimate_of
 from moola.pods.last_digits import moved_digits
 from moola.pods.ledger import Ledger
+from moola.pods.lending import keeper_bundle, pod_runs
 from moola.pods.packing import PackedSeries, PackLimits, pack
 from moola.pods.providers import needed_key, open_ledger, open_provider
 from moola.pods.resuming import open_run
@@ -30,6 +32,7 @@ from moola.sweeps.launching import LeftPointError, completed, failed
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PointEnd
 from moola.sweeps.pod_sweep import PodSweep
+from moola.sweeps.rented_pods import RentedPods
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -45,7 +48,7 @@ class PodOptions:
 
     Attributes:
         pods: at once; None: every host that is named, or one rented pod.
-        jobs_per_pod: points at a time on a host.
+        jobs_per_pod: points at a time on a host or a rented pod.
         point_retries: further pods of a point, where one fails it; those of ``pod.retries`` come before.
         yes: rent without asking.
     """
@@ -128,9 +131,9 @@ def pod_settings(options: PodOptions) -> PodSettings:
     settings = problems.attempt(lambda: load_settings(said.words, said.flags))
     if settings is not None and settings.provider == "runpod":
         problems.attempt(needed_key)
-        if options.jobs_per_pod > 1:
-            told = "a rented pod takes one run; a host (--host, pod.host) takes several"
-            problems.append(f"hydra.launcher.jobs_per_pod (--jobs-per-pod): {told}")
+        if settings.keep:
+            told = "a rented pod of a sweep takes one point after the other, and is ended when none waits for it"
+            problems.append(f"pod.keep (--keep): {told}; leave it out")
     if settings is None or problems:
         raise problems.error()
     return settings
@@ -158,7 +161,8 @@ def launch(
     options = PodOptions(**given)
     settings, order = pod_settings(options), _packing(task, points)
     runs = [point.run_id for point in read_sweep(task.sweep_folder).points]
-    budget = sweep_budget(settings, order.ledger, order.layout, runs)
+    budget = sweep_budget(settings, order.ledger, order.layout, runs, task.sweep_folder.name)
+    rented = rented_pods(settings, options, budget, order.layout, task.sweep_folder)
     sweep = PodSweep(
         points,
         task.sweep_folder,
@@ -170,6 +174,7 @@ def launch(
         options.jobs_per_pod,
         options.point_retries,
         _tell,
+        rented,
     )
     _announce(sweep, agreed=options.yes or task.agreed)
     if words := moved_digits(os.environ, settings.env) if settings.provider != "local" else "":
@@ -201,6 +206,21 @@ def check(task: PointTask, given: Mapping[str, Any], points: Sequence[Point]) ->
         raise problems.error()
     if points:
         _packing(task, points)
+
+
+def settle(task: PointTask) -> None:
+    """End the pods of a sweep whose points are all finished: a client that was killed may have left some.
+
+    Raises:
+        MoolaError: a pod could not be ended.
+    """
+    points = read_sweep(task.sweep_folder).points
+    with _beside_hydra():
+        layout = layout_of(compose(words_of(points[0].overrides), task.directory), task.directory)
+    ledger = open_ledger(layout)
+    for run in pod_runs(task.sweep_folder.name, ledger):
+        if ledger.pods(run, open_only=True) or ledger.open_intents(run):
+            end_run(open_provider("runpod", ledger, layout), run, ledger, "no point waits for it", tell=_tell)
 
 
 def _packing(task: PointTask, points: Sequence[Point]) -> Packing:
@@ -262,7 +282,34 @@ class Packing:
         return opened
 
 
-def sweep_budget(settings: PodSettings, ledger: Ledger, layout: Layout, runs: Sequence[str]) -> SweepBudget:
+def rented_pods(
+    settings: PodSettings, options: PodOptions, budget: SweepBudget, layout: Layout, folder: Path
+) -> RentedPods | None:
+    """The pods that a sweep is to rent; None where its hosts are there already, or folders here.
+
+    Args:
+        settings: of every pod.
+        options: of the sweep.
+        budget: of the sweep.
+        layout: of the project.
+        folder: of the sweep.
+    """
+    if settings.provider != "runpod":
+        return None
+    ledger = budget.ledger
+
+    def rent(run: str, own: PodSettings) -> OpenRun:
+        bundle = keeper_bundle(run, layout)
+        return lambda tell, show: open_run(bundle, own, layout, tell=tell, show=show, ledger=ledger)
+
+    lender = open_provider(settings.provider, ledger, layout, settings.provider_options)
+    most, jobs = options.pods or 1, options.jobs_per_pod
+    return RentedPods(folder.name, folder / "logs", lender, ledger, settings, budget, rent, most, jobs, tell=_tell)
+
+
+def sweep_budget(
+    settings: PodSettings, ledger: Ledger, layout: Layout, runs: Sequence[str], sweep: str = ""
+) -> SweepBudget:
     """The budget of a sweep, with what a point costs by what is offered now.
 
     Args:
@@ -270,6 +317,7 @@ def sweep_budget(settings: PodSettings, ledger: Ledger, layout: Layout, runs: Se
         ledger: of the project.
         layout: of the project.
         runs: of all points.
+        sweep: its name.
 
     Raises:
         ConfigError: deadline or budget are below what one point takes.
@@ -281,7 +329,7 @@ def sweep_budget(settings: PodSettings, ledger: Ledger, layout: Layout, runs: Se
         estimate = estimate_of(settings, provider.offers(settings.wish))
     guards = settings.guards
     limit = math.inf if guards.budget is None or estimate is None else guards.budget
-    budget = SweepBudget(limit, estimate, runs, ledger)
+    budget = SweepBudget(limit, estimate, runs, ledger, sweep)
     if estimate is not None and guards.max_hours is not None and guards.max_hours < estimate.hours:
         told = f"{guards.max_hours:g} h are below the estimate of one point, {estimate.hours:g} h; raise --max-hours"
         raise ConfigError([f"pod.guards.max_hours: {told}"], "or tell how long a point takes (pod.expected_hours=H)")
@@ -301,15 +349,19 @@ def _announce(sweep: PodSweep, agreed: bool) -> None:
         where = "host" if settings.provider == "ssh" else "pod"
         sweep.tell(f"{told_points(n_points)}, {at_once} at once on {where}{several} that nobody bills")
         return
-    total, spent = n_points * estimate.cost, sweep.budget.spent()
+    n_pods = math.ceil(at_once / sweep.jobs_per_pod)
+    several = "s" if n_pods > 1 else ""
+    hours = n_pods * SET_UP_H + math.ceil(n_points / sweep.jobs_per_pod) * settings.expected_hours
+    total, spent = hours * estimate.offer.price_per_h, sweep.budget.spent()
+    beside = f", {sweep.jobs_per_pod} at a time on each" if sweep.jobs_per_pod > 1 else ""
     limit = "no budget is set" if math.isinf(sweep.budget.limit) else f"the budget is ${sweep.budget.limit:.2f}"
     earlier = f", ${spent:.2f} are spent" if spent else ""
     sweep.tell(
-        f"{told_points(n_points)} on {at_once} rented pod{several} at once; one takes {estimate.sum} on "
+        f"{told_points(n_points)} on {n_pods} rented pod{several} at once{beside}; one takes {estimate.sum} on "
         f"{estimate.offer}: about ${total:.2f} in all; {limit}{earlier}"
     )
     if not agreed and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        print(f"rent {at_once} pod{several}? [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"rent {n_pods} pod{several}? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             way_out = "--yes (hydra.launcher.yes=true) rents without asking"
             raise MoolaError("nothing was rented", "the answer was not yes", way_out)

@@ -17,9 +17,19 @@ from moola.pipelines.sweep_record import Point, PointState, write_state
 from moola.pods.attaching import PodLostError
 from moola.pods.attending import Ended
 from moola.pods.clock import Clock
+from moola.pods.keeper import ENDS
 from moola.pods.keeping import alone_at
+from moola.pods.lending import rent_of
 from moola.pods.log_records import log_line
-from moola.pods.provider import BadDrawError, NoCapacityError, PodRecord, PodTakenError, SilentPodError
+from moola.pods.provider import (
+    STAYING,
+    BadDrawError,
+    NoCapacityError,
+    PodError,
+    PodRecord,
+    PodTakenError,
+    SilentPodError,
+)
 from moola.pods.running import PodRun
 from moola.pods.ssh import AccessError, HostKeyError
 from moola.sweeps.interruption import Interruption
@@ -28,6 +38,12 @@ OpenRun = Callable[[Callable[[str], None], Callable[[Mapping[str, Any]], None]],
 """Makes the run of a point; it is given `tell` and `show` of `moola.pods.running.PodRun`."""
 _OF_THE_POD = (PodLostError, SilentPodError, BadDrawError, AccessError, HostKeyError)
 """What another pod may do better."""
+Lend = Callable[[PodRun, Callable[[], None]], contextlib.AbstractContextManager[None]]
+"""Gives the run of a point its pod for the length of a block; see `PodPoint`."""
+
+
+class NoPlaceError(PodError):
+    """The pod that a point was lent was ended, or given to others, before the point began there."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +52,16 @@ class PointEnd:
 
     Attributes:
         point: it.
-        status: ``finished``; ``failed``: it is not tried again; ``waiting``: no pod was free; ``left``: another client
-            has it, or the user wanted to leave.
+        status: ``finished``; ``failed``: it is not tried again; ``waiting``: no pod was free; ``again``: its pod had to
+            end, or failed it (`error`), and another is to be found; ``left``: another client has it, or the user wanted
+            to leave.
         folder: its run folder, where it finished.
         error: why it did not.
         bad_places: machines on which nothing came of it (`moola.pods.acquiring.Place`).
     """
 
     point: Point
-    status: Literal["finished", "failed", "waiting", "left"]
+    status: Literal["finished", "failed", "waiting", "again", "left"]
     folder: Path | None = None
     error: MoolaError | None = None
     bad_places: frozenset[tuple[str, str, str]] = frozenset()
@@ -62,6 +79,8 @@ class PodPoint:
         retries: further pods, where one fails it and the run's own ``pod.retries`` are used up.
         asked: set when everybody is to leave.
         sharing: points that compute on its machine at once, it among them.
+        lend: entered with its run and what interrupts it before anything of it is done, and left when it is over: gives
+            it a pod of the sweep; None: it finds its own.
     """
 
     point: Point
@@ -71,6 +90,7 @@ class PodPoint:
     retries: int
     asked: threading.Event
     sharing: int = 1
+    lend: Lend | None = None
     _bad: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
     _where: str = ""
     _cost: float | None = None
@@ -121,6 +141,11 @@ class PodPoint:
                     return self._end("failed", error)
                 attempt += 1
                 _write(log, f"{error.spoken()}\nit is tried on another pod ({attempt} of {self.retries})")
+                if self.lend is not None:
+                    return self._end("again", error)
+            except NoPlaceError as error:
+                _write(log, error.spoken())
+                return self._end("again" if self.retries > 0 else "failed", error)
             except NoCapacityError as error:
                 return self._end("waiting", error)
             except (PodTakenError, KeyboardInterrupt) as error:
@@ -139,17 +164,20 @@ class PodPoint:
         run.look, run.clock = interruption.look, Clock(clock.now, interruption.waking(clock.sleep), clock.monotonic)
 
         def taken(record: PodRecord) -> None:
-            self._where = record.data_center if record.provider == "ssh" else record.pod_id
+            self._where = record.data_center if record.provider in STAYING else record.pod_id
             self._state("running", started)
 
         run.taken = taken
         try:
-            return alone_at(run, lambda: self._gone(run))
+            with contextlib.nullcontext() if self.lend is None else self.lend(run, interruption.look):
+                return alone_at(run, lambda: self._gone(run))
         finally:
             self._bad.update(run.bad_places)
             with contextlib.suppress(MoolaError):
                 if run.provider.can_end_itself:  # it bills
                     self._cost = sum(pod.cost for pod in run.ledger.pods(run.run))
+                elif self.lend is not None:
+                    self._cost = rent_of(run.run, run.ledger)
 
     def _gone(self, run: PodRun) -> Ended:
         try:
@@ -167,6 +195,8 @@ class PodPoint:
         if ended.outcome == "finished" and ended.published is not None:
             return PointEnd(self.point, "finished", ended.published.folder, bad_places=frozenset(self._bad))
         error = MoolaError(f"{self.point.run_id} {ended.outcome}", ended.why, f"what it said: {self.log}")
+        if ended.outcome == "stopped" and ended.why.startswith(ENDS):
+            return self._end("again", None)
         if ended.outcome == "stopped":  # by another command, whose user wants no more of it
             return self._end("left", error)
         error.exit_code = ended.exit_code if 0 < ended.exit_code < EXIT_POD else error.exit_code
@@ -175,7 +205,7 @@ class PodPoint:
     def _defect(self, error: Exception) -> MoolaError:
         return MoolaError(f"{self.point.run_id}: {type(error).__name__}", str(error))
 
-    def _end(self, status: Literal["failed", "waiting", "left"], error: MoolaError | None) -> PointEnd:
+    def _end(self, status: Literal["failed", "waiting", "again", "left"], error: MoolaError | None) -> PointEnd:
         return PointEnd(self.point, status, error=error, bad_places=frozenset(self._bad))
 
     def _state(

@@ -18,11 +18,13 @@ from pathlib import Path
 from moola.errors import EXIT_POD, MoolaError
 from moola.pipelines.held_signals import HeldSignals, held
 from moola.pipelines.sweep_record import Point, PointState, told_points, write_state
+from moola.pods.lending import CALLED_OFF, borrowing
 from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
 from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
 from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
+from moola.sweeps.rented_pods import RentedPods
 
 OrderRun = Callable[[Point, PodSettings], OpenRun]
 """Packs a point; what opens its run, with these settings."""
@@ -48,9 +50,10 @@ class PodSweep:
         budget: of the whole sweep.
         order: packs a point.
         pods: at once; None: every host that is named, or one rented pod.
-        jobs_per_pod: points at a time on a host.
+        jobs_per_pod: points at a time on a host or a rented pod.
         point_retries: further pods of a point, where one fails it.
         tell: is told what concerns more than one point.
+        rented: pods that the sweep rents and lends to its points; None: each point finds its own.
     """
 
     points: Sequence[Point]
@@ -63,10 +66,13 @@ class PodSweep:
     jobs_per_pod: int = 1
     point_retries: int = 1
     tell: Callable[[str], None] = print
+    rented: RentedPods | None = None
     _asked: threading.Event = field(default_factory=threading.Event)
     _ends: queue.SimpleQueue[PointEnd] = field(default_factory=queue.SimpleQueue[PointEnd])
     _working: dict[str, float] = field(default_factory=dict[str, float])
     """Run -> its share of the budget."""
+    _failed: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    """Number of a point -> rented pods that failed it."""
     _bad_hosts: set[str] = field(default_factory=set[str])
     _signals: HeldSignals = field(default_factory=HeldSignals)
 
@@ -78,36 +84,80 @@ class PodSweep:
         """
         ends: dict[int, PointEnd] = {}
         waiting = sorted(self.points, key=lambda point: (not self.budget.is_open(point.run_id), point.number))
+        before = self._times_called_off()
         shortage: MoolaError | None = None  # after which nothing begins until something has ended
         with held(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as self._signals:
             try:
+                if self.rented is not None:
+                    self.rented.adopt()
                 while waiting or self._working:
+                    if waiting and self._times_called_off() > before:
+                        self._stop(waiting, _called_off(), ends)
                     while waiting and shortage is None and self._has_room(waiting[0]):
                         shortage = self._begin(waiting, ends)
-                    if not self._working:
+                    if not self._working and not self._may_yet_begin():
                         if waiting:
                             self._stop(waiting, shortage or self._no_host(), ends)
                         break
-                    end = self._next_end()
-                    del self._working[end.point.run_id]
-                    self._bad_hosts.update(place for _, place, _ in end.bad_places if self.settings.provider == "ssh")
-                    shortage = end.error if end.status == "waiting" else None
-                    if end.status == "waiting":
-                        waiting.insert(0, end.point)
-                    else:
-                        ends[end.point.number] = end
+                    shortage = self._ended(self._next_end(), waiting, ends) if self._working else None
+                self._settle()
             except KeyboardInterrupt:
                 self._signals.seen()
                 self._leave()
                 raise
+            except Exception:
+                self._leave()
+                raise
         return ends
+
+    def _ended(self, end: PointEnd | None, waiting: list[Point], ends: dict[int, PointEnd]) -> MoolaError | None:
+        """Take note of the end of a point (None: only a pod has ended); why nothing more may begin for now."""
+        if end is None:
+            return None
+        del self._working[end.point.run_id]
+        self._bad_hosts.update(place for _, place, _ in end.bad_places if self.settings.provider == "ssh")
+        if end.status in ("waiting", "again"):
+            waiting.insert(0, end.point)
+            self._blame(end)
+        else:
+            ends[end.point.number] = end
+        if self.rented is not None:
+            if end.status == "again" and end.error is None:
+                self.rented.avoid(end.point.run_id)
+            self.rented.tidy(wanted=bool(waiting) and end.status != "waiting")
+        return end.error if end.status == "waiting" else None
+
+    def _blame(self, end: PointEnd) -> None:
+        """Remember the rented pod that failed a point."""
+        failed = self._failed.setdefault(end.point.number, [])
+        if self.rented is None or end.status != "again" or end.error is None:
+            return
+        if (pod := self.rented.had(end.point.run_id)) not in failed:
+            failed.append(pod)
+
+    def _may_yet_begin(self) -> bool:
+        """Whether rented pods were ended on which no point was: their places and what they were promised is free."""
+        return self.rented is not None and self.rented.settle()
+
+    def _settle(self) -> None:
+        """See that no rented pod is left, and tell what they cost."""
+        if self.rented is None:
+            return
+        while self.rented.settle():
+            pass
+        with contextlib.suppress(MoolaError):  # what is left is told
+            self.rented.end_leftover()
+        if told := self.rented.told():
+            self.tell(told)
+        for run in self.rented.left_on():
+            self.tell(f"the pod of {run} may still bill: `moola pod down {run}`")
 
     @property
     def on_one_machine(self) -> int:
-        """Points that compute on the same machine at once; what is rented is one point's alone."""
+        """Points that compute on the same machine at once."""
         at_once = min(self.room, len(self.points))
         if self.settings.provider != "ssh":
-            return at_once if self.settings.provider == "local" else 1
+            return at_once if self.settings.provider == "local" else min(self.jobs_per_pod, len(self.points))
         return min(self.jobs_per_pod, math.ceil(at_once / max(len(self._left()), 1)))
 
     @property
@@ -120,31 +170,48 @@ class PodSweep:
 
     def _has_room(self, point: Point) -> bool:
         """Whether a point may begin now; one whose pod is there bills already."""
+        if self.rented is not None:
+            return self.rented.has_room(point.run_id)
         return len(self._working) < self.room or self.budget.is_open(point.run_id)
 
     def _begin(self, waiting: list[Point], ends: dict[int, PointEnd]) -> MoolaError | None:
         """Start the first point that waits; why not, where the budget does not reach."""
         point = waiting[0]
-        others = min(self.room - len(self._working), len(waiting)) - 1
-        share = self.budget.share(point.run_id, self._working, max(others, 0))
+        share = self._share(point, waiting)
         if share is None:
             return self._no_budget(waiting)
         del waiting[0]
         try:
             open_run = self.order(point, self._settings(share))
+            if self.rented is not None and not self.rented.take(point.run_id, len(waiting) + 1):
+                waiting.insert(0, point)
+                return self._no_budget(waiting)
         except MoolaError as error:  # of this point alone: what is wrong with all was found before
             write_state(self.folder, PointState(point.number, "failed", why=f"{error.what}: {error.why}"))
             ends[point.number] = PointEnd(point, "failed", error=error)
             return None
         self._working[point.run_id] = share
         log, sharing = self.log_of(point.number), self.on_one_machine
-        work = PodPoint(point, self.folder, log, open_run, self.point_retries, self._asked, sharing)
+        retries, lend = self.point_retries, None
+        if self.rented is not None:
+            failed = [pod for pod in self._failed.get(point.number, []) if pod != self.rented.had(point.run_id)]
+            retries, lend = self.settings.retries + retries - len(failed), self.rented.lent
+        work = PodPoint(point, self.folder, log, open_run, retries, self._asked, sharing, lend)
         threading.Thread(target=lambda: self._ends.put(work.go()), name=point.run_id, daemon=True).start()
         return None
+
+    def _share(self, point: Point, waiting: Sequence[Point]) -> float | None:
+        """What the pods of a point may cost; None: it does not fit. On a pod of the sweep that is the pod's affair."""
+        if self.rented is not None:
+            return 0.0
+        others = min(self.room - len(self._working), len(waiting)) - 1
+        return self.budget.share(point.run_id, self._working, max(others, 0))
 
     def _settings(self, share: float) -> PodSettings:
         """Of one point: the hosts that are left, as often as each takes one, and its share of the budget."""
         guards = self.settings.guards
+        if self.rented is not None:
+            return borrowing(self.settings, "", self.jobs_per_pod)
         changed = replace(self.settings, guards=replace(guards, budget=None if math.isinf(share) else share))
         if self.settings.provider != "ssh":
             return changed
@@ -167,8 +234,8 @@ class PodSweep:
         )
 
     def _no_budget(self, waiting: Sequence[Point]) -> MoolaError:
-        budget = self.budget
-        spent, free = budget.spent(), budget.free(self._working)
+        budget, promised = self.budget, {**self._working, **(self.rented.shares() if self.rented else {})}
+        spent, free = budget.spent(), budget.free(promised)
         return SweepStoppedError(
             f"the budget of the sweep does not reach for {len(waiting)} of its points",
             f"${spent:.2f} of ${budget.limit:.2f} are spent; one point takes about ${budget.of_one:.2f}, "
@@ -176,6 +243,9 @@ class PodSweep:
             f"all of them take about ${spent + len(waiting) * budget.of_one:.2f}: the same command with a higher "
             "pod.guards.budget (--budget) goes on",
         )
+
+    def _times_called_off(self) -> int:
+        return sum(one["kind"] == CALLED_OFF for one in self.budget.ledger.events(self.folder.name))
 
     def _stop(self, waiting: list[Point], why: MoolaError, ends: dict[int, PointEnd]) -> None:
         """Begin no more; each point that is left says why."""
@@ -186,12 +256,14 @@ class PodSweep:
             ends[point.number] = PointEnd(point, "left", error=why)
         waiting.clear()
 
-    def _next_end(self) -> PointEnd:
-        """What became of the next point that ends."""
+    def _next_end(self) -> PointEnd | None:
+        """What became of the next point that ends; None: a pod has ended, or no further point is to begin."""
         while True:  # no wait without an end: a handler of polars has the system resume it, and Ctrl-C would wait, too
             self._signals.look()
             with contextlib.suppress(queue.Empty):
                 return self._ends.get(timeout=_LOOK_S)
+            if self.rented is not None and self.rented.has_news():
+                return None
 
     def _leave(self) -> None:
         """Have every point under way left in good order; a second interruption leaves at once."""
@@ -202,4 +274,13 @@ class PodSweep:
             f"`moola pod down --sweep {self.folder.name} --yes` at once, and what is not here is lost"
         )
         while self._working:
-            self._working.pop(self._next_end().point.run_id)
+            if (end := self._next_end()) is not None:
+                self._working.pop(end.point.run_id)
+        if self.rented is not None:
+            self.rented.leave()
+
+
+def _called_off() -> MoolaError:
+    return SweepStoppedError(
+        "the sweep was called off", "another command ended its points or its pods", "the same command goes on"
+    )

@@ -271,8 +271,12 @@ def test_words_of_pods_are_for_this_launcher_alone_and_wrong_ones_are_told_first
     with pods_of(["pod.providr=ssh", "hydra/launcher=moola_pod", "seed=1"], problems) as rest:
         assert rest == ["hydra/launcher=moola_pod", "seed=1"] and "did you mean 'provider'" in problems[0]
     monkeypatch.setenv("RUNPOD_API_KEY", "rpa_none")
-    with pytest.raises(MoolaError, match="takes one run"):
-        pod_settings(PodOptions(jobs_per_pod=2))
+    assert pod_settings(PodOptions(jobs_per_pod=2)).provider == "runpod"
+    with (
+        pods_of(["pod.keep=true", "hydra/launcher=moola_pod"], problems),
+        pytest.raises(MoolaError, match=r"--keep\): a rented pod"),
+    ):
+        pod_settings(PodOptions())
     with pytest.raises(MoolaError, match=r"pods \(--pods\): 0 must be at least 1"):
         PodOptions(pods=0)
     assert PodWords().words == ()

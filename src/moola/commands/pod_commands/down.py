@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from moola.commands.layout import layout_of
 from moola.commands.pod_commands.run_options import parser_of, tell_aside
-from moola.commands.pod_commands.sweep import BY_NAME, runs_of_sweep
+from moola.commands.pod_commands.sweep import BY_NAME, call_off, runs_of_sweep
 from moola.errors import EXIT_OK, DataError, MoolaError, did_you_mean
 
 _DESCRIPTION = """\
@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     layout = layout_of(arguments)
     ledger = open_ledger(layout)
     providers = askable_providers(ledger, layout, tell_aside)
-    runs = runs_of_sweep(arguments.sweep, layout) if arguments.sweep else [arguments.run]
+    runs = runs_of_sweep(arguments.sweep, layout, ledger) if arguments.sweep else [arguments.run]
     pods = [pod for run in runs for pod in own_pods(ledger, providers, run, any_ledger=arguments.any_ledger)]
     if arguments.run and not own_pods(ledger, providers, arguments.run, any_ledger=True):
         known = {pod.run for pod in ledger.pods()}
@@ -44,6 +44,8 @@ def main(words: Sequence[str]) -> int:
         stop = f"--sweep {arguments.sweep}` ends them" if arguments.sweep else "RUN` ends it"
         way_out = f"`moola pod pull RUN` brings them, `moola pod stop {stop} well; --yes ends all the same"
         raise MoolaError("nothing was ended", "\n".join(f"- {line}" for line in lost), way_out)
+    if arguments.sweep:
+        call_off(arguments.sweep, layout, ledger)
     give_up(pods, providers, ledger, layout, tell=tell_aside, silent_too=arguments.yes)
     if arguments.json:
         print(json.dumps([{"pod_id": pod.pod_id, "run": pod.run, "provider": pod.provider} for pod in pods], indent=2))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moola.commands.pod_commands.run_options import Speaker, parser_of, reopened, report, under_lease
+from moola.pods.pod_job import KEEPS
+from moola.pods.provider import PodError
 
 
 def main(words: Sequence[str]) -> int:
@@ -13,4 +15,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("-d", "--detach", action="store_true", help="leave when the run has started")
     arguments = parser.parse_args(words)
     run = reopened(arguments, Speaker(arguments.json))
+    if run.bundle.facts.get(KEEPS):
+        why, way_out = "without the sweep no point would come to it", "the command of the sweep rents what it needs"
+        raise PodError(f"{arguments.run} rented a pod for a sweep", why, way_out)
     return report(under_lease(run, lambda: run.go(detach=arguments.detach)), arguments.json)

@@ -15,6 +15,7 @@ from moola.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from moola.layout import Layout
+    from moola.pods.ledger import Ledger
 
 BY_NAME = "by its id or its first letters, where no other begins so, or by its folder"
 """How commands about the pods of a sweep have it named."""
@@ -31,17 +32,27 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     """What only a sweep takes."""
     parser.add_argument("-m", "--multirun", action="store_true", help="a run of each combination: seeds=[0],[1]")
     parser.add_argument(
-        "--pods", type=whole, metavar="K", help="with -m: pods at once; all hosts, or one that is rented"
+        "--pods", type=whole, metavar="K", help="with -m: pods at once; all hosts, or one that is rented for them"
     )
-    parser.add_argument("--jobs-per-pod", type=whole, metavar="N", help="with -m: points at a time on a host (1)")
+    parser.add_argument("--jobs-per-pod", type=whole, metavar="N", help="with -m: points at a time on each (1)")
     parser.add_argument("--yes", action="store_true", help="with -m: rent without asking")
 
 
-def runs_of_sweep(sweep: str, layout: Layout) -> list[str]:
-    """Runs of the points of a sweep, which is named as `find_sweep` takes it."""
+def runs_of_sweep(sweep: str, layout: Layout, ledger: Ledger) -> list[str]:
+    """Runs of the points of a sweep, which is named as `find_sweep` takes it, then those that rented pods for it."""
     from moola.pipelines.sweep_record import find_sweep, read_sweep
+    from moola.pods.lending import pod_runs
 
-    return [point.run_id for point in read_sweep(find_sweep(sweep, layout.results)).points if point.run_id]
+    folder = find_sweep(sweep, layout.results)
+    return [point.run_id for point in read_sweep(folder).points if point.run_id] + pod_runs(folder.name, ledger)
+
+
+def call_off(sweep: str, layout: Layout, ledger: Ledger) -> None:
+    """Have a client that is at a sweep begin no more of its points."""
+    from moola.pipelines.sweep_record import find_sweep
+    from moola.pods.lending import CALLED_OFF
+
+    ledger.add_event(find_sweep(sweep, layout.results).name, "", CALLED_OFF, "by a command")
 
 
 def sweep(arguments: argparse.Namespace, line: Sequence[str]) -> int:
