@@ -20,12 +20,14 @@ import pytest
 
 from moola.pipelines.events import read_events
 from moola.pipelines.sweep_record import PointState, read_states, read_sweep
+from moola.sweeps.multirun import multirun
 
 SLOW = pytest.mark.slow
 FILES = ("data=files", "name=t", "stage.hooks={}")
 ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-01-01T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n" for hour in range(20)
 )
+SHORT_ROWS = ROWS[: ROWS.index("2024-01-01T18")]
 LONG_ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-{1 + day // 28:02}-{1 + day % 28:02}T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n"
     for day in range(336)
@@ -175,6 +177,42 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
     assert mended.code == 0, mended.err
     assert "2 of them finished before" in mended.err
     assert attempts(bars) == [1, 1, 1]
+
+
+def test_a_point_whose_data_changed_is_another_run_and_runs_again(moola, bars):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,bad.csv")
+    moola(*words)
+    before = Path(states(bars)[0].run_folder)
+    (bars / "a.csv").write_text(SHORT_ROWS)
+    (bars / "bad.csv").write_text(ROWS.replace("12,", "13,"))
+    mended = moola(*words)
+    assert mended.code == 0, mended.err
+    assert "finished before" not in mended.err
+    assert before.name not in mended.out
+    after = sorted(states(bars).items())
+    assert [Path(one.run_folder).name for _, one in after] == [one.run_id for one in read_sweep(sweep_of(bars)).points]
+    (bars / "a.csv").write_text(ROWS)
+    assert "2 of them finished before" in moola(*words).err  # the first run is there still
+    assert Path(states(bars)[0].run_folder) == before
+
+
+def test_points_of_a_big_grid_that_finished_before_are_named_anew(bars, monkeypatch, capsys):
+    monkeypatch.chdir(bars)
+    monkeypatch.setattr("moola.sweeps.multirun._EACH", 1)
+    monkeypatch.setattr("moola.sweeps.checking._PART", 1)
+    words = [*FILES, "-m", "data.path=a.csv,b.csv,c.csv"]
+    (bars / "c.csv").write_text(ROWS.replace("11\n", "11.6\n"))
+    multirun("ingest", words)
+    before = states(bars)
+    (bars / "a.csv").write_text(SHORT_ROWS)
+    capsys.readouterr()
+    multirun("ingest", words)
+    told = capsys.readouterr().err
+    assert "3 points finished before: each is looked at" in told
+    assert "3 points, 2 of them finished before" in told
+    after = states(bars)
+    assert [after[number] == before[number] for number in range(3)] == [False, True, True]
+    assert Path(after[0].run_folder) != Path(before[0].run_folder)
 
 
 @pytest.mark.parametrize(

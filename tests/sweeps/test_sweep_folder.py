@@ -82,6 +82,15 @@ def test_a_point_whose_file_is_garbled_counts_as_not_begun(sweeps, tmp_path, cap
         (sweep.folder / "points" / "00000.json").write_text("{}")
 
 
+def test_a_point_that_shows_an_older_run_than_it_is_says_so(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    write_state(sweep.folder, PointState(0, "finished", run_folder=str(tmp_path / "t-old")))
+    write_state(sweep.folder, PointState(1, "finished", run_folder=str(tmp_path / "t-1")))
+    told, _ = show(capsys, tmp_path, "show")
+    assert "beware: point 0 shows the run t-old, and is t-0 since" in told
+    assert "point 1 shows" not in told
+
+
 def test_json_tells_of_logs_that_are_there_and_whether_a_command_is_at_it(sweeps, tmp_path, capsys):
     sweep = sweeps("s")
     (sweep.folder / "logs").mkdir()

@@ -25,7 +25,7 @@ from moola.pipelines.sweep_record import (
     told_points,
     write_state,
 )
-from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
+from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named, name_points
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points
 from moola.sweeps.lifeline import Owner, let_go
@@ -170,13 +170,17 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     problems = ConfigProblems()
     problems.attempt(lambda: check_launcher(task, hydra_context, config))
     with WarmServer() as server:
-        points, first = _checked(server, replace(task, here=here), hydra_context, config, grid, problems)
-    if task.only_check:
-        return {}
-    name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
-    folder = sweeps_folder(Path(first.results)) / name
+        named = replace(task, here=here)
+        points, known = _checked(server, named, hydra_context, config, grid, problems)
+        if task.only_check:
+            return {}
+        first = known[0]
+        name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
+        folder = sweeps_folder(Path(first.results)) / name
+        if len(known) < len(points) and not _is_forced(words):
+            points, known = _named(server, named, hydra_context, config, points, read_states(folder))
     sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
-    finished = {} if _is_forced(words) else _finished(sweep)
+    finished = {} if _is_forced(words) else _finished(sweep, known)
     missing = [point for point in points if point.number not in finished]
     if missing:
         check_launcher(task, hydra_context, config, missing)
@@ -209,8 +213,8 @@ def _refuse_many(grid: Grid, task: PointTask) -> None:
 
 def _checked(
     server: WarmServer, task: PointTask, hydra_context: Any, config: Any, grid: Grid, problems: ConfigProblems
-) -> tuple[tuple[Point, ...], CheckedPoint]:
-    """The points of a grid, each run once, and what the first one is.
+) -> tuple[tuple[Point, ...], dict[int, CheckedPoint]]:
+    """The points of a grid, each run once, and what they are, by number; of a big grid the first one alone.
 
     Raises:
         WrongPointsError: what is wrong with them, beside the problems that are known.
@@ -229,7 +233,7 @@ def _checked(
         told = problems.error()
         raise WrongPointsError(told.problems, told.way_out)
     if is_big:
-        return tuple(Point(number, words, "") for number, words in enumerate(overrides)), found[0]
+        return tuple(Point(number, words, "") for number, words in enumerate(overrides)), {0: found[0]}
     numbers: dict[tuple[str, str], int] = {}
     points: list[Point] = []
     for number, (words, one) in enumerate(zip(overrides, found, strict=True)):
@@ -238,7 +242,26 @@ def _checked(
             points.append(Point(number, words, one.run_id))
         elif not task.only_check:
             _say(f"point {number} is the same run as point {same}, and runs once: {' '.join(words)}")
-    return tuple(points), found[0]
+    return tuple(points), {point.number: found[point.number] for point in points}
+
+
+def _named(
+    server: WarmServer,
+    task: PointTask,
+    hydra_context: Any,
+    config: Any,
+    points: tuple[Point, ...],
+    states: Mapping[int, PointState],
+) -> tuple[tuple[Point, ...], dict[int, CheckedPoint]]:
+    """Points of a big grid, where those that finished before are named anew: data or code may have changed since."""
+    before = [point for point in points if point.number in states and states[point.number].status == "finished"]
+    if before:
+        _say(f"{told_points(len(before))} finished before: each is looked at, whether it still is the same run")
+    words = [point.overrides for point in before]
+    found = name_points(server, task, hydra_context.config_loader, config, words)
+    known = {point.number: one for point, one in zip(before, found, strict=True) if one is not None}
+    named = (replace(point, run_id=known[point.number].run_id) if point.number in known else point for point in points)
+    return tuple(named), known
 
 
 def _began(folder: Path) -> str:
@@ -274,20 +297,21 @@ def _run_missing(
     return read_states(sweep.folder)
 
 
-def _finished(sweep: Sweep) -> dict[int, PointState]:
-    """States of points whose run is finished, its files whole, whoever ran it; by number."""
+def _finished(sweep: Sweep, known: Mapping[int, CheckedPoint]) -> dict[int, PointState]:
+    """States of points whose run is finished, its files whole, whoever ran it; by number.
+
+    Which run a point is, its configuration, code and data say today: an earlier attempt may have been another run.
+    """
     states = read_states(sweep.folder)
     found: dict[int, PointState] = {}
-    for point in sweep.points:
-        state = states.get(point.number)
-        run = Path(state.run_folder) if state is not None and state.run_folder else None
-        if run is None and point.run_id:
-            run = sweep.results / point.run_id
-        if run is None or not is_whole(run):
+    for number, one in known.items():
+        run = Path(one.results) / one.run_id
+        if not is_whole(run):
             continue
-        if state is None or state.status != "finished":
-            state = PointState(point.number, "finished", str(run), why="was there before the sweep")
-        found[point.number] = state
+        state = states.get(number)
+        if state is None or state.status != "finished" or Path(state.run_folder).name != one.run_id:
+            state = PointState(number, "finished", str(run), why="was there before the sweep")
+        found[number] = state
     return found
 
 

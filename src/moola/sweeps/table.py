@@ -189,7 +189,17 @@ def tabulate_sweep(
         for point in sweep.points
     )
     heading, warnings = (_heading(table), table.warnings) if table is not None else (None, ())
-    return SweepTable(sweep, rows, heading, model, warnings, tuple(skipped))
+    return SweepTable(sweep, rows, heading, model, (*_of_other_runs(rows), *warnings), tuple(skipped))
+
+
+def _of_other_runs(rows: Sequence[SweepRow]) -> list[str]:
+    """What to beware of where points were checked anew, and have not run since."""
+    old = [row for row in rows if row.status == "finished" and row.point.run_id not in ("", row.run_id)]
+    return [
+        f"point {row.point.number} shows the run {row.run_id}, and is {row.point.run_id} since its data or the code "
+        "changed: the same command runs it"
+        for row in old
+    ]
 
 
 def _figures(
