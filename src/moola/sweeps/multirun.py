@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -187,7 +188,7 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     with only_one(folder):
         sweep.write()
         states = _run_missing(sweep, replace(task, folder=folder, owner=owner), hydra_context, config, finished)
-    _show(sweep)
+    is_read = _show(sweep)
     ends = [(point, states.get(point.number) or _unread(point)) for point in points]
     bad = [(point, state) for point, state in ends if state.status != "finished"]
     if bad:
@@ -196,6 +197,8 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
             "\n".join(f"- {point.number} ({sweep.differing(point)}): {_why(state)}" for point, state in bad),
             f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
         )
+    if not is_read:
+        raise BrokenPipeError
     return states
 
 
@@ -337,10 +340,17 @@ def _why(state: PointState) -> str:
     return why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
 
 
-def _show(sweep: Sweep) -> None:
+def _show(sweep: Sweep) -> bool:
+    """Print the table; whether somebody reads it. Failed points are told to a reader that has gone, too."""
     from moola.sweeps.table import tabulate_sweep
 
-    print(f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}", flush=True)
+    told = f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}"
+    try:
+        print(told, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        return False
+    return True
 
 
 def _say(words: str) -> None:
