@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,11 +17,21 @@ from pathlib import Path
 import pytest
 
 from moola.commands.sweep import main
+from moola.dashboard.sweep_folder import show_sweep
 from moola.errors import ConfigError, StorageError
-from moola.pipelines.sweep_record import Point, PointState, Sweep, find_sweep, read_states, write_state
+from moola.pipelines.sweep_record import (
+    LOCK,
+    Point,
+    PointState,
+    Sweep,
+    find_sweep,
+    read_states,
+    states_now,
+    write_state,
+)
 from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
-from moola.sweeps.record import LOCK, only_one
+from moola.sweeps.record import only_one
 from moola.sweeps.watching import SweepWatch
 
 POINT = """
@@ -89,6 +102,29 @@ def test_a_point_that_shows_an_older_run_than_it_is_says_so(sweeps, tmp_path, ca
     told, _ = show(capsys, tmp_path, "show")
     assert "beware: point 0 shows the run t-old, and is t-0 since" in told
     assert "point 1 shows" not in told
+
+
+def test_points_whose_processes_were_killed_have_stopped_and_those_on_pods_go_on(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    own, pod = f"{socket.gethostname()}:{os.getpid()}", "me@host:22"
+    run = tmp_path / "results" / "t-0"
+    run.mkdir()
+    write_state(sweep.folder, PointState(0, "running", run_folder=str(run), where=own))
+    write_state(sweep.folder, PointState(1, "running", where=pod))
+    assert show(capsys, tmp_path, "ls")[0].splitlines()[0].endswith("2 points: 1 running, 1 stopped")
+    table, _ = show(capsys, tmp_path, "show")
+    assert "0      [0]    stopped" in table and "1      [1]    running" in table
+    assert "point 0 stopped: its process has ended without a word" in table
+    assert show_sweep(sweep.folder).counts == {"stopped": 1, "running": 1}
+    with (run / LOCK).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert [one.status for one in states_now(sweep.folder).values()] == ["running"] * 2
+        write_state(
+            sweep.folder, PointState(0, "running", run_folder=str(run), where=f"{socket.gethostname()}:999999999")
+        )
+        assert states_now(sweep.folder)[0].status == "stopped"
+    with only_one(sweep.folder):
+        assert states_now(sweep.folder)[0].status == "running"
 
 
 def test_json_tells_of_logs_that_are_there_and_whether_a_command_is_at_it(sweeps, tmp_path, capsys):
