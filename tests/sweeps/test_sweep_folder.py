@@ -31,6 +31,7 @@ from moola.pipelines.sweep_record import (
 )
 from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
+from moola.sweeps.multirun import _spent
 from moola.sweeps.record import only_one
 from moola.sweeps.watching import SweepWatch
 
@@ -181,6 +182,25 @@ def test_seconds_of_a_point_are_those_of_its_run_and_not_of_imports(sweeps, tmp_
     assert task.run_point(own, sweep.points[0], None) == str(tmp_path)
     seconds = read_states(sweep.folder)[0].seconds
     assert seconds is not None and seconds < 0.2
+
+
+def test_seconds_of_a_point_are_those_of_all_attempts_at_its_run(sweeps, tmp_path, monkeypatch):
+    sweep = sweeps("s")
+    monkeypatch.setattr(task, "_checked", lambda *_: None)
+    monkeypatch.setattr(task, "_run", lambda *_: tmp_path)
+    monkeypatch.setenv(task.SWEEP_VARIABLE, "")
+    runs = [str(sweep.results / name) for name in ("t-0", "t-old")]
+    for number, run in enumerate(runs):
+        write_state(sweep.folder, PointState(number, "interrupted", run_folder=run, seconds=100.0))
+    assert _spent(sweep) == {0: 100.0}  # the other one was another run
+    own = task.PointTask("ingest", "moola", tmp_path, folder=sweep.folder, pending=sweep.points, spent={0: 50.0})
+    task.run_point(own, sweep.points[0], None)
+    first = read_states(sweep.folder)[0].seconds
+    assert first is not None and 100 <= first < 101  # an attempt of this command knows of all before
+    (sweep.folder / "points" / "00000.json").unlink()
+    task.run_point(own, sweep.points[0], None)
+    again = read_states(sweep.folder)[0].seconds
+    assert again is not None and 50 <= again < 51
 
 
 def test_points_that_others_started_end_with_their_command(sweeps):

@@ -52,7 +52,7 @@ class PointState:
         where: process, host or pod that has it.
         why: what went wrong, in words.
         started, finished: in UTC, ISO 8601.
-        seconds: wall time.
+        seconds: wall time of all attempts at its run whose end is known; of one that runs, of those before.
         cost_usd: rent; None where nothing was rented.
     """
 
@@ -175,17 +175,31 @@ def told_points(n: int) -> str:
 
 def write_state(sweep_folder: Path, state: PointState) -> None:
     """Keep the state of a point, in place of the one before: ``points/<number>.json`` of the sweep's folder."""
-    write_json(sweep_folder / "points" / f"{state.number:05d}.json", dataclasses.asdict(state))
+    write_json(_state_path(sweep_folder, state.number), dataclasses.asdict(state))
 
 
 def read_states(sweep_folder: Path) -> dict[int, PointState]:
     """States by number; points that were never begun have none, nor have those whose file cannot be understood."""
     states: dict[int, PointState] = {}
     for path in sorted((sweep_folder / "points").glob("[0-9]*.json")):
-        with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
-            state = structure(PointState, read_json(path), path.name)
+        if (state := _read_state(path)) is not None:
             states[state.number] = state
     return states
+
+
+def read_state(sweep_folder: Path, number: int) -> PointState | None:
+    """The state of one point, as `read_states` has it."""
+    return _read_state(_state_path(sweep_folder, number))
+
+
+def _read_state(path: Path) -> PointState | None:
+    with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
+        return structure(PointState, read_json(path), path.name)
+    return None
+
+
+def _state_path(sweep_folder: Path, number: int) -> Path:
+    return sweep_folder / "points" / f"{number:05d}.json"
 
 
 def states_now(sweep_folder: Path) -> dict[int, PointState]:

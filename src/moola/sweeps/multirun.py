@@ -22,6 +22,7 @@ from moola.pipelines.sweep_record import (
     log_path,
     read_states,
     read_sweep,
+    run_of,
     sweeps_folder,
     told_points,
     write_state,
@@ -285,6 +286,7 @@ def _run_missing(
     for state in finished.values():
         write_state(sweep.folder, state)
     missing = [point for point in sweep.points if point.number not in finished]
+    task = replace(task, spent=_spent(sweep))
     for point in missing:  # what an earlier attempt left is no state of this one
         (sweep.folder / "points" / f"{point.number:05d}.json").unlink(missing_ok=True)
     log_path(sweep.folder, 0).parent.mkdir(exist_ok=True)
@@ -298,6 +300,19 @@ def _run_missing(
                 _end_states(sweep, task, config)
                 raise
     return read_states(sweep.folder)
+
+
+def _spent(sweep: Sweep) -> dict[int, float]:
+    """Seconds of earlier attempts at the runs that points are still, by number; a finished one is no attempt."""
+    states = read_states(sweep.folder)
+    return {
+        point.number: state.seconds
+        for point in sweep.points
+        if (state := states.get(point.number)) is not None
+        and state.seconds is not None
+        and state.status != "finished"
+        and (not point.run_id or run_of(point, state) == point.run_id)
+    }
 
 
 def _finished(sweep: Sweep, known: Mapping[int, CheckedPoint]) -> dict[int, PointState]:
