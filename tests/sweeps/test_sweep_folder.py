@@ -25,6 +25,7 @@ from moola.pipelines.sweep_record import (
     PointState,
     Sweep,
     find_sweep,
+    log_path,
     read_states,
     states_now,
     write_state,
@@ -33,7 +34,7 @@ from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
 from moola.sweeps.multirun import _spent
 from moola.sweeps.record import only_one
-from moola.sweeps.watching import SweepWatch
+from moola.sweeps.watching import SweepWatch, failure_lines
 
 POINT = """
 import sys, time
@@ -165,6 +166,22 @@ def test_progress_counts_no_point_twice_and_says_why_one_is_begun_once_more(swee
         "[1/2] finished: seeds=[0]",
     ]
     assert stream.getvalue().splitlines()[-1] == "[1/1] interrupted: point 1"
+
+
+def test_why_a_run_on_a_pod_failed_is_shown_though_its_log_goes_on(sweeps):
+    sweep = sweeps("s")
+    log = log_path(sweep.folder, 0)
+    log.parent.mkdir()
+    error = ["      smoke | moola: no test windows", "      smoke |   why", "      smoke |   -> way out"]
+    after = [f"line {number}" for number in range(20)]
+    old = ["      smoke | moola: old", "moola: t-0 failed"]
+    log.write_text("\n".join([*old, "      smoke | begins", *error, *after, "moola: t-0 failed", "  step smoke ended"]))
+    shown = failure_lines(sweep.folder, PointState(0, "failed", why="t-0 failed: step smoke ended"))
+    assert [line for line in shown if "moola:" in line] == [
+        "|       smoke | moola: no test windows",
+        "| moola: t-0 failed",
+    ]
+    assert "|       smoke |   -> way out" in shown and "| ..." in shown and "| line 13" not in shown
 
 
 def test_what_the_disk_refuses_is_told_with_a_way_out_and_without_a_traceback(capsys):
