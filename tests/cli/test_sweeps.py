@@ -276,6 +276,29 @@ def test_a_wrong_grid_is_refused_before_anything_starts(moola, words, told):
     assert not list(moola.folder.rglob("sweep.json"))
 
 
+@pytest.mark.parametrize("place", ["/proc/x", "a.csv", "dangling"])
+def test_a_place_that_cannot_be_written_is_told_as_without_m(moola, bars, place):
+    (bars / "dangling").symlink_to("/nowhere/x")
+    words = ("ingest", *FILES, "data.path=a.csv", f"paths.artifacts={place}")
+    alone, swept = moola(*words), moola(*words, "-m")
+    assert (swept.code, "cannot write in " in swept.err) == (4, True)
+    assert swept.err == alone.err
+
+
+@pytest.mark.parametrize("words", [["ingest"], ["ingest", "-m", "seeds=[0],[1]"]])
+def test_a_working_directory_that_is_gone_is_told(tmp_path, words):
+    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
+    code = f"{gone}; from moola.cli import main; raise SystemExit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "the working directory is gone" in done.stderr) == (4, True), done.stderr
+
+
+def test_help_of_a_sweep_is_that_of_its_job(moola):
+    done = moola("run", "-m", "seeds=[0],[1]", "name=t", "--help")
+    assert done.code == 0, done.err
+    assert "usage: moola run" in done.out and "name: t" in done.out
+
+
 def test_a_second_process_at_the_same_sweep_is_told_and_a_point_under_way_elsewhere_is_waited_for(moola, bars):
     words = ("ingest", *FILES, "-m", "data.path=a.csv,b.csv")
     assert moola(*words).code == 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from moola.errors import ConfigError, MoolaError
+from moola.layout import Layout
 from moola.pipelines.parallel import available_cores
 from moola.sweeps.task import PointTask
 from moola.sweeps.workers import WarmServer, Worker, WorkerSetup
@@ -27,12 +29,17 @@ class CheckedPoint:
     Attributes:
         run_id: of the run.
         name: of its experiment.
-        results: folder that its run folder is in, absolute.
+        folders: of the run, absolute.
     """
 
     run_id: str
     name: str
-    results: str
+    folders: Layout
+
+    @property
+    def run_folder(self) -> Path:
+        """Where its results are, or will be."""
+        return self.folders.results / self.run_id
 
 
 @dataclass(frozen=True)
@@ -170,4 +177,5 @@ def _identity(task: PointTask, config_loader: Any, config: Any, words: list[str]
         del composed["hydra"]
     checked = from_omegaconf(composed, lambda config: assemble(config, task.target))
     run_id = run_identity(checked, assemble(checked, task.target, here=task.here))
-    return CheckedPoint(run_id, checked.name, str(task.directory / checked.paths.artifacts / "results"))
+    folders = Layout(task.directory / checked.paths.data, task.directory / checked.paths.artifacts)
+    return CheckedPoint(run_id, checked.name, folders)

@@ -136,7 +136,8 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
     if len(left) < len(words):
         problems.attempt(lambda: _check_only(task, left))
     if any(name.startswith("hydra/launcher=") for name in named):
-        return ConfigError(problems, "launchers of other packages: pip install 'moola[slurm]' or 'moola[ray]'")
+        way_out = "launchers of other packages: pip install 'moola[slurm]', 'moola[ray]' or hydra-joblib-launcher"
+        return ConfigError(problems, way_out)
     found = problems.error()
     found.exit_code = error.exit_code
     return found
@@ -176,9 +177,11 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
         points, known = _checked(server, named, hydra_context, config, grid, problems)
         if task.only_check:
             return {}
+        for folders in dict.fromkeys(one.folders for one in known.values()):
+            folders.check_writable()
         first = known[0]
         name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
-        folder = sweeps_folder(Path(first.results)) / name
+        folder = sweeps_folder(first.folders.results) / name
         if len(known) < len(points) and not _is_forced(words):
             points, known = _named(server, named, hydra_context, config, points, read_states(folder))
     sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
@@ -238,10 +241,10 @@ def _checked(
         raise WrongPointsError(told.problems, told.way_out)
     if is_big:
         return tuple(Point(number, words, "") for number, words in enumerate(overrides)), {0: found[0]}
-    numbers: dict[tuple[str, str], int] = {}
+    numbers: dict[Path, int] = {}
     points: list[Point] = []
     for number, (words, one) in enumerate(zip(overrides, found, strict=True)):
-        same = numbers.setdefault((one.results, one.run_id), number)
+        same = numbers.setdefault(one.run_folder, number)
         if same == number:
             points.append(Point(number, words, one.run_id))
         elif not task.only_check:
@@ -323,12 +326,11 @@ def _finished(sweep: Sweep, known: Mapping[int, CheckedPoint]) -> dict[int, Poin
     states = read_states(sweep.folder)
     found: dict[int, PointState] = {}
     for number, one in known.items():
-        run = Path(one.results) / one.run_id
-        if not is_whole(run):
+        if not is_whole(one.run_folder):
             continue
         state = states.get(number)
         if state is None or state.status != "finished" or Path(state.run_folder).name != one.run_id:
-            state = PointState(number, "finished", str(run), why="was there before the sweep")
+            state = PointState(number, "finished", str(one.run_folder), why="was there before the sweep")
         found[number] = state
     return found
 
