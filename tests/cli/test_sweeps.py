@@ -261,6 +261,10 @@ def test_the_exit_code_tells_of_failed_points_also_when_nobody_reads_the_table(b
             ],
         ),
         (
+            ["+hydra.launcher.njobs=2", "seeds=[0],[1]"],
+            ["hydra.launcher.njobs: there is no such key; did you mean 'n_jobs'"],
+        ),
+        (
             ["task.draw=range(1000)", "seeds=range(100)"],
             ["the grid has 100,000 points: 1,000 task.draw x 100 seeds", "agree with --yes"],
         ),
