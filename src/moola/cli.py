@@ -24,6 +24,7 @@ from moola.errors import (
     EXTRAS,
     LostProcessError,
     MoolaError,
+    StorageError,
     did_you_mean,
     missing_extras,
     storage_error,
@@ -149,10 +150,19 @@ def guarded(work: Callable[[], int], takes_keys: bool = False, as_json: bool = F
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         return EXIT_OK
     except OSError as error:
-        told = storage_error(error, takes_keys)
+        told = storage_error(error, takes_keys) or _without_directory()
         if told is None:
             raise
         return _tell(told, as_json)
+
+
+def _without_directory() -> StorageError | None:
+    """What to tell where the working directory is gone, for then most things fail; None where it is there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return StorageError("the working directory is gone", "it was deleted, or moved away", "cd to one that is there")
+    return None
 
 
 def _tell(error: MoolaError, as_json: bool = False) -> int:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from moola.config import config_folder
@@ -18,6 +19,7 @@ _SHOWS = {"--cfg", "-c", "--info"}
 _NO_OPTION = "Config group override must be"
 """How Hydra begins what it says of a group without an option, as a plain ValueError."""
 _REPEATED = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+_NOT_HEEDED = re.compile(r"\+*hydra\.(run\.dir|sweep\.(dir|subdir))=")
 _WRONG_VALUE = re.compile(r"Error merging override (\S+?)=")
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '([^=]+)=([^']*)'")
 _NO_SUCH_KEY = re.compile(r"Could not (?:override|delete from config\.(?: The value of)?) '([^']+)'")
@@ -41,8 +43,18 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
     of_search = [word for word in words if command != "search" and re.match(r"\+*search[.=]", word)]
     if of_search:
         raise ConfigError([f"{word}: speaks of a search" for word in of_search], "leave it out, or use `moola search`")
+    of_folders = [word for word in words if _NOT_HEEDED.match(word)]
+    if of_folders:
+        way_out = "leave it out; paths.artifacts=FOLDER chooses where results go"
+        told = "is not heeded: folders of runs and sweeps are named by what is in them"
+        raise ConfigError([f"{word}: {told}" for word in of_folders], way_out)
+    if options := _options_of_repeated(words):
+        raise ConfigError(options)
+    is_multirun = bool({"-m", "--multirun"} & set(words))
+    if is_multirun and {"-h", "--help"} & set(words):  # it shows one configuration
+        words = [word for word in words if word not in ("-m", "--multirun") and not _has_several(word)]
     shown = [word for word in words if word.partition("=")[0] in _SHOWS]
-    if shown and {"-m", "--multirun"} & set(words):
+    if shown and is_multirun:
         raise ConfigError([f"{shown[0]}: shows one configuration, and -m asks for several"], "leave -m out")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints its own errors and ends the process
     _announce_packages()
@@ -58,6 +70,42 @@ def compose_and_call(command: str, words: list[str], job: Callable[[Any], object
         is_option = isinstance(error, MissingConfigException | ValueError)
         way_out = "see what there is with `moola run --help`" if is_option else ""
         raise ConfigError([spoken(error, words)], way_out) from error
+
+
+def _has_several(word: str) -> bool:
+    """Whether a word has several values; one that cannot be read is told of later."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    if word.startswith("-"):
+        return False
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except OverrideParseException:
+        return False
+
+
+def _options_of_repeated(words: Sequence[str]) -> list[str]:
+    """What is wrong with words that choose options of groups, where ``--config-path`` names a folder without these."""
+    saved = _config_path(words)
+    if saved is None or not (saved / "config.yaml").is_file():
+        return []
+    chosen = [(word, *word.lstrip("+").partition("=")[::2]) for word in words if not word.startswith("-")]
+    return [
+        f"{group}: a saved configuration has no groups, so {word} cannot be chosen; leave it out, or change keys one "
+        "by one (KEY=VALUE)"
+        for word, group, option in chosen
+        if option not in ("", "null") and not option.startswith(("{", "["))
+        if (config_folder() / group).is_dir() and not (saved / group).is_dir()
+    ]
+
+
+def _config_path(words: Sequence[str]) -> Path | None:
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("--config-path", "-cp"):
+            return Path(value if equals else "".join(words[place + 1 : place + 2]))
+    return None
 
 
 def _without_option(words: Sequence[str]) -> str:
@@ -138,7 +186,11 @@ def spoken(error: Exception, words: Sequence[str]) -> str:
         options = error.options or [path.stem for path in (config_folder() / group).glob("*.yaml")]
         return f"{group}={option}: there is no such option; {did_you_mean(option, options)}"
     if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
+        key, equals, value = str(error.override).partition("=")
+        if not equals:
+            return f"{key}: is no KEY=VALUE"
+        if value.endswith(",") and not value.startswith(("[", "{")):
+            return f"{key}: {value} ends with a comma; leave it out, or give another value behind it"
         whole, bracket, _ = key.partition("[")
         if bracket:
             return f"{key}: an item of a list cannot be given by itself; give all of them: '{whole}=[...]'"
@@ -159,8 +211,6 @@ def spoken(error: Exception, words: Sequence[str]) -> str:
     named = _NO_SUCH_KEY.search(text)
     if named:
         key = named.group(1)
-        if (config_folder() / key).is_dir() and any(word.startswith(("--config-path", "-cp")) for word in words):
-            return f"{key}: a repeated run takes no presets; leave it out, or change keys one by one (KEY=VALUE)"
         if key.startswith("hydra.launcher."):
             known = [own.rpartition(".")[2] for own in launcher_keys(words)]
             return f"{key}: there is no such key; {did_you_mean(key.rpartition('.')[2], known)}"

@@ -92,7 +92,11 @@ def test_the_same_command_is_the_same_run_and_reuses_every_stage(finished, make_
 
 def test_config_path_of_a_run_folder_repeats_the_run_from_a_relative_path_too(finished, make_moola):
     again = make_moola(finished.folder)("run", "--config-path", str(finished.run_folder), "debug=fast")
-    assert (again.code, "debug: a repeated run takes no presets; leave it out" in again.err) == (2, True)
+    assert (again.code, "debug: a saved configuration has no groups, so debug=fast cannot" in again.err) == (2, True)
+    words = (f"--config-path={finished.run_folder}", "data=synthetic", "data.n_bars=2000")
+    assert (
+        "data: a saved configuration has no groups, so data=synthetic" in make_moola(finished.folder)("run", *words).err
+    )
     again = make_moola(finished.folder)("run", "--config-path", str(finished.run_folder))
     assert again.run_folder == finished.run_folder
     assert again.err.count("reused") == 12

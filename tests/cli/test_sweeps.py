@@ -20,12 +20,14 @@ import pytest
 
 from moola.pipelines.events import read_events
 from moola.pipelines.sweep_record import PointState, read_states, read_sweep
+from moola.sweeps.multirun import multirun
 
 SLOW = pytest.mark.slow
 FILES = ("data=files", "name=t", "stage.hooks={}")
 ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-01-01T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n" for hour in range(20)
 )
+SHORT_ROWS = ROWS[: ROWS.index("2024-01-01T18")]
 LONG_ROWS = "timestamp,open,high,low,close\n" + "".join(
     f"2024-{1 + day // 28:02}-{1 + day % 28:02}T{hour:02}:00:00,{hour + 10},{hour + 12},{hour + 9},{hour + 11}\n"
     for day in range(336)
@@ -177,6 +179,54 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
     assert attempts(bars) == [1, 1, 1]
 
 
+def test_a_point_whose_data_changed_is_another_run_and_runs_again(moola, bars):
+    words = ("ingest", *FILES, "-m", "data.path=a.csv,bad.csv")
+    moola(*words)
+    before = Path(states(bars)[0].run_folder)
+    (bars / "a.csv").write_text(SHORT_ROWS)
+    (bars / "bad.csv").write_text(ROWS.replace("12,", "13,"))
+    mended = moola(*words)
+    assert mended.code == 0, mended.err
+    assert "finished before" not in mended.err
+    assert before.name not in mended.out
+    after = sorted(states(bars).items())
+    assert [Path(one.run_folder).name for _, one in after] == [one.run_id for one in read_sweep(sweep_of(bars)).points]
+    (bars / "a.csv").write_text(ROWS)
+    assert "2 of them finished before" in moola(*words).err  # the first run is there still
+    assert Path(states(bars)[0].run_folder) == before
+
+
+def test_points_of_a_big_grid_that_finished_before_are_named_anew(bars, monkeypatch, capsys):
+    monkeypatch.chdir(bars)
+    monkeypatch.setattr("moola.sweeps.multirun._EACH", 1)
+    monkeypatch.setattr("moola.sweeps.checking._PART", 1)
+    words = [*FILES, "-m", "data.path=a.csv,b.csv,c.csv"]
+    (bars / "c.csv").write_text(ROWS.replace("11\n", "11.6\n"))
+    multirun("ingest", words)
+    before = states(bars)
+    (bars / "a.csv").write_text(SHORT_ROWS)
+    capsys.readouterr()
+    multirun("ingest", words)
+    told = capsys.readouterr().err
+    assert "3 points finished before: each is looked at" in told
+    assert "3 points, 2 of them finished before" in told
+    after = states(bars)
+    assert [after[number] == before[number] for number in range(3)] == [False, True, True]
+    assert Path(after[0].run_folder) != Path(before[0].run_folder)
+
+
+@pytest.mark.parametrize(("path", "code"), [("a.csv,bad.csv", 1), pytest.param("a.csv", 0, marks=SLOW)])
+def test_the_exit_code_tells_of_failed_points_also_when_nobody_reads_the_table(bars, path, code):
+    words = [sys.executable, "-m", "moola", "ingest", *FILES, "-m", f"data.path={path}"]
+    with subprocess.Popen(words, cwd=bars, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None and command.stderr is not None
+        command.stdout.close()
+        told = command.stderr.read()
+    assert command.wait(60) == code
+    assert ("1 of 2 points failed" in told) == bool(code)
+    assert "Traceback" not in told and "Exception ignored" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -211,6 +261,10 @@ def test_a_failed_point_is_shown_with_its_log_ends_no_other_and_only_it_runs_aga
             ],
         ),
         (
+            ["+hydra.launcher.njobs=2", "seeds=[0],[1]"],
+            ["hydra.launcher.njobs: there is no such key; did you mean 'n_jobs'"],
+        ),
+        (
             ["task.draw=range(1000)", "seeds=range(100)"],
             ["the grid has 100,000 points: 1,000 task.draw x 100 seeds", "agree with --yes"],
         ),
@@ -224,6 +278,29 @@ def test_a_wrong_grid_is_refused_before_anything_starts(moola, words, told):
         assert done.err.count(sentence) == 1
     assert not list(moola.folder.rglob("manifest.json"))
     assert not list(moola.folder.rglob("sweep.json"))
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "a.csv", "dangling"])
+def test_a_place_that_cannot_be_written_is_told_as_without_m(moola, bars, place):
+    (bars / "dangling").symlink_to("/nowhere/x")
+    words = ("ingest", *FILES, "data.path=a.csv", f"paths.artifacts={place}")
+    alone, swept = moola(*words), moola(*words, "-m")
+    assert (swept.code, "cannot write in " in swept.err) == (4, True)
+    assert swept.err == alone.err
+
+
+@pytest.mark.parametrize("words", [["ingest"], ["ingest", "-m", "seeds=[0],[1]"]])
+def test_a_working_directory_that_is_gone_is_told(tmp_path, words):
+    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
+    code = f"{gone}; from moola.cli import main; raise SystemExit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "the working directory is gone" in done.stderr) == (4, True), done.stderr
+
+
+def test_help_of_a_sweep_is_that_of_its_job(moola):
+    done = moola("run", "-m", "seeds=[0],[1]", "name=t", "--help")
+    assert done.code == 0, done.err
+    assert "usage: moola run" in done.out and "name: t" in done.out
 
 
 def test_a_second_process_at_the_same_sweep_is_told_and_a_point_under_way_elsewhere_is_waited_for(moola, bars):

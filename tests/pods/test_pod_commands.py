@@ -103,9 +103,9 @@ def test_help_needs_no_heavy_package() -> None:
 def test_settings_are_read_as_hydra_reads_them() -> None:
     of_pod, rest = split_words(["seeds=[0]", "pod=local", "pod.gpus=[RTX 4090,A5000]", "+pod.env.A='b c'", "podium=1"])
     assert rest == ["seeds=[0]", "podium=1"]
-    settings = load_settings(of_pod, {"guards.budget": 3.5, "keep": True})
+    settings = load_settings(of_pod, {"guards.max_hours": 3.5, "keep": True})
     assert (settings.provider, settings.gpus, settings.env) == ("local", ("RTX 4090", "A5000"), {"A": "b c"})
-    assert settings.guards.budget == 3.5 and settings.keep and settings.guards.max_hours == 12
+    assert settings.guards.max_hours == 3.5 and settings.keep and settings.guards.budget is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,8 @@ def test_a_host_alone_means_ssh() -> None:
         ([], {"provider": "runpod", "host": ["me@one"]}, ["--host"]),
         (["pod=local"], {"host": ["me@one"], "gpus": ["A5000"]}, ["--host", "--gpu"]),
         (["pod.provider=local"], {"max_price_per_h": 1.0}, ["--max-price"]),
-        ([], {"host": ["me@one"], "min_vram_gb": 8}, ["--min-vram"]),
+        ([], {"host": ["me@one"], "min_vram_gb": 8, "guards.budget": 5.0}, ["--min-vram", "--budget"]),
+        (["pod=local", "pod.guards.budget=5"], {}, ["--budget"]),
     ],
 )
 def test_flags_that_the_provider_would_not_heed_are_refused(words: list[str], flags: Any, told: list[str]) -> None:

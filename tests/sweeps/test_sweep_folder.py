@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +17,24 @@ from pathlib import Path
 import pytest
 
 from moola.commands.sweep import main
+from moola.dashboard.sweep_folder import show_sweep
 from moola.errors import ConfigError, StorageError
-from moola.pipelines.sweep_record import Point, PointState, Sweep, find_sweep, read_states, write_state
+from moola.pipelines.sweep_record import (
+    LOCK,
+    Point,
+    PointState,
+    Sweep,
+    find_sweep,
+    log_path,
+    read_states,
+    states_now,
+    write_state,
+)
 from moola.sweeps import task
 from moola.sweeps.lifeline import Owner, let_go
-from moola.sweeps.record import LOCK, only_one
-from moola.sweeps.watching import SweepWatch
+from moola.sweeps.multirun import _spent
+from moola.sweeps.record import only_one
+from moola.sweeps.watching import SweepWatch, failure_lines
 
 POINT = """
 import sys, time
@@ -82,6 +97,38 @@ def test_a_point_whose_file_is_garbled_counts_as_not_begun(sweeps, tmp_path, cap
         (sweep.folder / "points" / "00000.json").write_text("{}")
 
 
+def test_a_point_that_shows_an_older_run_than_it_is_says_so(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    write_state(sweep.folder, PointState(0, "finished", run_folder=str(tmp_path / "t-old")))
+    write_state(sweep.folder, PointState(1, "finished", run_folder=str(tmp_path / "t-1")))
+    told, _ = show(capsys, tmp_path, "show")
+    assert "beware: point 0 shows the run t-old, and is t-0 since" in told
+    assert "point 1 shows" not in told
+
+
+def test_points_whose_processes_were_killed_have_stopped_and_those_on_pods_go_on(sweeps, tmp_path, capsys):
+    sweep = sweeps("s")
+    own, pod = f"{socket.gethostname()}:{os.getpid()}", "me@host:22"
+    run = tmp_path / "results" / "t-0"
+    run.mkdir()
+    write_state(sweep.folder, PointState(0, "running", run_folder=str(run), where=own))
+    write_state(sweep.folder, PointState(1, "running", where=pod))
+    assert show(capsys, tmp_path, "ls")[0].splitlines()[0].endswith("2 points: 1 running, 1 stopped")
+    table, _ = show(capsys, tmp_path, "show")
+    assert "0      [0]    stopped" in table and "1      [1]    running" in table
+    assert "point 0 stopped: its process has ended without a word" in table
+    assert show_sweep(sweep.folder).counts == {"stopped": 1, "running": 1}
+    with (run / LOCK).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert [one.status for one in states_now(sweep.folder).values()] == ["running"] * 2
+        write_state(
+            sweep.folder, PointState(0, "running", run_folder=str(run), where=f"{socket.gethostname()}:999999999")
+        )
+        assert states_now(sweep.folder)[0].status == "stopped"
+    with only_one(sweep.folder):
+        assert states_now(sweep.folder)[0].status == "running"
+
+
 def test_json_tells_of_logs_that_are_there_and_whether_a_command_is_at_it(sweeps, tmp_path, capsys):
     sweep = sweeps("s")
     (sweep.folder / "logs").mkdir()
@@ -121,6 +168,22 @@ def test_progress_counts_no_point_twice_and_says_why_one_is_begun_once_more(swee
     assert stream.getvalue().splitlines()[-1] == "[1/1] interrupted: point 1"
 
 
+def test_why_a_run_on_a_pod_failed_is_shown_though_its_log_goes_on(sweeps):
+    sweep = sweeps("s")
+    log = log_path(sweep.folder, 0)
+    log.parent.mkdir()
+    error = ["      smoke | moola: no test windows", "      smoke |   why", "      smoke |   -> way out"]
+    after = [f"line {number}" for number in range(20)]
+    old = ["      smoke | moola: old", "moola: t-0 failed"]
+    log.write_text("\n".join([*old, "      smoke | begins", *error, *after, "moola: t-0 failed", "  step smoke ended"]))
+    shown = failure_lines(sweep.folder, PointState(0, "failed", why="t-0 failed: step smoke ended"))
+    assert [line for line in shown if "moola:" in line] == [
+        "|       smoke | moola: no test windows",
+        "| moola: t-0 failed",
+    ]
+    assert "|       smoke |   -> way out" in shown and "| ..." in shown and "| line 13" not in shown
+
+
 def test_what_the_disk_refuses_is_told_with_a_way_out_and_without_a_traceback(capsys):
     told = task._told(OSError(27, "File too large", "x.npy"))
     assert (told.what, "ulimit" in told.way_out) == ("x.npy: File too large", True)
@@ -136,6 +199,25 @@ def test_seconds_of_a_point_are_those_of_its_run_and_not_of_imports(sweeps, tmp_
     assert task.run_point(own, sweep.points[0], None) == str(tmp_path)
     seconds = read_states(sweep.folder)[0].seconds
     assert seconds is not None and seconds < 0.2
+
+
+def test_seconds_of_a_point_are_those_of_all_attempts_at_its_run(sweeps, tmp_path, monkeypatch):
+    sweep = sweeps("s")
+    monkeypatch.setattr(task, "_checked", lambda *_: None)
+    monkeypatch.setattr(task, "_run", lambda *_: tmp_path)
+    monkeypatch.setenv(task.SWEEP_VARIABLE, "")
+    runs = [str(sweep.results / name) for name in ("t-0", "t-old")]
+    for number, run in enumerate(runs):
+        write_state(sweep.folder, PointState(number, "interrupted", run_folder=run, seconds=100.0))
+    assert _spent(sweep) == {0: 100.0}  # the other one was another run
+    own = task.PointTask("ingest", "moola", tmp_path, folder=sweep.folder, pending=sweep.points, spent={0: 50.0})
+    task.run_point(own, sweep.points[0], None)
+    first = read_states(sweep.folder)[0].seconds
+    assert first is not None and 100 <= first < 101  # an attempt of this command knows of all before
+    (sweep.folder / "points" / "00000.json").unlink()
+    task.run_point(own, sweep.points[0], None)
+    again = read_states(sweep.folder)[0].seconds
+    assert again is not None and 50 <= again < 51
 
 
 def test_points_that_others_started_end_with_their_command(sweeps):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moola.errors import MoolaError
-from moola.pipelines.sweep_record import PointState, read_states, read_sweep, run_of, sweeps_folder
+from moola.pipelines.sweep_record import PointState, read_states, read_sweep, run_of, states_now, sweeps_folder
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ShownSweep:
 def show_sweep(folder: Path) -> ShownSweep:
     """The sweep of a folder."""
     try:
-        sweep, states = read_sweep(folder), read_states(folder)
+        sweep, states = read_sweep(folder), states_now(folder)
     except MoolaError as error:
         return ShownSweep(folder.name, why=f"{error.what}: {error.why}")
     points = [

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from moola.config import structure
 from moola.errors import ConfigError, DataError, MoolaError, StorageError, did_you_mean
-from moola.layout import read_json, write_json
+from moola.layout import is_locked, read_json, write_json
 
 SWEEP_VARIABLE = "MOOLA_SWEEP"
 """Environment variable: the id of the sweep or search that a run is a point of, by which trackers group runs."""
-Status = Literal["running", "finished", "failed", "interrupted"]
+LOCK = ".lock"
+"""Of whoever is at a sweep, or at a run; that of a sweep holds the number of its process."""
+Status = Literal["running", "finished", "failed", "interrupted", "stopped"]
+"""``stopped`` is never written: it is what `states_now` makes of ``running`` where no process is left."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class PointState:
         where: process, host or pod that has it.
         why: what went wrong, in words.
         started, finished: in UTC, ISO 8601.
-        seconds: wall time.
+        seconds: wall time of all attempts at its run whose end is known; of one that runs, of those before.
         cost_usd: rent; None where nothing was rented.
     """
 
@@ -170,17 +175,72 @@ def told_points(n: int) -> str:
 
 def write_state(sweep_folder: Path, state: PointState) -> None:
     """Keep the state of a point, in place of the one before: ``points/<number>.json`` of the sweep's folder."""
-    write_json(sweep_folder / "points" / f"{state.number:05d}.json", dataclasses.asdict(state))
+    write_json(_state_path(sweep_folder, state.number), dataclasses.asdict(state))
 
 
 def read_states(sweep_folder: Path) -> dict[int, PointState]:
     """States by number; points that were never begun have none, nor have those whose file cannot be understood."""
     states: dict[int, PointState] = {}
     for path in sorted((sweep_folder / "points").glob("[0-9]*.json")):
-        with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
-            state = structure(PointState, read_json(path), path.name)
+        if (state := _read_state(path)) is not None:
             states[state.number] = state
     return states
+
+
+def read_state(sweep_folder: Path, number: int) -> PointState | None:
+    """The state of one point, as `read_states` has it."""
+    return _read_state(_state_path(sweep_folder, number))
+
+
+def _read_state(path: Path) -> PointState | None:
+    with contextlib.suppress(StorageError, ConfigError):  # no end is known: the point is begun anew
+        return structure(PointState, read_json(path), path.name)
+    return None
+
+
+def _state_path(sweep_folder: Path, number: int) -> Path:
+    return sweep_folder / "points" / f"{number:05d}.json"
+
+
+def states_now(sweep_folder: Path) -> dict[int, PointState]:
+    """As `read_states`, to be shown: points that say ``running`` have stopped where their process is gone."""
+    states = read_states(sweep_folder)
+    if is_under_way(sweep_folder):
+        return states
+    why = "its process has ended without a word: it was killed, or its machine"
+    return {
+        number: dataclasses.replace(state, status="stopped", why=why) if _is_gone(state) else state
+        for number, state in states.items()
+    }
+
+
+def is_under_way(sweep_folder: Path) -> bool:
+    """Whether a command is at the sweep of a folder now."""
+    return is_locked(sweep_folder / LOCK)
+
+
+def is_at_work(where: str) -> bool:
+    """Whether ``HOST:PID`` is a process of this machine."""
+    host, _, pid = where.rpartition(":")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_gone(state: PointState) -> bool:
+    """Whether a point says ``running``, and nobody is at its run; on other machines the lock alone tells."""
+    if state.status != "running":
+        return False
+    is_here = state.where.rpartition(":")[0] == socket.gethostname()
+    if is_here and not is_at_work(state.where):
+        return True
+    return bool(state.run_folder) and not is_locked(Path(state.run_folder) / LOCK)
 
 
 def run_of(point: Point, state: PointState | None) -> str:

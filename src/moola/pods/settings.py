@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from moola.pods.waiting import PhaseLimits
 
 _GROUP = "pod"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_RENT = {
+    **{"gpus": "--gpu", "min_vram_gb": "--min-vram", "max_price_per_h": "--max-price"},
+    "guards.budget": "--budget",
+}
 _IGNORED = {
     "runpod": {"host": "--host", "identity": "--identity", "host_key": "--host-key"},
-    "ssh": {"gpus": "--gpu", "min_vram_gb": "--min-vram", "max_price_per_h": "--max-price"},
-    "local": {
-        **{"host": "--host", "identity": "--identity", "host_key": "--host-key"},
-        **{"gpus": "--gpu", "min_vram_gb": "--min-vram", "max_price_per_h": "--max-price"},
-    },
+    "ssh": _OF_RENT,
+    "local": {"host": "--host", "identity": "--identity", "host_key": "--host-key"} | _OF_RENT,
 }
 """Provider -> keys that mean nothing to it, and the flag of each."""
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|credential")
@@ -215,7 +216,8 @@ def load_settings(
     assert isinstance(plain, dict)
     problems = ConfigProblems()
     provider = str(plain.get("provider"))
-    problems.extend(_unheeded(provider, flags))
+    said = [*flags, *(key for key in (word.partition("=")[0] for word in keys) if key == "guards.budget")]
+    problems.extend(_unheeded(provider, dict.fromkeys(said)))
     problems.extend([f"pod.provider: '{LENT}' is for the points of a sweep alone"] if provider == LENT else [])
     settings = problems.attempt(lambda: structure(PodSettings, {str(key): plain[key] for key in plain}, _GROUP))
     if settings is None or problems:
@@ -223,7 +225,7 @@ def load_settings(
     return settings
 
 
-def _unheeded(provider: str, flags: Mapping[str, Any]) -> list[str]:
+def _unheeded(provider: str, flags: Iterable[str]) -> list[str]:
     """Flags that mean nothing to the provider: whoever gave them expects another one."""
     ignored = _IGNORED.get(provider, {})
     return [f"{ignored[key]}: --provider {provider} does not heed it; leave it out" for key in flags if key in ignored]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from moola.errors import ConfigError, MoolaError
+from moola.layout import Layout
+from moola.pipelines.parallel import available_cores
 from moola.sweeps.task import PointTask
-from moola.sweeps.workers import WarmServer, WorkerSetup
+from moola.sweeps.workers import WarmServer, Worker, WorkerSetup
+
+_PART = 50
+"""Points that a worker names: enough to be worth its start, few enough to keep all cores busy to the end."""
 
 
 class WrongPointsError(ConfigError):
@@ -22,12 +29,17 @@ class CheckedPoint:
     Attributes:
         run_id: of the run.
         name: of its experiment.
-        results: folder that its run folder is in, absolute.
+        folders: of the run, absolute.
     """
 
     run_id: str
     name: str
-    results: str
+    folders: Layout
+
+    @property
+    def run_folder(self) -> Path:
+        """Where its results are, or will be."""
+        return self.folders.results / self.run_id
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,36 @@ def check_points(
     if refused:
         raise _all_of(refused, points)
     return found
+
+
+def name_points(
+    server: WarmServer, task: PointTask, config_loader: Any, config: Any, points: Sequence[Sequence[str]]
+) -> list[CheckedPoint | None]:
+    """What every point is, in order, by as many workers as there are cores; None where something is wrong with it.
+
+    Args:
+        server: of the workers.
+        task: of the sweep.
+        config_loader, config: of Hydra.
+        points: words of each.
+
+    Raises:
+        MoolaError: a worker was killed.
+    """
+    setup = WorkerSetup(task.directory)
+    parts = [points[place : place + _PART] for place in range(0, len(points), _PART)]
+    waiting = iter(range(len(parts)))
+    at_work: dict[int, Worker] = {}
+    named: dict[int, list[CheckedPoint | Refused]] = {}
+    while len(named) < len(parts):
+        for part in itertools.islice(waiting, available_cores() - len(at_work)):
+            words = [list(point) for point in parts[part]]
+            at_work[part] = server.start(_check_here, task, config_loader, config, words, setup=setup)
+        server.wait(at_work.values())
+        for part in [part for part, worker in at_work.items() if worker.ended is not None]:
+            named[part] = at_work.pop(part).result()
+    found = itertools.chain.from_iterable(named[part] for part in range(len(parts)))
+    return [one if isinstance(one, CheckedPoint) else None for one in found]
 
 
 def _all_of(refused: dict[int, Refused], points: Sequence[Sequence[str]]) -> WrongPointsError:
@@ -135,4 +177,5 @@ def _identity(task: PointTask, config_loader: Any, config: Any, words: list[str]
         del composed["hydra"]
     checked = from_omegaconf(composed, lambda config: assemble(config, task.target))
     run_id = run_identity(checked, assemble(checked, task.target, here=task.here))
-    return CheckedPoint(run_id, checked.name, str(task.directory / checked.paths.artifacts / "results"))
+    folders = Layout(task.directory / checked.paths.data, task.directory / checked.paths.artifacts)
+    return CheckedPoint(run_id, checked.name, folders)

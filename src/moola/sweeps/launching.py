@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from moola.config import override
-from moola.errors import MoolaError
+from moola.errors import ConfigError, MoolaError, did_you_mean
 from moola.pipelines.sweep_record import SWEEP_VARIABLE, Point, PointState, read_states, write_state
 from moola.sweeps.task import PointTask
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
     from omegaconf import DictConfig
 
+_UNKNOWN_KEY = re.compile(r"unexpected keyword argument '(\w+)'")
 _FINAL = ("finished", "failed")
 
 
@@ -135,6 +137,9 @@ def _of_launcher(config: Any, error: Exception) -> MoolaError:
     """What a user is told of a launcher that cannot start."""
     if isinstance(error, MoolaError):
         return error
+    if isinstance(error, TypeError) and (found := _UNKNOWN_KEY.search(str(error))) is not None:  # given with a plus
+        key, known = found[1], [str(own) for own in config.hydra.launcher if own not in ("_target_", found[1])]
+        return ConfigError([f"hydra.launcher.{key}: there is no such key; {did_you_mean(key, known)}"])
     name = str(config.hydra.runtime.choices.get("hydra/launcher", "")).replace("basic", "local")
     return MoolaError(
         f"the launcher '{name}' failed before any point began",

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moola.pipelines.sweep_record import read_states
-from moola.sweeps.record import LOCK, is_under_way
+from moola.pipelines.sweep_record import LOCK, is_at_work, is_under_way, read_states
 from moola.sweeps.workers import GRACE_S
 
 _LOOK_EVERY_S = 0.2
@@ -96,20 +95,6 @@ def let_go(sweep_folder: Path) -> None:
     (sweep_folder / LOCK).write_text(f"{os.getpid()} (ending)\n")
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and any(
-        state.status == "running" and _is_at_work(state.where) for state in read_states(sweep_folder).values()
+        state.status == "running" and is_at_work(state.where) for state in read_states(sweep_folder).values()
     ):
         time.sleep(0.1)
-
-
-def _is_at_work(where: str) -> bool:
-    """Whether ``HOST:PID`` is a process of this machine."""
-    host, _, pid = where.rpartition(":")
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from moola.config import reject
 from moola.errors import MoolaError
 from moola.pipelines.events import now
 from moola.pipelines.parallel import available_cores
-from moola.pipelines.sweep_record import Point, PointState, log_path, write_state
+from moola.pipelines.sweep_record import Point, PointState, log_path, read_state, write_state
 from moola.sweeps.launching import failed
 from moola.sweeps.task import PointTask
 from moola.sweeps.workers import GRACE_S, Ended, WarmServer, Worker, WorkerSetup
@@ -160,7 +161,7 @@ class _Queue:
         self.server.end_all(GRACE_S)
         for job, worker in self.at_work.values():
             if (ended := worker.ended) is not None and ended.died is not None:
-                self._keep(job, "interrupted", f"interrupted, and {ended.why} after {GRACE_S:g} s")
+                self._keep(job, worker, "interrupted", f"interrupted, and {ended.why} after {GRACE_S:g} s")
 
     def _point(self, job: int) -> Point:
         return self.task.pending[self.first + job]
@@ -180,13 +181,16 @@ class _Queue:
         if isinstance(ended.value, _Return):
             return ended.value.job_return
         why = ended.why + ("; it is begun once more" if again else "")
-        self._keep(job, "interrupted" if again else "failed", why)
+        self._keep(job, worker, "interrupted" if again else "failed", why)
         return failed(self.jobs[job], MoolaError(f"the point failed: {why}"))
 
-    def _keep(self, job: int, status: Any, why: str) -> None:
-        point = self._point(job)
-        log = str(log_path(self.task.sweep_folder, point.number))
-        write_state(self.task.sweep_folder, PointState(point.number, status, log=log, why=why, finished=now()))
+    def _keep(self, job: int, worker: Worker, status: Any, why: str) -> None:
+        """The state of a point whose process could not keep it; its time is that of the process."""
+        point, folder = self._point(job), self.task.sweep_folder
+        known = read_state(folder, point.number) or PointState(point.number, status)
+        seconds = round((self.task.spent_on(point) or 0.0) + time.monotonic() - worker.started, 3)
+        log = str(log_path(folder, point.number))
+        write_state(folder, replace(known, status=status, log=log, why=why, finished=now(), seconds=seconds))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -21,11 +22,12 @@ from moola.pipelines.sweep_record import (
     log_path,
     read_states,
     read_sweep,
+    run_of,
     sweeps_folder,
     told_points,
     write_state,
 )
-from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named
+from moola.sweeps.checking import CheckedPoint, WrongPointsError, check_points, is_named, name_points
 from moola.sweeps.grid import Grid, identifying, read_grid
 from moola.sweeps.launching import check_launcher, launch_points, settle_launcher
 from moola.sweeps.lifeline import Owner, let_go
@@ -134,7 +136,8 @@ def _with_others(error: ConfigError, task: PointTask, words: Sequence[str]) -> C
     if len(left) < len(words):
         problems.attempt(lambda: _check_only(task, left))
     if any(name.startswith("hydra/launcher=") for name in named):
-        return ConfigError(problems, "launchers of other packages: pip install 'moola[slurm]' or 'moola[ray]'")
+        way_out = "launchers of other packages: pip install 'moola[slurm]', 'moola[ray]' or hydra-joblib-launcher"
+        return ConfigError(problems, way_out)
     found = problems.error()
     found.exit_code = error.exit_code
     return found
@@ -170,20 +173,26 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
     problems = ConfigProblems()
     problems.attempt(lambda: check_launcher(task, hydra_context, config))
     with WarmServer() as server:
-        points, first = _checked(server, replace(task, here=here), hydra_context, config, grid, problems)
-    if task.only_check:
-        return {}
-    name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
-    folder = sweeps_folder(Path(first.results)) / name
+        named = replace(task, here=here)
+        points, known = _checked(server, named, hydra_context, config, grid, problems)
+        if task.only_check:
+            return {}
+        for folders in dict.fromkeys(one.folders for one in known.values()):
+            folders.check_writable()
+        first = known[0]
+        name = sweep_id(first.name, task.job, identifying([word for words in grid.choices.values() for word in words]))
+        folder = sweeps_folder(first.folders.results) / name
+        if len(known) < len(points) and not _is_forced(words):
+            points, known = _named(server, named, hydra_context, config, points, read_states(folder))
     sweep = Sweep(folder, task.job, task.line, _began(folder), tuple(grid.swept), points)
-    finished = {} if _is_forced(words) else _finished(sweep)
+    finished = {} if _is_forced(words) else _finished(sweep, known)
     missing = [point for point in points if point.number not in finished]
     if missing:
         check_launcher(task, hydra_context, config, missing)
     with only_one(folder):
         sweep.write()
         states = _run_missing(sweep, replace(task, folder=folder, owner=owner), hydra_context, config, finished)
-    _show(sweep)
+    is_read = _show(sweep)
     ends = [(point, states.get(point.number) or _unread(point)) for point in points]
     bad = [(point, state) for point, state in ends if state.status != "finished"]
     if bad:
@@ -192,6 +201,8 @@ def run_grid(task: PointTask, hydra_context: Any, config: Any, words: Sequence[s
             "\n".join(f"- {point.number} ({sweep.differing(point)}): {_why(state)}" for point, state in bad),
             f"the same command runs only these again; moola sweep logs {name} NUMBER shows what one printed",
         )
+    if not is_read:
+        raise BrokenPipeError
     return states
 
 
@@ -209,8 +220,8 @@ def _refuse_many(grid: Grid, task: PointTask) -> None:
 
 def _checked(
     server: WarmServer, task: PointTask, hydra_context: Any, config: Any, grid: Grid, problems: ConfigProblems
-) -> tuple[tuple[Point, ...], CheckedPoint]:
-    """The points of a grid, each run once, and what the first one is.
+) -> tuple[tuple[Point, ...], dict[int, CheckedPoint]]:
+    """The points of a grid, each run once, and what they are, by number; of a big grid the first one alone.
 
     Raises:
         WrongPointsError: what is wrong with them, beside the problems that are known.
@@ -229,16 +240,35 @@ def _checked(
         told = problems.error()
         raise WrongPointsError(told.problems, told.way_out)
     if is_big:
-        return tuple(Point(number, words, "") for number, words in enumerate(overrides)), found[0]
-    numbers: dict[tuple[str, str], int] = {}
+        return tuple(Point(number, words, "") for number, words in enumerate(overrides)), {0: found[0]}
+    numbers: dict[Path, int] = {}
     points: list[Point] = []
     for number, (words, one) in enumerate(zip(overrides, found, strict=True)):
-        same = numbers.setdefault((one.results, one.run_id), number)
+        same = numbers.setdefault(one.run_folder, number)
         if same == number:
             points.append(Point(number, words, one.run_id))
         elif not task.only_check:
             _say(f"point {number} is the same run as point {same}, and runs once: {' '.join(words)}")
-    return tuple(points), found[0]
+    return tuple(points), {point.number: found[point.number] for point in points}
+
+
+def _named(
+    server: WarmServer,
+    task: PointTask,
+    hydra_context: Any,
+    config: Any,
+    points: tuple[Point, ...],
+    states: Mapping[int, PointState],
+) -> tuple[tuple[Point, ...], dict[int, CheckedPoint]]:
+    """Points of a big grid, where those that finished before are named anew: data or code may have changed since."""
+    before = [point for point in points if point.number in states and states[point.number].status == "finished"]
+    if before:
+        _say(f"{told_points(len(before))} finished before: each is looked at, whether it still is the same run")
+    words = [point.overrides for point in before]
+    found = name_points(server, task, hydra_context.config_loader, config, words)
+    known = {point.number: one for point, one in zip(before, found, strict=True) if one is not None}
+    named = (replace(point, run_id=known[point.number].run_id) if point.number in known else point for point in points)
+    return tuple(named), known
 
 
 def _began(folder: Path) -> str:
@@ -259,6 +289,7 @@ def _run_missing(
     for state in finished.values():
         write_state(sweep.folder, state)
     missing = [point for point in sweep.points if point.number not in finished]
+    task = replace(task, spent=_spent(sweep))
     for point in missing:  # what an earlier attempt left is no state of this one
         (sweep.folder / "points" / f"{point.number:05d}.json").unlink(missing_ok=True)
     log_path(sweep.folder, 0).parent.mkdir(exist_ok=True)
@@ -276,20 +307,33 @@ def _run_missing(
     return read_states(sweep.folder)
 
 
-def _finished(sweep: Sweep) -> dict[int, PointState]:
-    """States of points whose run is finished, its files whole, whoever ran it; by number."""
+def _spent(sweep: Sweep) -> dict[int, float]:
+    """Seconds of earlier attempts at the runs that points are still, by number; a finished one is no attempt."""
+    states = read_states(sweep.folder)
+    return {
+        point.number: state.seconds
+        for point in sweep.points
+        if (state := states.get(point.number)) is not None
+        and state.seconds is not None
+        and state.status != "finished"
+        and (not point.run_id or run_of(point, state) == point.run_id)
+    }
+
+
+def _finished(sweep: Sweep, known: Mapping[int, CheckedPoint]) -> dict[int, PointState]:
+    """States of points whose run is finished, its files whole, whoever ran it; by number.
+
+    Which run a point is, its configuration, code and data say today: an earlier attempt may have been another run.
+    """
     states = read_states(sweep.folder)
     found: dict[int, PointState] = {}
-    for point in sweep.points:
-        state = states.get(point.number)
-        run = Path(state.run_folder) if state is not None and state.run_folder else None
-        if run is None and point.run_id:
-            run = sweep.results / point.run_id
-        if run is None or not is_whole(run):
+    for number, one in known.items():
+        if not is_whole(one.run_folder):
             continue
-        if state is None or state.status != "finished":
-            state = PointState(point.number, "finished", str(run), why="was there before the sweep")
-        found[point.number] = state
+        state = states.get(number)
+        if state is None or state.status != "finished" or Path(state.run_folder).name != one.run_id:
+            state = PointState(number, "finished", str(one.run_folder), why="was there before the sweep")
+        found[number] = state
     return found
 
 
@@ -315,10 +359,17 @@ def _why(state: PointState) -> str:
     return why[0] if len(why) == 1 else f"{why[0]} -> {why[-1]}"  # the log has what is between
 
 
-def _show(sweep: Sweep) -> None:
+def _show(sweep: Sweep) -> bool:
+    """Print the table; whether somebody reads it. Failed points are told to a reader that has gone, too."""
     from moola.sweeps.table import tabulate_sweep
 
-    print(f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}", flush=True)
+    told = f"\n{tabulate_sweep(sweep).text()}\n{sweep.folder}"
+    try:
+        print(told, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
+        return False
+    return True
 
 
 def _say(words: str) -> None:

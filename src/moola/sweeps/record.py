@@ -10,10 +10,9 @@ from typing import Any
 
 from moola.config import digest_json
 from moola.errors import StorageError
-from moola.layout import changed_files, is_locked, lock_at_once, read_json
+from moola.layout import changed_files, lock_at_once, read_json
+from moola.pipelines.sweep_record import LOCK
 
-LOCK = ".lock"
-"""Of whoever is at a sweep; it holds the number of that process."""
 _DIGITS = 12
 
 
@@ -29,11 +28,6 @@ def is_whole(run_folder: Path) -> bool:
         return manifest["status"] == "finished" and not changed_files(run_folder, manifest["files"])
     except (StorageError, KeyError, AttributeError, TypeError):
         return False
-
-
-def is_under_way(folder: Path) -> bool:
-    """Whether a command is at the sweep of a folder now."""
-    return is_locked(folder / LOCK)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import MoolaError, printable
-from moola.pipelines.sweep_record import Point, PointState, Sweep, log_path, read_states, run_of
+from moola.pipelines.sweep_record import Point, PointState, Sweep, log_path, run_of, states_now
 
 if TYPE_CHECKING:
     from moola.pipelines.run_table import RunRow, RunTable
@@ -142,7 +142,7 @@ class SweepTable:
 
     def _notes(self, mark: str) -> list[str]:
         """Failed points, runs without the figure, and what figures must not be taken for."""
-        bad = [row for row in self.rows if row.state is not None and row.status in ("failed", "interrupted")]
+        bad = [row for row in self.rows if row.state is not None and row.status in ("failed", "interrupted", "stopped")]
         told = [
             f"{mark}point {row.point.number} {row.status}: {_first_line(row.state.why)} "
             f"(log: {log_path(self.sweep.folder, row.point.number)})"
@@ -175,7 +175,7 @@ def tabulate_sweep(
     from moola.evaluation.metrics import known_metrics
 
     known_metrics((metric,))
-    states = read_states(sweep.folder)
+    states = states_now(sweep.folder)
     folders = {
         number: Path(state.run_folder)
         for number, state in states.items()
@@ -193,7 +193,17 @@ def tabulate_sweep(
         for point in sweep.points
     )
     heading, warnings = (_heading(table), table.warnings) if table is not None else (None, ())
-    return SweepTable(sweep, rows, heading, model, warnings, tuple(skipped))
+    return SweepTable(sweep, rows, heading, model, (*_of_other_runs(rows), *warnings), tuple(skipped))
+
+
+def _of_other_runs(rows: Sequence[SweepRow]) -> list[str]:
+    """What to beware of where points were checked anew, and have not run since."""
+    old = [row for row in rows if row.status == "finished" and row.point.run_id not in ("", row.run_id)]
+    return [
+        f"point {row.point.number} shows the run {row.run_id}, and is {row.point.run_id} since its data or the code "
+        "changed: the same command runs it"
+        for row in old
+    ]
 
 
 def _figures(
@@ -250,6 +260,6 @@ def _spoken(error: MoolaError) -> str:
 def counted(states: Iterable[PointState], n_points: int) -> str:
     """How far a sweep is: ``"20 finished, 1 failed, 3 not begun"``."""
     known: Sequence[str] = [state.status for state in states]
-    parts = {status: known.count(status) for status in ("finished", "running", "failed", "interrupted")}
+    parts = {status: known.count(status) for status in ("finished", "running", "failed", "interrupted", "stopped")}
     parts[NOT_BEGUN] = n_points - len(known)
     return ", ".join(f"{count} {status}" for status, count in parts.items() if count)

@@ -11,14 +11,14 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moola.errors import MoolaError, storage_error
 from moola.pipelines.events import now
-from moola.pipelines.sweep_record import SWEEP_VARIABLE, Point, PointState, log_path, write_state
+from moola.pipelines.sweep_record import SWEEP_VARIABLE, Point, PointState, log_path, read_state, write_state
 from moola.sweeps.lifeline import Owner, ending_with
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class PointTask:
         agreed: whether a grid of any size is wanted.
         folder: of the sweep; None before its points are known.
         pending: points that are to be run; the job number of Hydra is a place in it.
+        spent: number of a point -> seconds of its attempts before this command.
         owner: the command that points end with; None: their launcher ends them, or they outlive it, as Slurm jobs do.
     """
 
@@ -51,6 +52,7 @@ class PointTask:
     agreed: bool = False
     folder: Path | None = None
     pending: tuple[Point, ...] = ()
+    spent: Mapping[int, float] = field(default_factory=dict[int, float])
     owner: Owner | None = None
 
     @property
@@ -67,6 +69,11 @@ class PointTask:
     def under_way(self, folder: Path, pending: tuple[Point, ...]) -> PointTask:
         """The same for points of a sweep."""
         return replace(self, folder=folder, pending=pending)
+
+    def spent_on(self, point: Point) -> float | None:
+        """Seconds of all attempts at a point that have ended; None: there was none."""
+        state = read_state(self.sweep_folder, point.number)  # of an attempt of this command
+        return state.seconds if state is not None else self.spent.get(point.number)
 
     def __call__(self, composed: Any) -> str:
         """Run the point whose configuration Hydra has composed; its run folder.
@@ -122,7 +129,7 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
         KeyboardInterrupt: it was told to end; what is finished is kept.
     """
     os.environ[SWEEP_VARIABLE] = task.sweep_folder.name
-    began = None
+    began, before = None, task.spent_on(point)
     state = PointState(
         point.number,
         "running",
@@ -130,10 +137,11 @@ def run_point(task: PointTask, point: Point, composed: Any) -> str:
         log=str(log_path(task.sweep_folder, point.number)),
         where=f"{socket.gethostname()}:{os.getpid()}",
         started=now(),
+        seconds=before,
     )
 
     def keep(status: Any, **known: str) -> None:
-        seconds = None if began is None else round(time.monotonic() - began, 3)
+        seconds = before if began is None else round((before or 0.0) + time.monotonic() - began, 3)
         write_state(task.sweep_folder, replace(state, status=status, finished=now(), seconds=seconds, **known))
 
     print(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -16,7 +18,11 @@ from moola.pipelines.sweep_record import PointState, Status, Sweep, log_path
 
 _LOOK_EVERY_S = 0.2
 _LAST_LINES = 8
-_LAST_BYTES = 8192
+_LAST_BYTES = 32768
+_OF_ERROR = 4
+"""Lines that are shown of an error which other lines follow."""
+_OF_STEP = re.compile(r" *\S+ \| moola: ")
+"""How an error of a step begins in a log of a pod (`moola.pods.log_records.log_line`)."""
 _COUNTED: tuple[Status, ...] = ("running", "failed")
 
 
@@ -177,16 +183,34 @@ def failure_lines(folder: Path, state: PointState) -> list[str]:
     """Why a point failed, the last lines that it printed, and where the others are."""
     log = Path(state.log) if state.log else log_path(folder, state.number)
     why = printable(state.why).splitlines()
-    said = [line for line in last_lines(log) if line.strip()]
+    said = [line for line in excerpt(log) if line.strip()]
     told = any(why[0] in line for line in said) if why else True  # the log has it among what led to it
     return [*([] if told else why), *(f"| {line}" for line in said), f"log: {log}"]
 
 
-def last_lines(log: Path, n: int = _LAST_LINES) -> list[str]:
-    """The end of a log; nothing where there is none."""
+def excerpt(log: Path, n: int = _LAST_LINES) -> list[str]:
+    """The end of a log, and above it what moola said is wrong, where that is further up; nothing without a log."""
+    lines = _tail(log)
+    last = max(len(lines) - n, 0)
+    said = _place_of_error(lines)
+    if said is None or said >= last:
+        return lines[last:]
+    above = lines[said : min(said + _OF_ERROR, last)]
+    return [*above, *(["..."] if said + len(above) < last else []), *lines[last:]]
+
+
+def _place_of_error(lines: Sequence[str]) -> int | None:
+    """Where moola last said what is wrong. Of a run on a pod that is what its step said, not what became of the pod."""
+    own = [place for place, line in enumerate(lines) if line.startswith("moola: ")]
+    since = own[-2] if len(own) > 1 else 0  # before that another attempt had ended
+    of_steps = [place for place, line in enumerate(lines) if place >= since and _OF_STEP.match(line)]
+    return next(reversed(of_steps or own), None)
+
+
+def _tail(log: Path) -> list[str]:
     try:
         with log.open("rb") as handle:
             handle.seek(max(handle.seek(0, os.SEEK_END) - _LAST_BYTES, 0))
-            return list(deque(printable(handle.read().decode(errors="replace")).splitlines(), maxlen=n))
+            return printable(handle.read().decode(errors="replace")).splitlines()
     except OSError:
         return []

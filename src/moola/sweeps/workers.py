@@ -114,6 +114,20 @@ class Worker:
         self._read()
         return self._last or Ended(died=self._process.exitcode)
 
+    def result(self) -> Any:
+        """What the function of a worker that has ended returned.
+
+        Raises:
+            MoolaError: it raised, or was killed.
+        """
+        ended = self.ended
+        assert ended is not None
+        if ended.error is not None:
+            raise ended.error
+        if ended.why:
+            raise MoolaError(f"a process of this command: {ended.why}", "", "run the same command again")
+        return ended.value
+
     def interrupt(self) -> None:
         """Raise a KeyboardInterrupt in it."""
         self._signal(signal.SIGINT)
@@ -187,13 +201,9 @@ class WarmServer:
             MoolaError: it raised, or was killed.
         """
         worker = self.start(function, *arguments, setup=setup)
-        while (ended := worker.ended) is None:
+        while worker.ended is None:
             self.wait([worker])
-        if ended.error is not None:
-            raise ended.error
-        if ended.why:
-            raise MoolaError(f"a process of this command: {ended.why}", "", "run the same command again")
-        return ended.value
+        return worker.result()
 
     def wait(self, workers: Iterable[Worker], timeout_s: float = math.inf) -> list[Worker]:
         """Workers that said something or ended, once there is one; none after `timeout_s` seconds.

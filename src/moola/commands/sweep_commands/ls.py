@@ -16,8 +16,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else on stdout")
     add_artifacts(parser)
     arguments = parser.parse_args(words)
-    from moola.pipelines.sweep_record import read_states, read_sweeps, told_points
-    from moola.sweeps.record import is_under_way
+    from moola.pipelines.sweep_record import is_under_way, read_sweeps, states_now, told_points
     from moola.sweeps.table import counted
 
     sweeps, broken = read_sweeps(artifacts_of(arguments) / "results")
@@ -26,7 +25,7 @@ def main(words: Sequence[str]) -> int:
             "sweep": sweep.folder.name,
             "started": sweep.started,
             "points": len(sweep.points),
-            "state": counted(read_states(sweep.folder).values(), len(sweep.points)),
+            "state": counted(states_now(sweep.folder).values(), len(sweep.points)),
             "under_way": is_under_way(sweep.folder),
             "command": sweep.command,
         }

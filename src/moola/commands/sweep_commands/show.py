@@ -30,8 +30,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     check_folder_of("--csv", arguments.csv)
     from moola.layout import write_text
-    from moola.pipelines.sweep_record import find_sweep, read_sweep, read_sweeps
-    from moola.sweeps.record import is_under_way
+    from moola.pipelines.sweep_record import find_sweep, is_under_way, read_sweep, read_sweeps
     from moola.sweeps.table import tabulate_sweep
 
     results = artifacts_of(arguments) / "results"
