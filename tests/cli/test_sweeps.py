@@ -432,18 +432,19 @@ def test_a_full_disk_fails_points_with_a_reason_and_the_same_command_goes_on(bar
     assert "1 of them finished before" in after.stderr
 
 
-def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, bars):
+def test_the_table_of_a_sweep_and_its_logs(moola, finished, make_moola, tiny, bars, tmp_path):
     there = make_moola(finished.folder)
     done = there("run", *tiny, "-m", "seeds=[0]")
     assert done.code == 0, done.err
     assert "1 of them finished before" in done.err
     name = Path(done.out.splitlines()[-1]).name
-    told = json.loads(there("sweep", "show", name[:-3], "--json", "--csv", "x.csv").out)
+    table = tmp_path / "table.csv"
+    told = json.loads(there("sweep", "show", name[:-3], "--json", "--csv", str(table)).out)
     (point,) = told["points"]
     assert told["figure"] == "balanced accuracy, out of fold, labels as given"
     assert 0 < point["low"] <= point["value"] <= point["high"] <= 1
     assert point["run_id"] == finished.run_folder.name
-    (row,) = csv.DictReader((finished.folder / "x.csv").read_text().splitlines())
+    (row,) = csv.DictReader(table.read_text().splitlines())
     assert float(row["value"]) == point["value"]
     on_test = there("sweep", "show", "--split", "test", "--metric", "accuracy", "--markdown").out
     assert on_test.startswith("| point | status | chosen model | accuracy, sealed test | seconds | run |")
