@@ -18,6 +18,7 @@ from moola.layout import write_json
 from moola.models import LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
+from moola.dashboard.live_run import CurveName, LiveRun
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
@@ -76,7 +77,7 @@ def encoder_artifact(folder: Path, *, rebuilds: bool) -> Artifact:
 
 def run(folder: Path, encoder: Artifact) -> Artifact:
     stage = Probe(SETUP, ProbeSection(neighbours=3))
-    workspace = Workspace(folder, "run", stage.name, EventLog(), folder / "units")
+    workspace = Workspace(folder, "run", stage.name, EventLog(folder.parent / "events.jsonl"), folder / "units")
     stage.run({"encoder": encoder}, workspace)
     return Artifact("probe", "key", "digest", folder, {"files": {path.name: "" for path in folder.iterdir()}})
 
@@ -92,6 +93,11 @@ def test_every_snapshot_has_both_probes_and_one_that_knows_nothing_is_at_chance(
             assert point["linear"] > 0.9 and point["knn"] > 0.9
         else:
             assert point["linear"] == point["knn"] == 0.5
+    live = LiveRun(tmp_path)
+    live.follow()
+    for probe in ("linear", "knn"):
+        curve = live.curves[CurveName("probe", f"{probe}_balanced_accuracy", "epoch")]
+        assert curve[3].y == [point[probe] for point in points if point["seed"] == 3], "as the dashboard draws it"
 
 
 @pytest.mark.usefixtures("data")

@@ -90,6 +90,7 @@ def test_points_of_events() -> None:
     assert (
         of(event="epoch", stage="finetune", seed=0, member=2, epoch=3, loss=1)[0][0] == "finetune/seed0/member2/epochs"
     )
+    assert of(event="epoch", stage="probe", seed=0, epoch=3, linear_balanced_accuracy=0.5) == [], "its file tells it"
     assert of(event="system", cpu_percent=90.0) == [("system", 61, {"cpu_percent": 90.0})]
     assert of(event="progress", stage="oof", done=4, total=9, what="fit", seconds=0.5) == [("oof", 4, {"seconds": 0.5})]
     assert of(event="progress", stage="pretrain", done=4, total=9, what="", loss=0.5) == []

@@ -204,8 +204,8 @@ def _best_model(inputs: VerdictInputs, tests: Mapping[tuple[str, str], _Test]) -
     best = choose_best(inputs)
     if best is None or best.oof is None:
         return f"No best model can be named, because {_why_no_best(inputs)}."
-    chosen = f"{best.name}, chosen by its out-of-fold {inputs.metric} on the given labels ({plain(best.oof)}"
-    chosen += f"{_below_simple(inputs, best)}) among models that are no baseline or control, not on the test,"
+    chosen = f"{best.name}, chosen among models that are no baseline or control by its out-of-fold {inputs.metric} "
+    chosen += f"on the given labels ({plain(best.oof)}{_below_simple(inputs, best)}), not on the test,"
     if doubt := _of_the_run(inputs):
         would = f"would read {plain(best.test)} on the sealed test" if inputs.n_test and best.test else "has no more"
         return f"No best model can be named, because {doubt}: {chosen} {would}."

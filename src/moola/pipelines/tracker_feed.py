@@ -21,6 +21,8 @@ SYSTEM = "system"
 """Series of figures of the machine."""
 _OWN_CURVES = ("pretrain", "probe", "search")
 """Stages whose curves come seed by seed, from other events or files than their progress."""
+_FROM_FILES = ("probe",)
+"""Those whose files tell their epochs (`moola.pipelines.tracked_results`), so that a reused stage does, too."""
 
 
 class TrackerFeed(Hook):
@@ -114,7 +116,7 @@ def points(event: Event, at_work_s: float) -> Iterator[tuple[str, int, dict[str,
     stage, name = event.get("stage", ""), event["event"]
     if name == "steps":
         yield f"{stage}/seed{event['seed']}", event["step"], figures_of(event)
-    elif name == "epoch":
+    elif name == "epoch" and stage not in _FROM_FILES:
         member = f"/member{event['member']}" if event.get("member") else ""
         yield f"{stage}/seed{event['seed']}{member}/epochs", event["epoch"], figures_of(event)
     elif name == "system":

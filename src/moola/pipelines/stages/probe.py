@@ -69,10 +69,12 @@ class Probe(Stage):
         windows = data.gather(data.labels["row"], data.labels["label"], transform)
         snapshots = list(_snapshots(encoder))
         points: list[dict[str, float]] = []
-        for number, (seed, epoch, name) in enumerate(snapshots, start=1):
-            scores = self._scores(self._embed(encoder, name, windows, data), windows, data)
+        for number, (seed, epoch, snapshot) in enumerate(snapshots, start=1):
+            scores = self._scores(self._embed(encoder, snapshot, windows, data), windows, data)
             points.append({"seed": seed, "epoch": epoch, **scores})
-            shown = {f"{probe}_balanced_accuracy": round(score, 3) for probe, score in scores.items()}
+            figures = {f"{probe}_balanced_accuracy": score for probe, score in scores.items()}
+            workspace.events.emit("epoch", stage=self.name, seed=seed, epoch=epoch, **figures)
+            shown = {name: round(score, 3) for name, score in figures.items()}
             workspace.progress(number, len(snapshots), f"seed {seed}, epoch {epoch}", **shown)
         write_json(workspace.folder / "probe.json", points)
         self._write_embeddings(encoder, windows, data, workspace)
