@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import moola
 from moola.pods.keeper import CLIENT, ENDS, LEAST_IDLE_S, Keeper
 from moola.pods.run_files import read_object
 from moola.pods.step_process import start_ticks
+from moola.pods.watchdog import SILENCE_S
 
 SOURCE = str(Path(moola.__file__).parents[1])
 ALIVE = {"supervisor_pid": os.getpid(), "supervisor_ticks": str(start_ticks(os.getpid()))}
@@ -34,7 +36,7 @@ class Pod:
     """A pod with a run that keeps it, and a clock that goes on while nothing happens."""
 
     def __init__(self, root: Path, grace_min: float = 10.0) -> None:
-        self.runs, self.at, self.until = root / "runs", 0.0, 1e5
+        self.runs, self.at, self.until, self.hangs = root / "runs", 0.0, 1e5, False
         self.folder, self.revived = self.runs / "sweep-pod0", []
         self.revived: list[str]
         self.folder.mkdir(parents=True)
@@ -43,6 +45,9 @@ class Pod:
 
     def wait(self, seconds: float) -> None:
         self.at += seconds
+        if not self.hangs:
+            for path in self.runs.glob("*/status.json"):
+                os.utime(path, (self.at, self.at))
         self.moment()
         if self.at > self.until or (self.folder / "stop.json").is_file():
             raise OverError
@@ -126,6 +131,38 @@ def test_a_point_whose_supervisor_was_killed_gets_another_and_not_for_ever(tmp_p
     assert pod.revived == ["demo-1"] * 5
 
 
+def test_a_point_whose_supervisor_hangs_keeps_no_pod(tmp_path: Path) -> None:
+    pod = Pod(tmp_path)
+    (pod.runs / "a file").touch()
+    pod.say("demo-1", phase="running", **ALIVE)
+    pod.hangs = True
+    assert SILENCE_S + 600 <= pod.keep() <= SILENCE_S + 610 and pod.has_let_go
+
+
+@pytest.mark.parametrize("which", ["pid", "supervisor_pid"])
+def test_points_go_on_where_their_keeper_or_its_supervisor_is_killed(tmp_path: Path, which: str) -> None:
+    keeper, point = tmp_path / "runs/sweep-pod0", tmp_path / "runs/demo-1"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": SOURCE}
+    argv = [sys.executable, "-m", "moola.pods.keeper", str(keeper)]
+    step = {"name": "job", "argv": argv, "env": {}, "restarts": 1}
+    job = {"run": "sweep-pod0", "attempt": 1, "steps": [step], "end": {"kind": "none"}, "keeps": True}
+    begun = [begin(keeper, job, environment)]
+    (point / "project").mkdir(parents=True)
+    (point / "status.json").write_text(json.dumps({"attempt": 1, "outcome": None, "phase": "running", **ALIVE}))
+    before = read_object(keeper / "status.json")
+    time.sleep(1.0)  # it looks after points
+    os.kill(before[which], signal.SIGKILL)
+    if which == "supervisor_pid":
+        begun[0].wait()
+        begun.append(begin(keeper, None, environment))
+    wait_for(lambda: read_object(keeper / "status.json").get("pid") not in (None, before["pid"]), within_s=20)
+    assert read_object(keeper / "status.json")["outcome"] is None and not (point / "stop.json").exists()
+    (point / "status.json").write_text("{}")
+    os.kill(begun[-1].pid, signal.SIGTERM)
+    begun[-1].wait(20)
+    assert read_object(keeper / "status.json")["outcome"] == "stopped"
+
+
 POINT = """
 import signal, sys, time, pathlib
 def end(*_):
@@ -166,9 +203,10 @@ def test_points_write_their_checkpoints_before_the_pod_ends_itself(
         process.wait(20)
 
 
-def begin(folder: Path, job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    (folder / "project").mkdir(parents=True)
-    (folder / "job.json").write_text(json.dumps(job))
+def begin(folder: Path, job: dict[str, Any] | None, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    if job is not None:
+        (folder / "project").mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps(job))
     argv = [sys.executable, "-m", "moola.pods.supervisor", str(folder)]
     process = subprocess.Popen(argv, env=environment, start_new_session=True)
     wait_for(lambda: read_object(folder / "status.json").get("step"))

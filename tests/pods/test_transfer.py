@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from until import wait_for
 
 from moola.errors import StorageError
 from moola.pods.bundle import Bundle
 from moola.pods.patience import Patience
 from moola.pods.remote.objects import _Index
 from moola.pods.results import pull
-from moola.pods.transfer import push
+from moola.pods.transfer import PushReport, push
 from moola.pods.wire import Answer, ConnectionLostError, LocalConnection
 
 RUN = "market-584a4514f71f"
@@ -174,6 +175,27 @@ def test_half_sent_object_goes_on_where_it_is_right(
     assert seen[-1] == (5 * MEGABYTE + 17,) * 2
     assert tree_of(Path(report.project)) == contents
     assert not list((root / "objects" / "partial").iterdir())
+
+
+def test_two_that_send_to_a_fresh_host_at_once_leave_each_other_what_they_half_sent(
+    local: LocalConnection, bundle_of: Callable[..., Bundle], tree_of: Any, tmp_path: Path
+) -> None:
+    """As two points of a sweep do: the second begins, and ends, in the middle of what the first sends."""
+    contents = {"data/large.bin": os.urandom(5 * MEGABYTE + 17)}
+    bundle, root = bundle_of(contents), tmp_path / "root"
+    partial, other = root / "objects" / "partial", LocalConnection(tmp_path / "other", python=sys.executable)
+    seconds: list[PushReport] = []
+
+    def progress(done: int, total: int) -> None:
+        if done >= 3 * MEGABYTE and not seconds:
+            wait_for(lambda: max(half.stat().st_size for half in partial.iterdir()) >= 2 * MEGABYTE)
+            seconds.append(push(other, str(root), bundle, "demo-ffffffffffff"))
+
+    first = push(local, str(root), bundle, RUN, progress=progress, patience=Patience(attempts=1))
+    assert first.sent_bytes == 5 * MEGABYTE + 17, "none of it twice"
+    assert seconds[0].sent_bytes <= 3 * MEGABYTE + 17, "and the second took over what was there"
+    assert tree_of(Path(first.project)) == tree_of(Path(seconds[0].project)) == contents
+    assert not list(partial.iterdir())
 
 
 def test_connection_that_keeps_breaking_brings_it_all_or_is_given_up(
@@ -333,7 +355,7 @@ _PUSH = """
 import os, sys, threading
 from pathlib import Path
 from moola.pods.bundle import Bundle
-from moola.pods.transfer import push
+from moola.pods.transfer import PushReport, push
 from moola.pods.wire import LocalConnection
 root, bundle, limit = sys.argv[1], Bundle.load(Path(sys.argv[2])), int(sys.argv[3])
 def kill(done, total):

@@ -12,6 +12,7 @@ Standard library only, Python 3.8 or newer: this file travels to the pod with th
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from moola.pods.run_files import read_object, write_object
-from moola.pods.watchdog import MOST_STARTS, is_supervised, supervise
+from moola.pods.watchdog import MOST_STARTS, SILENCE_S, is_supervised, supervise
 
 CLIENT = "client.json"
 """In the run's folder; a client that is there writes it again and again."""
@@ -60,6 +61,7 @@ class Keeper:
         self.idle_limit_s = max(grace_s, float(job.get("least_idle_s", LEAST_IDLE_S)))
         self.is_asked = False
         self._alone: dict[str, float] = {}
+        self._heard: dict[str, tuple[int, float]] = {}
         self._starts: dict[str, int] = {}
 
     def run(self) -> int:
@@ -70,6 +72,7 @@ class Keeper:
             at_work, at, client = self.at_work(), self._monotonic(), self._client()
             # a machine that was frozen stood still as a whole: what it missed is nobody's silence
             step_s, last = min(at - last, 2 * _LOOK_S), at
+            self._heard = {name: (beat, silent_s + step_s) for name, (beat, silent_s) in self._heard.items()}
             if self.is_asked:
                 for folder, status in at_work:
                     self._stop(folder, status)
@@ -99,7 +102,7 @@ class Keeper:
         name = folder.name
         if is_supervised(status):
             self._alone.pop(name, None)
-            return True
+            return self._is_heard(folder)
         if self.is_asked or status.get("outcome") or self._starts.get(name, 0) >= MOST_STARTS:
             return False
         since = self._alone.setdefault(name, self._monotonic())
@@ -109,6 +112,13 @@ class Keeper:
             print(f"the supervisor of {name} is gone; starting another", flush=True)
             self._revive(folder)
         return True
+
+    def _is_heard(self, folder: Path) -> bool:
+        """Whether a supervisor writes its status: one that hangs on a broken disk lives for ever, and so bills."""
+        beat, before = _written(folder / "status.json"), self._heard.get(folder.name)
+        if before is None or before[0] != beat:
+            before = self._heard[folder.name] = (beat, 0.0)
+        return before[1] < SILENCE_S
 
     def _stop(self, folder: Path, status: dict[str, Any]) -> None:
         """Ask a point to end with its checkpoint; its own supervisor gives it no more time than it may have."""
@@ -126,11 +136,16 @@ class Keeper:
             with contextlib.suppress(OSError):  # deadline and budget are left
                 write_object(self.folder / f"{name}.json", {"attempt": self.attempt, "why": why})
 
-    def _client(self) -> float:
-        try:
-            return (self.folder / CLIENT).stat().st_mtime
-        except OSError:
-            return 0.0
+    def _client(self) -> int:
+        return _written(self.folder / CLIENT)
+
+
+def _written(path: Path) -> int:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def main(words: list[str]) -> int:
@@ -142,9 +157,11 @@ def main(words: list[str]) -> int:
             return
         time.sleep(_HURRY_S)
 
-    keeper = Keeper(Path(words[0]), wait)
+    keeper, supervisor = Keeper(Path(words[0]), wait), os.getppid()
 
     def ask(number: int, frame: object) -> None:
+        if os.getppid() != supervisor:
+            raise SystemExit(0)  # that was killed, and the next one starts a keeper of its own: points go on
         keeper.is_asked = True
         woken.set()
 

@@ -20,6 +20,8 @@ SPARE_DISK_GB = 2.0
 """For packages, checkpoints and results."""
 KEEPS = "keeps"
 """Fact of a bundle whose run keeps a pod for the points of a sweep."""
+_KEEPERS = 5
+"""Started anew where one is killed; without any, the pod waits `guards.grace_min` and ends."""
 PREFLIGHT_S = 300.0
 RESTORE_S = 900.0
 COPY_S = 900.0
@@ -110,6 +112,7 @@ def make_job(
         "billed_s": spent.seconds,
         "spent": spent.money,
         "end": dict(end),
+        "keeps": keeps,
         "volume": {} if keeps else _volume(pod, settings),
     }
     return PodJob(value, {name: environment, "preflight.json": preflight})
@@ -161,7 +164,7 @@ def _steps(
 def keeper_step(pod: RunOnPod) -> dict[str, Any]:
     """The only step on a pod that a sweep lends to its points (`moola.pods.keeper`)."""
     argv = [pod.shell.python, "-m", "moola.pods.keeper", pod.folder]
-    return _step("job", argv, {"PYTHONPATH": f"{pod.project}/"}, None)
+    return {**_step("job", argv, {"PYTHONPATH": f"{pod.project}/"}, None), "restarts": _KEEPERS}
 
 
 def guard_limits(settings: PodSettings, price_per_h: float) -> PricedLimits:

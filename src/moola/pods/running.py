@@ -62,7 +62,7 @@ class PodRun:
         lease: of the run, while this client has it.
         replays: the run was done before, and what comes back is kept apart from that (`moola.pods.replaying`).
         look: is called between two things that are done; whatever it raises interrupts the run there.
-        taken: is given each pod that the run gets.
+        taken: is given each pod that the run gets; where it raises, a pod on which nothing was started is ended.
         sharing: runs that compute on the machine of its pod at once, it among them.
         looked: is given its pod and status at each look at the job.
         before_end: is called before its pod is ended, and waits for whoever works there, too.
@@ -138,7 +138,6 @@ class PodRun:
             return here
         while True:
             acquired = self.timed("pod", self._acquire)
-            self.taken(acquired.pod)
             try:
                 pod = self.timed("start", lambda acquired=acquired: start(self, acquired))
                 if detach:

@@ -46,6 +46,7 @@ def start(run: PodRun, acquired: Acquired[PodShell]) -> RunOnPod:
     pod, record = acquired.session.of_run(run.run), acquired.pod
     used, is_watched = was_started(run.ledger, record), False
     try:
+        run.taken(record)
         status, job = pod.status(), pod.job()
         used = used or bool(status)  # of a ledger that was deleted
         if status and status.get("outcome") in (None, "finished"):

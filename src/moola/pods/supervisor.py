@@ -104,7 +104,10 @@ class Supervisor:
         for step in self.job["steps"]:
             if self._is_done(step):
                 continue
-            code, outcome, why = self._step(step)
+            (code, outcome, why), left = self._step(step), int(step.get("restarts", 0))
+            while code and not outcome and left and self._is_there():
+                self.say(f"step {step['name']} is started anew, {left} times at most")
+                (code, outcome, why), left = self._step(step), left - 1
             if outcome:
                 return outcome, why
             if code:
@@ -193,14 +196,15 @@ class Supervisor:
     def _wait(self, outcome: str) -> bool:
         """Wait for the client to fetch what there is, and for the last copy; whether the pod is this side's to end.
 
-        A job that ended by itself waits until a guard speaks or somebody asks it to stop, then `grace_min` as any other
-        does: neither longer than deadline and budget allow. Only the copy may pass those, and that no further than a
-        checkpoint may take. A client that starts the run again on this pod has the supervisor leave.
+        A job that ended by itself, and did more than keep the pod for others, waits until a guard speaks or somebody
+        asks it to stop, then `grace_min` as any other does: neither longer than deadline and budget allow. Only the
+        copy may pass those, and that no further than a checkpoint may take. A client that starts the run again on this
+        pod has the supervisor leave.
         """
         ends = self.job.get("end", {}).get("kind") == "runpod"
         grace_s = self.limits.grace_min * 60
         until = self.clock.monotonic() + grace_s if ends else float("-inf")
-        if ends and outcome in ("finished", "failed"):
+        if ends and outcome in ("finished", "failed") and not self.job.get("keeps"):
             until = float("inf")
         while not self.request("pulled"):
             if self.request("restart"):

@@ -23,7 +23,7 @@ from moola.pods.settings import PodSettings
 from moola.pods.ssh_provider import place_of_host
 from moola.sweeps.launching import LeftPointError
 from moola.sweeps.pod_budget import SweepBudget
-from moola.sweeps.pod_point import OpenRun, PodPoint, PointEnd
+from moola.sweeps.pod_point import NoPlaceError, OpenRun, PodPoint, PointEnd
 from moola.sweeps.rented_pods import RentedPods
 
 OrderRun = Callable[[Point, PodSettings], OpenRun]
@@ -95,6 +95,8 @@ class PodSweep:
                         self._stop(waiting, _called_off(), ends)
                     while waiting and shortage is None and self._has_room(waiting[0]):
                         shortage = self._begin(waiting, ends)
+                    if self.rented is not None and not waiting:
+                        self.rented.tidy(wanted=False)  # an earlier client may have left more than are needed
                     if not self._working and not self._may_yet_begin():
                         if waiting:
                             self._stop(waiting, shortage or self._no_host(), ends)
@@ -136,8 +138,8 @@ class PodSweep:
             failed.append(pod)
 
     def _may_yet_begin(self) -> bool:
-        """Whether rented pods were ended on which no point was: their places and what they were promised is free."""
-        return self.rented is not None and self.rented.settle()
+        """Whether rented pods have ended, here or just before: their places and what they were promised is free."""
+        return self.rented is not None and (self.rented.settle() or self.rented.has_news())
 
     def _settle(self) -> None:
         """See that no rented pod is left, and tell what they cost."""
@@ -186,6 +188,9 @@ class PodSweep:
             if self.rented is not None and not self.rented.take(point.run_id, len(waiting) + 1):
                 waiting.insert(0, point)
                 return self._no_budget(waiting)
+        except NoPlaceError:  # while it was packed
+            waiting.insert(0, point)
+            return None
         except MoolaError as error:  # of this point alone: what is wrong with all was found before
             write_state(self.folder, PointState(point.number, "failed", why=f"{error.what}: {error.why}"))
             ends[point.number] = PointEnd(point, "failed", error=error)
@@ -267,6 +272,8 @@ class PodSweep:
 
     def _leave(self) -> None:
         """Have every point under way left in good order; a second interruption leaves at once."""
+        if self.rented is not None:
+            self.rented.stay()
         self._asked.set()
         self.tell(
             f"leaving {told_points(len(self._working))}: what has begun goes on on its pod, and the same command goes "

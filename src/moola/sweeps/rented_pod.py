@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moola.errors import MoolaError
+from moola.pods.client_guard import DeafPodError
 from moola.pods.clock import Clock
+from moola.pods.guards import GuardLimits, Verdict
 from moola.pods.keeper import CLIENT, CLIENT_EVERY_S
 from moola.pods.provider import PodRecord
 from moola.pods.running import PodRun
@@ -18,6 +20,8 @@ from moola.pods.session import RunOnPod
 
 LOOK_S = 0.25
 """Of a wait, between two looks at what may interrupt it."""
+_DEAF_S = 120.0
+"""Beside what checkpoints may take, before a pod that is asked to end and does not is ended all the same."""
 
 
 @dataclass
@@ -34,6 +38,7 @@ class RentedPod:
         record: it, once it is there.
         is_up: points may begin on it.
         is_closing: no further point begins on it, and it is ended when the last has left.
+        stays: everybody is leaving, and points may be at work on it: it is not asked to end.
         is_over: its thread has ended.
         error: why there is no pod.
         thread: that follows it.
@@ -48,6 +53,7 @@ class RentedPod:
     record: PodRecord | None = None
     is_up: bool = False
     is_closing: bool = False
+    stays: bool = False
     is_over: bool = False
     error: MoolaError | None = None
     thread: threading.Thread | None = None
@@ -61,18 +67,22 @@ class Visit:
         pod: it.
         change: is told what changes, and waited for.
         clock: of its run.
-        leave_s: seconds that points may take to leave before it is ended all the same.
+        guards: of it.
     """
 
     pod: RentedPod
     change: threading.Condition
     clock: Clock
-    leave_s: float
+    guards: GuardLimits
     _heard: float = -math.inf
-    _has_asked: bool = False
+    _asked_at: float = math.inf
 
     def looked(self, pod: RunOnPod, status: Mapping[str, Any]) -> None:
-        """Make it known that points may begin, that a client is here, and that the pod is to end."""
+        """Make it known that points may begin, that a client is here, and that the pod is to end.
+
+        Raises:
+            DeafPodError: that is not heeded.
+        """
         if not self.pod.is_up and status.get("step") == "job":
             with self.change:
                 self.pod.is_up = True
@@ -80,14 +90,21 @@ class Visit:
         if self.clock.monotonic() >= self._heard + CLIENT_EVERY_S:
             self._heard = self.clock.monotonic()
             pod.write(CLIENT, {"at": self.clock.now()})
-        if self.pod.is_closing and not self.pod.users and not self._has_asked:
-            self._has_asked = True
-            pod.write("stop.json", {"attempt": status.get("attempt"), "why": "no point waits for it"})
+        if self.pod.is_closing and not self.pod.users and not self.pod.stays:
+            self._ask(pod, status)
+
+    def _ask(self, pod: RunOnPod, status: Mapping[str, Any]) -> None:
+        why, at = "no point waits for it", self.clock.monotonic()
+        if math.isinf(self._asked_at):
+            pod.write("stop.json", {"attempt": status.get("attempt"), "why": why})
+            self._asked_at = at
+        elif at > self._asked_at + self.guards.checkpoint_s + _DEAF_S:
+            raise DeafPodError(pod, status, Verdict("stopped", why))
 
     def before_end(self) -> None:
         """Wait until points have brought what they have; no longer than a guard on the pod would."""
         self.pod.is_closing = True
-        until = self.clock.monotonic() + self.leave_s
+        until = self.clock.monotonic() + self.guards.grace_min * 60 + self.guards.checkpoint_s
         while self.pod.users and self.clock.monotonic() < until:
             with self.change:
                 self.change.wait(LOOK_S)

@@ -27,7 +27,17 @@ from moola.pods.lending import borrowing, next_pod_run, pod_runs, renting, share
 from moola.pods.lent_provider import LentProvider
 from moola.pods.log_records import log_line
 from moola.pods.pod_job import guard_limits
-from moola.pods.provider import ALIVE, LENT, BadDrawError, NoCapacityError, PodRecord, Provider, SilentPodError
+from moola.pods.provider import (
+    ALIVE,
+    LENT,
+    BadDrawError,
+    NoCapacityError,
+    PodError,
+    PodRecord,
+    Provider,
+    SilentPodError,
+    alive,
+)
 from moola.pods.running import PodRun
 from moola.pods.settings import PodSettings
 from moola.pods.ssh import AccessError, HostKeyError
@@ -79,16 +89,24 @@ class RentedPods:
     _n_over: int = 0
 
     def adopt(self) -> None:
-        """Go on with the pods that an earlier client of this ledger left.
+        """Go on with the pods that an earlier client of this ledger left; what has died since is not rented anew.
 
         Raises:
-            PodError: the lender cannot be asked.
+            PodError: the lender cannot be asked, or does not end what has died.
         """
-        listed = {pod.run for pod in self.lender.find() if pod.owner == self.ledger.owner}
-        known = pod_runs(self.sweep, self.ledger)
-        for run in known:
-            if run in listed or self._may_bill(run):
+        own = [pod for pod in self.lender.find() if pod.owner == self.ledger.owner and pod.status != "TERMINATED"]
+        for run in pod_runs(self.sweep, self.ledger):
+            listed = [pod for pod in own if pod.run == run]
+            known = {pod.pod_id: pod for pod in self.ledger.pods(run, open_only=True)}
+            states = {pod_id: self.lender.status(pod_id) for pod_id in known}
+            if alive(listed) or self.ledger.open_intents(run) or any(one.status in ALIVE for one in states.values()):
                 self._begin(run, self.ledger.budget(run) or math.inf)
+                continue
+            for pod_id, state in states.items():
+                said, is_gone = f"{state.status} {state.detail}".strip(), state.status == "TERMINATED"
+                self.ledger.lose_pod(known[pod_id].provider, pod_id, run, said, is_gone=is_gone)
+            if listed:
+                end_run(self.lender, run, self.ledger, "left over", tell=self.tell)
 
     def has_room(self, run: str) -> bool:
         """Whether a point may begin, as far as places go."""
@@ -101,11 +119,17 @@ class RentedPods:
         Args:
             run: of the point.
             waiting: points that wait for a place, it among them.
+
+        Raises:
+            NoPlaceError: the pod that had room when that was asked has none any more, and there may be no further one.
         """
         with self._change:
             pod = self._pod_for(run)
             if pod is None:
-                others = min(self.most - self._n_billing(), math.ceil(waiting / self.jobs)) - 1
+                may_come = self.most - self._n_billing()
+                if may_come < 1:
+                    raise NoPlaceError(f"no pod has room for {run} any more", "and no further one may be rented")
+                others = min(may_come, math.ceil(waiting / self.jobs)) - 1
                 name = next_pod_run(self.sweep, self.ledger)
                 share = self.budget.share(name, self.shares(), max(others, 0))
                 if share is None:
@@ -149,6 +173,10 @@ class RentedPods:
             for pod in self._pods:
                 if not pod.users and not (wanted and self._takes_more(pod)):
                     pod.is_closing = True
+        for pod in self._pods:
+            if pod.is_over and not pod.users and self._may_bill(pod.run) and not self.ledger.is_leased(pod.run):
+                with contextlib.suppress(MoolaError):  # it is asked again, and told of at the end
+                    end_run(self.lender, pod.run, self.ledger, "nobody follows it", tell=self.tell)
 
     def had(self, run: str) -> str:
         """Run of the pod on which a point had a place last; empty: it had none."""
@@ -175,6 +203,11 @@ class RentedPods:
             before, self._n_over = self._n_over, sum(pod.is_over and pod.record is not None for pod in self._pods)
             return self._n_over > before
 
+    def stay(self) -> None:
+        """Ask no pod to end from now on: points are about to leave their places, and to go on there."""
+        for pod in self._pods:
+            pod.stays = True
+
     def leave(self) -> None:
         """Leave pods on which points go on, and end all others; points have left their places."""
         for pod in self._pods:
@@ -185,6 +218,8 @@ class RentedPods:
             pod.is_closing = True
             if at_work or not pod.is_up:
                 pod.asked.set()
+            else:
+                pod.stays = False
         for pod in self._pods:
             join(pod.thread)
         in_use = {one.data_center for one in self.ledger.pods(open_only=True) if one.provider == LENT}
@@ -249,11 +284,17 @@ class RentedPods:
         except ConnectionLostError as error:  # before it was followed
             if any(was_started(self.ledger, one) for one in self.ledger.pods(run.run)[-1:]):
                 self._end_now(pod, error)
-            is_gone = pod.record is None or self.lender.status(pod.record.pod_id).status not in ALIVE
-            if is_gone or run.run in pod.lost:
+            if self._is_gone(pod) or run.run in pod.lost:
                 pod.is_closing = True
             pod.lost.add(run.run)
             raise PodLostError(error.what, error.why, error.way_out) from error
+
+    def _is_gone(self, pod: RentedPod) -> bool:
+        """Whether its lender says so; one that does not answer says nothing, and the fault may be at this end."""
+        try:
+            return pod.record is None or self.lender.status(pod.record.pod_id).status not in ALIVE
+        except PodError:
+            return False
 
     def _end_now(self, pod: RentedPod, error: MoolaError) -> None:
         """End a pod that cannot be reached: a point may be at work there, and is to begin elsewhere."""
@@ -296,8 +337,8 @@ class RentedPods:
     def _keep(self, pod: RentedPod, settings: PodSettings) -> None:
         """Rent a pod and stay with it to its end."""
         log = self.logs / f"{pod.run.rpartition('-')[2]}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         try:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as file:
 
                 def write(line: str) -> None:
@@ -322,8 +363,7 @@ class RentedPods:
         run = self.rent(pod.run, settings)(write, lambda record: write(log_line(record)))
         interruption, clock = Interruption(pod.asked), run.clock
         run.look, run.clock = interruption.look, Clock(clock.now, interruption.waking(clock.sleep), clock.monotonic)
-        guards = settings.guards
-        visit = Visit(pod, self._change, run.clock, guards.grace_min * 60 + guards.checkpoint_s)
+        visit = Visit(pod, self._change, run.clock, settings.guards)
 
         def taken(record: PodRecord) -> None:
             pod.record = record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from until import wait_for
 from moola.errors import ConfigError
 from moola.layout import Layout
 from moola.pipelines.sweep_record import Point, read_states
+from moola.pods import starting
 from moola.pods.acquiring import STARTED
 from moola.pods.estimating import Estimate
 from moola.pods.guards import GuardLimits
@@ -86,14 +88,26 @@ class Jobs:
         most_pods: that billed at once.
         most_points: at work at once on one pod.
         began: run -> how often its job was started.
+
+    Args:
+        world: that they are in.
+        hours: that each takes.
+        together: of them begin before one ends: else the second one of a pod that was lost might not have heard of
+            that when the first has done all its work on the next pod, which then ends, for nobody waits for it.
     """
 
-    def __init__(self, world: World, hours: float = 0.5) -> None:
+    def __init__(self, world: World, hours: float = 0.5, together: int = 1) -> None:
         self.world, self.hours, self._lock = world, hours, threading.Lock()
+        self._together, self._begun = threading.Barrier(together, timeout=60), set[str]()
         self.most_pods, self.most_points = 0, 0
         self.began: dict[str, int] = {}
 
     def __call__(self, pod: ScriptedPod) -> None:
+        if self._together.parties > 1 and pod.name not in self._begun:
+            if pod.moments == 1:
+                return  # the next one sends its files once this one is followed
+            self._begun.add(pod.name)
+            self._together.wait()
         with self._lock:
             assert pod.host is not None
             at_work = [one for one in self.world.ledger.pods(open_only=True) if one.provider == LENT]
@@ -150,7 +164,7 @@ def test_no_pod_is_rented_for_a_point_that_has_room_on_another(world, scripted, 
 
 
 def test_a_pod_that_dies_is_replaced_and_its_points_go_on_there(world, scripted, sweep, tmp_path):
-    jobs = Jobs(world)
+    jobs = Jobs(world, together=2)
     died = threading.Event()
 
     def script(pod: ScriptedPod) -> None:
@@ -171,7 +185,7 @@ def test_a_pod_that_dies_is_replaced_and_its_points_go_on_there(world, scripted,
 
 
 def test_a_pod_that_falls_silent_is_ended_before_its_points_begin_elsewhere(world, scripted, sweep):
-    jobs = Jobs(world)
+    jobs = Jobs(world, together=2)
 
     def script(pod: ScriptedPod) -> None:
         if pod.pod_id == "pod0000abcdef":
@@ -202,7 +216,7 @@ def test_a_point_that_fails_by_itself_ends_neither_another_nor_the_pod(world, sc
 
 
 def test_a_pod_that_fails_a_preflight_takes_no_further_point(world, scripted, sweep):
-    jobs = Jobs(world)
+    jobs = Jobs(world, together=3)
 
     def script(pod: ScriptedPod) -> None:
         if pod.pod_id != "pod0000abcdef":
@@ -226,6 +240,22 @@ def test_a_pod_that_dies_too_often_fails_its_points_and_leaves_none(world, scrip
     ends = sweep(2, jobs=2, point_retries=2).run()
     assert {end.status for end in ends.values()} == {"failed"} and 3 <= len(world.fake.pods) <= 6
     assert nothing_is_left(world)
+
+
+def test_a_pod_that_ends_while_room_is_looked_for_stops_no_sweep(world, scripted, sweep, monkeypatch):
+    """Its place was taken when that was asked, and by the time its end is waited for there is nothing to wait for."""
+    made = sweep(2, guards=GuardLimits(max_hours=1.5))
+    scripted.script = Jobs(world, hours=1.0)
+    settle = made.rented.settle
+
+    def late() -> bool:
+        made.rented.tidy(wanted=False)
+        wait_for(lambda: world.billing() == [] and all(pod.is_over for pod in made.rented._pods))
+        return settle()
+
+    monkeypatch.setattr(made.rented, "settle", late)
+    ends = made.run()
+    assert {end.status for end in ends.values()} == {"finished"} and nothing_is_left(world)
 
 
 def test_where_nobody_has_a_machine_points_are_left_and_say_why(world, scripted, sweep, tmp_path):
@@ -267,7 +297,7 @@ def test_shares_of_pods_sum_to_no_more_than_the_budget(world, scripted, sweep):
 
 
 def test_points_of_a_pod_whose_time_is_over_go_on_on_another(world, scripted, sweep, tmp_path):
-    jobs = Jobs(world, hours=0.1)
+    jobs = Jobs(world, hours=0.1, together=2)
 
     def script(pod: ScriptedPod) -> None:
         if pod.pod_id == "pod0000abcdef":
@@ -332,8 +362,8 @@ def test_a_client_that_is_killed_is_followed_by_one_that_goes_on_with_pods_and_p
         return len(begun) == at_work
 
     wait_for(all_work)
+    monkeypatch.setattr(first.rented, "has_news", lambda: (_ for _ in ()).throw(Killed()))
     is_dead.set()
-    monkeypatch.setattr(first, "_next_end", lambda: (_ for _ in ()).throw(Killed()))
     wait_for(lambda: not thread.is_alive() and not any(one.name.startswith("demo-") for one in threading.enumerate()))
     assert len(world.billing()) == 2
     before = {pod.run: pod.data_center for pod in world.ledger.pods(open_only=True) if pod.provider == LENT}
@@ -366,6 +396,165 @@ def test_a_client_after_one_that_was_killed_while_it_rented_takes_that_pod(world
     scripted.script = Jobs(world)
     ends = made.run()
     assert ends[0].status == "finished" and len(world.fake.pods) == 1 and nothing_is_left(world)
+
+
+def rented_before(world: World, made: PodSweep, n: int) -> None:
+    """Pods of a client that was killed."""
+    for number in range(n):
+        run = f"{SWEEP}-pod{number}"
+        world.ledger.add_run(run, SWEEP, "", 5.0, None)
+        world.ledger.intend("runpod", run, OFFER)
+        pod = world.provider.create(made.settings.wish, run, world.provider.offers(made.settings.wish)[0], "key")
+        world.ledger.add_pod(pod)
+        world.ledger.settle(number + 1, "created")
+
+
+def test_pods_that_ended_while_no_client_was_there_are_not_rented_anew(world, scripted, sweep):
+    made = sweep(1)
+    rented_before(world, made, 3)
+    for pod in world.fake.pods.values():
+        pod.ended_at = world.clock.at
+    scripted.script = jobs = Jobs(world)
+    assert made.run()[0].status == "finished"
+    assert len(world.fake.pods) == 4 and jobs.most_pods == 1 and nothing_is_left(world)
+
+
+def test_pods_that_an_earlier_client_left_and_nobody_needs_end_before_the_first_point_does(world, scripted, sweep):
+    made, seen = sweep(1), list[list[str]]()
+    rented_before(world, made, 3)
+    jobs = Jobs(world)
+
+    def script(pod: ScriptedPod) -> None:
+        if pod.moments == 2:
+            wait_for(lambda: len(world.billing()) == 1)
+            seen.append(world.billing())
+        if pod.moments > 2:
+            jobs(pod)
+
+    scripted.script = script
+    assert made.run()[0].status == "finished"
+    assert len(seen) == 1 and len(world.fake.pods) == 3 and nothing_is_left(world)
+
+
+def test_no_further_pod_comes_where_one_loses_its_room_while_a_point_is_packed(world, scripted, sweep, monkeypatch):
+    made, jobs = sweep(2, jobs=2), Jobs(world)
+    order, may_end = made.order, threading.Event()
+
+    def packed(point: Point, own: PodSettings) -> OpenRun:
+        if point.number == 1 and not may_end.is_set():
+            wait_for(lambda: scripted.hosts and "demo-000000000000" in scripted.hosts["pod0000abcdef"].runs)
+            made.rented.avoid("demo-000000000000")
+            may_end.set()
+        return order(point, own)
+
+    def script(pod: ScriptedPod) -> None:
+        jobs.most_pods = max(jobs.most_pods, len(world.billing()))
+        if may_end.is_set() and not pod.files.get("over"):
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:  # the other one finds a place meanwhile, if it may
+                jobs.most_pods = max(jobs.most_pods, len(world.billing()))
+                time.sleep(0.01)
+        if may_end.is_set():
+            jobs(pod)
+
+    monkeypatch.setattr(made, "order", packed)
+    scripted.script = script
+    ends = made.run()
+    assert {end.status for end in ends.values()} == {"finished"}
+    assert jobs.most_pods == 1 and len(world.fake.pods) == 2 and nothing_is_left(world)
+
+
+def test_a_pod_that_is_to_end_and_does_not_is_ended_all_the_same(world, scripted, sweep):
+    """Its supervisor hangs: it takes the wish, and does nothing."""
+    scripted.script = Jobs(world)
+
+    def deaf(pod: ScriptedPod) -> None:
+        pod.heeds = False
+        if pod.files.get("stop.json"):
+            world.clock.at += 10
+
+    scripted.keeper = deaf
+    assert sweep(1).run()[0].status == "finished" and nothing_is_left(world)
+
+
+def test_a_pod_whose_thread_died_is_ended_when_its_points_have_left(world, scripted, sweep, monkeypatch):
+    """A disk that is full, say; its points go on, and another pod takes the next."""
+    made, jobs = sweep(2, pods=1), Jobs(world)
+    died = threading.Event()
+
+    def keeper(pod: ScriptedPod) -> None:
+        if not died.is_set() and "demo-000000000000" in pod.host.runs:
+            died.set()
+            raise OSError(28, "No space left on device")
+
+    def script(pod: ScriptedPod) -> None:
+        if died.is_set():
+            jobs(pod)
+
+    scripted.script, scripted.keeper = script, keeper
+    ends = made.run()
+    assert {end.status for end in ends.values()} == {"finished"}
+    assert len(world.fake.pods) == 2 and jobs.most_pods == 1 and nothing_is_left(world)
+
+
+def test_a_log_that_cannot_be_written_leaves_no_point_waiting(world, scripted, sweep, tmp_path):
+    (tmp_path / SWEEP).mkdir()
+    (tmp_path / SWEEP / "logs").write_text("no folder")
+    ends = sweep(1).run()
+    assert ends[0].status == "failed" and nothing_is_left(world)
+
+
+def test_ctrl_c_leaves_no_pod_for_a_point_that_waits_to_send(world, scripted, sweep, monkeypatch):
+    """The first one sends, the second one waits for it: nothing is at work on the pod, so it ends."""
+    made, report = sweep(2, jobs=2), starting.push()
+
+    def push(connection: Any, root: str, bundle: Any, run: str, **_: Any) -> Any:
+        if not run.endswith("-pod0"):
+            wait_for(lambda: len([pod for pod in world.ledger.pods(open_only=True) if pod.provider == LENT]) == 2)
+            made._asked.set()
+        return report
+
+    monkeypatch.setattr(starting, "push", push)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    next_end = made._next_end
+
+    def interrupted() -> Any:
+        if made._asked.is_set() and not hasattr(made, "was_asked"):
+            made.was_asked = True
+            raise KeyboardInterrupt
+        return next_end()
+
+    monkeypatch.setattr(made, "_next_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    assert nothing_is_left(world)
+
+
+def test_ctrl_c_ends_no_pod_under_its_points_though_that_takes_no_more(world, scripted, sweep, monkeypatch):
+    made, at_work = sweep(2, jobs=2), set[str]()
+
+    def script(pod: ScriptedPod) -> None:
+        at_work.add(pod.name)
+
+    scripted.script = script
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    next_end = made._next_end
+
+    def interrupted() -> Any:
+        if not hasattr(made, "was_asked"):
+            made.was_asked = True
+            wait_for(lambda: len(at_work) == 2)
+            made.rented.avoid("demo-000000000000")  # as where its preflight failed a third one
+            raise KeyboardInterrupt
+        time.sleep(0.5)  # its thread looks many times
+        return next_end()
+
+    monkeypatch.setattr(made, "_next_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    host = scripted.hosts["pod0000abcdef"]
+    assert not any("stop.json" in pod.files for pod in host.runs.values())
+    assert world.billing() == ["pod0000abcdef"]
 
 
 def test_fewer_pods_the_second_time_rents_no_other(world, scripted, sweep):

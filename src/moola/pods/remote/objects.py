@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -52,11 +53,23 @@ def _half_sent(root: str) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):  # another client's, whole by now
             facts = entry.stat()
             if time.time() - facts.st_mtime > PARTIAL_DAYS * 86400:
-                remove(entry.path)
+                _remove_left(entry.path)
             else:
                 sha = entry.name[:64]
                 found[sha] = max(found.get(sha, (0, "")), (facts.st_size, entry.path))
     return {sha: path for sha, (_, path) in found.items()}
+
+
+def _remove_left(path: str) -> None:
+    """Delete a half-sent object, unless a process is writing it: who receives one holds its lock."""
+    with contextlib.suppress(FileNotFoundError), open(path, "r+b") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # a file system without locks: whose file this was sends it once more
+        remove(path)
 
 
 def receive(
@@ -79,33 +92,49 @@ def receive(
         total = hashlib.sha256()
         try:
             with open(part, "wb", buffering=0) as handle:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for block in _bytes_of(begun.get(sha), sha, size, offset, stdin):
                     total.update(block)
                     write_all(handle, block)
+                if total.hexdigest() != sha:
+                    remove(part)
+                    raise Refusal("changed", "an object is not what its digest says", sha)
+                os.fchmod(handle.fileno(), 0o444)
+                make_folder(os.path.dirname(final))
+                try:
+                    os.replace(part, final)
+                except FileNotFoundError:
+                    raise _gone(sha) from None
         except OSError:
             remove(part)  # a full disk needs the room more than the next attempt needs the beginning
             raise
-        if total.hexdigest() != sha:
-            remove(part)
-            raise Refusal("changed", "an object is not what its digest says", sha)
-        os.chmod(part, 0o444)
-        make_folder(os.path.dirname(final))
-        os.replace(part, final)
     return materialise(root, run, files, frozenset(sha for sha, _, _ in objects))
+
+
+def _gone(sha: str) -> Refusal:
+    """Another process gave it its name, or took it for left: what is missing now is sent once more."""
+    return Refusal("changed", "a half-sent object is gone", sha)
 
 
 def _bytes_of(begun: str | None, sha: str, size: int, offset: int, stdin: BinaryIO) -> Iterator[bytes]:
     """The bytes of an object: what was sent before, copied so that no other process writes into it, then the rest."""
     held = 0
     if offset:
-        with open(begun, "rb") if begun else contextlib.nullcontext() as before:
+        if begun is None:
+            raise _gone(sha)
+        try:
+            before = open(begun, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            raise _gone(sha) from None
+        with before:
             while held < offset:
-                block = before.read(min(BLOCK, offset - held)) if before else b""
+                block = before.read(min(BLOCK, offset - held))
                 if not block:
-                    raise Refusal("changed", "a half-sent object is gone", sha)
+                    raise _gone(sha)
                 held += len(block)
                 yield block
-        remove(begun or "")
+        _remove_left(begun)
     while held < size:
         block = stdin.read(min(BLOCK, size - held))
         if not block:
@@ -192,8 +221,9 @@ def _stamp(facts: os.stat_result) -> list[int]:
 
 
 def _strips(path: str) -> list[str]:
-    with open(path, "rb") as handle:
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:  # another client's, whole by now
         return [hashlib.sha256(block).hexdigest() for block in blocks(handle, STRIP) if len(block) == STRIP]
+    return []
 
 
 def _lay(root: str, project: str, entry: dict[str, Any], hashed: frozenset[str], index: _Index) -> bool:
