@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 import torch
 
+from moola.dashboard.live_run import CurveName, LiveRun
 from moola.data.splits import Fold
 from moola.features import TRANSFORMS
 from moola.layout import write_json
 from moola.models import LabelledWindows
 from moola.models.bilstm import BiLstm
 from moola.models.encoder import InputShape
-from moola.dashboard.live_run import CurveName, LiveRun
 from moola.pipelines.artifacts import Artifact
 from moola.pipelines.dataset import Dataset
 from moola.pipelines.events import EventLog
