@@ -215,7 +215,8 @@ def test_points_of_a_big_grid_that_finished_before_are_named_anew(bars, monkeypa
     assert Path(after[0].run_folder) != Path(before[0].run_folder)
 
 
-@pytest.mark.parametrize(("path", "code"), [("a.csv,bad.csv", 1), pytest.param("a.csv", 0, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "code"), [("a.csv,bad.csv", 1), ("a.csv", 0)])
 def test_the_exit_code_tells_of_failed_points_also_when_nobody_reads_the_table(bars, path, code):
     words = [sys.executable, "-m", "moola", "ingest", *FILES, "-m", f"data.path={path}"]
     with subprocess.Popen(words, cwd=bars, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:

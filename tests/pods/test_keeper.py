@@ -78,18 +78,32 @@ def test_a_pod_that_nobody_is_on_is_let_go_after_the_grace(tmp_path: Path, grace
     assert seconds <= pod.keep() <= seconds + 5 and pod.has_let_go
 
 
-def test_a_point_at_work_keeps_it_for_days_and_the_grace_begins_when_the_last_has_ended(tmp_path: Path) -> None:
+def test_a_point_at_work_keeps_it_for_hours_and_the_grace_begins_when_the_last_has_ended(tmp_path: Path) -> None:
     pod = Pod(tmp_path)
     pod.say("demo-1", phase="running", **ALIVE)
-    pod.say("demo-2", phase="over", outcome="finished", **DEAD)
+    pod.say("demo-2", phase="over", outcome="stopped", **DEAD)
     (pod.runs / ".gone-1").mkdir()
 
     def end() -> None:
-        if pod.at >= 50_000:
-            pod.say("demo-1", phase="over", outcome="finished", **ALIVE)
+        if pod.at >= 5_000:
+            pod.say("demo-1", phase="over", outcome="stopped", **ALIVE)
 
     pod.moment = end
-    assert 50_600 <= pod.keep() <= 50_610 and pod.has_let_go
+    assert 5_600 <= pod.keep() <= 5_610 and pod.has_let_go
+
+
+@pytest.mark.parametrize("outcome", ["finished", "failed"])
+def test_what_a_point_left_waits_for_its_pull_though_no_client_is_heard_of(tmp_path: Path, outcome: str) -> None:
+    """Deadline and budget are the limit, as for a run on a pod of its own: its supervisor guards these."""
+    pod = Pod(tmp_path)
+    pod.say("demo-1", phase="over", outcome=outcome, **DEAD)
+
+    def pull() -> None:
+        if pod.at >= 5_000:
+            (pod.runs / "demo-1" / "pulled.json").write_text(json.dumps({"attempt": 1, "outcome": outcome}))
+
+    pod.moment = pull
+    assert 5_600 <= pod.keep() <= 5_610 and pod.has_let_go
 
 
 def test_a_client_that_is_heard_of_keeps_it(tmp_path: Path) -> None:

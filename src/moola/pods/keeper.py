@@ -3,8 +3,8 @@
 ``python3 -m moola.pods.keeper RUN_FOLDER`` is the one step of the run that rented the pod; the supervisor of that run
 guards deadline and budget, and ends the pod, as it does for any run. Points are run folders beside, each with its own
 supervisor. What is left to do here: SIGTERM is passed on to them, so that they write their checkpoints; one whose
-supervisor was killed gets another; and where no point is at work, and no client is heard of, for `grace_min`, the pod
-is asked to end.
+supervisor was killed gets another; and where no point is at work, nothing waits for its pull, and no client is heard
+of, for `grace_min`, the pod is asked to end.
 
 Standard library only, Python 3.8 or newer: this file travels to the pod with the supervisor.
 """
@@ -79,7 +79,7 @@ class Keeper:
                 if not at_work:
                     print("no point is at work any more", flush=True)
                     return 0
-            idle_s = 0.0 if at_work or client != seen else idle_s + step_s
+            idle_s = 0.0 if at_work or client != seen or self._waits_for_pull() else idle_s + step_s
             seen = client
             if idle_s >= self.idle_limit_s and not has_asked:
                 has_asked = True
@@ -88,14 +88,25 @@ class Keeper:
 
     def at_work(self) -> list[tuple[Path, dict[str, Any]]]:
         """Folders of points whose work is not over, with what their supervisors said last."""
-        found: list[tuple[Path, dict[str, Any]]] = []
-        for folder in sorted(self.folder.parent.iterdir()):
-            if folder == self.folder or folder.name.startswith("."):
-                continue
+        known = [(folder, read_object(folder / "status.json")) for folder in self._points()]
+        return [
+            (folder, status)
+            for folder, status in known
+            if status.get("phase", "over") != "over" and self._lives(folder, status)
+        ]
+
+    def _points(self) -> list[Path]:
+        beside = sorted(self.folder.parent.iterdir())
+        return [folder for folder in beside if folder != self.folder and not folder.name.startswith(".")]
+
+    def _waits_for_pull(self) -> bool:
+        """Whether a point ended by itself and nobody has brought what it left: that waits as on a pod of its own."""
+        for folder in self._points():
             status = read_object(folder / "status.json")
-            if status.get("phase", "over") != "over" and self._lives(folder, status):
-                found.append((folder, status))
-        return found
+            has_results = status.get("phase") == "over" and status.get("outcome") in ("finished", "failed")
+            if has_results and read_object(folder / "pulled.json").get("attempt") != status.get("attempt"):
+                return True
+        return False
 
     def _lives(self, folder: Path, status: dict[str, Any]) -> bool:
         """Whether a supervisor is at a point, or another one is to be."""
@@ -129,7 +140,7 @@ class Keeper:
                 write_object(folder / "stop.json", wish)
 
     def _let_go(self) -> None:
-        """Have this run's own supervisor end the pod, which waits for no pull: nothing is here but what points left."""
+        """Have this run's own supervisor end the pod, which waits for no pull: points have brought what they had."""
         why = f"no point was at work and no client was heard of for {self.idle_limit_s / 60:g} minutes"
         print(why, flush=True)
         for name in ("pulled", "stop"):
