@@ -93,7 +93,7 @@ def test_kill_9_inside_pretraining_and_it_goes_on_from_the_next_epoch(moola, wai
     assert_nothing_left(moola.folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupting_pretraining_and_predictions_keeps_what_is_done_and_says_so(
     moola, wait_for_event, tiny, long_metrics, number
 ):

@@ -196,6 +196,7 @@ def test_a_point_whose_data_changed_is_another_run_and_runs_again(moola, bars):
     assert Path(states(bars)[0].run_folder) == before
 
 
+@pytest.mark.slow
 def test_points_of_a_big_grid_that_finished_before_are_named_anew(bars, monkeypatch, capsys):
     monkeypatch.chdir(bars)
     monkeypatch.setattr("moola.sweeps.multirun._EACH", 1)

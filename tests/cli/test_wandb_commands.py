@@ -58,6 +58,7 @@ def test_a_dashboard_without_a_key_is_a_file_of_the_librarys_own_types(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its loader leaves the file open
+@pytest.mark.slow
 def test_a_sweep_drives_moola_as_wandbs_agent_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 

@@ -190,7 +190,11 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize(
-    ("guards", "why"), [({"max_hours": 5 / 3600, "checkpoint_s": 10.0}, "deadline"), ({"grace_min": 0.0}, "stopped")]
+    ("guards", "why"),
+    [
+        pytest.param({"max_hours": 5 / 3600, "checkpoint_s": 10.0}, "deadline", marks=pytest.mark.slow),
+        ({"grace_min": 0.0}, "stopped"),
+    ],
 )
 def test_points_write_their_checkpoints_before_the_pod_ends_itself(
     tmp_path: Path, api: tuple[str, list[Any]], guards: dict[str, float], why: str

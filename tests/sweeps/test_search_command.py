@@ -226,6 +226,7 @@ def test_a_finished_search_tries_nothing_more_and_takes_no_other_question(
         command.main([*words, "search.metric=accuracy"])
 
 
+@pytest.mark.slow
 def test_what_another_study_found_is_not_replaced(
     search_words: Callable[..., list[str]], no_handlers: None, tmp_path: Path
 ):
