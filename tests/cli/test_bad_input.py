@@ -52,6 +52,7 @@ def assert_said(done, code: int, *parts: str) -> None:
     assert done.out == ""
 
 
+@pytest.mark.slow
 def test_own_bars_and_labels_run_when_nothing_is_wrong_and_again_on_what_people_decided(csv_moola):
     words = ["+model.zero.kind=majority", "split.n_folds=2", "stage.skip=[pretrain,probe]", "~model.minirocket"]
     words += ["~model.finetuned", "~model.scratch", "~model.pretrained_probe", "~model.random_forest"]

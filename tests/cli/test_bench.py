@@ -33,6 +33,7 @@ def write_set(folder: Path, name: str, seed: int) -> None:
         (folder / f"{name}_{part}.csv").write_text("\n".join(rows))
 
 
+@pytest.mark.slow
 def test_a_set_that_fails_is_told_and_the_others_are_compared(moola, tmp_path):
     write_set(tmp_path, "First", 0)
     write_set(tmp_path, "Second", 1)

@@ -49,6 +49,7 @@ def assert_nothing_left(folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.name.endswith((".part", ".building"))]
 
 
+@pytest.mark.slow
 def test_kill_9_after_every_stage_and_the_same_command_goes_one_stage_further_each_time(
     make_moola, extension, tmp_path, finished, tiny
 ):

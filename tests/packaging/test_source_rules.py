@@ -96,6 +96,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_every_script_answers_help_and_imports_nothing_heavy_for_it(tmp_path):
     scripts = shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     paths = [str(path) for path in sorted(scripts.rglob("*.py"))]

@@ -93,6 +93,7 @@ def test_undo_goes_on_across_a_reload_and_decisions_resume_where_one_stopped(
     assert reviewer(server).window == "w001"
 
 
+@pytest.mark.slow
 def test_two_tabs_see_one_truth(serve: Callable[..., Any], reviewer: Callable[..., Any]) -> None:
     server = serve()
     one, two = reviewer(server), reviewer(server)

@@ -108,6 +108,7 @@ def launch(*program: str) -> None:
     assert started.returncode == 0, output
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_resume(tmp_path: Path) -> None:
     launch(__file__, str(tmp_path))
     alone = Watched()
